@@ -1,0 +1,1 @@
+"""Images in: sources, licences, hashes, formats and the tf.data pipeline."""

@@ -1,0 +1,13 @@
+"""The errors a user sees as one line, each with the exit code it ends the program with."""
+
+
+class UserError(Exception):
+    """Something the user can put right: a flag, a file, a folder. The message says how."""
+
+    exit_code = 2
+
+
+class NonFiniteLoss(Exception):
+    """Training produced NaN or infinity; the message names the step, the value and the last good checkpoint."""
+
+    exit_code = 4

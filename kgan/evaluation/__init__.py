@@ -1,0 +1,1 @@
+"""The judgement: how good the samples are, and whether they are copies."""

@@ -1,0 +1,1 @@
+"""The job: objectives, the step, the loop and what a run leaves."""
