@@ -1,0 +1,105 @@
+"""What every verb shares: flags made from TrainConfig, and errors turned into one line and an exit code."""
+
+import dataclasses
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+
+from absl import app, flags
+
+from kgan import config
+from kgan.errors import NonFiniteLoss, UserError
+
+
+def define_settings() -> None:
+    """Defines one absl flag for each field of TrainConfig, shown in the calling program's --help.
+
+    The flags' own default is None, so that a flag given can be told from one left out; the help states the
+    field's default.
+    """
+    for field in dataclasses.fields(config.TrainConfig):
+        text = field.metadata["help"]
+        if field.default is not None:
+            text += f" Default: {str(field.default).lower() if isinstance(field.default, bool) else field.default}."
+        kind, choices = config.value_type(field), field.metadata["choices"]
+        module = sys.argv[0]
+        if kind is bool:
+            flags.DEFINE_bool(field.name, None, text, module_name=module)
+        elif kind is int:
+            flags.DEFINE_integer(
+                field.name, None, text + (f" One of {choices}." if choices else ""), module_name=module
+            )
+        elif kind is float:
+            flags.DEFINE_float(field.name, None, text, module_name=module)
+        elif choices:
+            flags.DEFINE_enum(field.name, None, choices, text, module_name=module)
+        else:
+            flags.DEFINE_string(field.name, None, text, module_name=module)
+
+
+def given_settings() -> dict:
+    """The settings given on the command line or in a flagfile: name -> value."""
+    names = (field.name for field in dataclasses.fields(config.TrainConfig))
+    return {name: flags.FLAGS[name].value for name in names if flags.FLAGS[name].present}
+
+
+def run(main: Callable[[list[str]], int | None]) -> None:
+    """Parses the command line, calls `main(positional arguments)` and exits with its code.
+
+    Every error becomes one line on stderr: 2 for the user's mistakes, 4 for a non-finite loss, 130 after
+    Ctrl-C, 3 with a traceback for what nobody expected.
+    """
+    app.run(lambda arguments: sys.exit(guarded(lambda: main(arguments[1:]))), flags_parser=_parse)
+
+
+def guarded(action: Callable[[], int | None]) -> int:
+    """Runs `action`; returns its exit code, or the code of the error it raised, which is printed."""
+    try:
+        return action() or 0
+    except (UserError, NonFiniteLoss) as error:
+        return fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return fail("interrupted", 130)
+    except BrokenPipeError:
+        return 3
+    except OSError as error:
+        return fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error), 3)
+    except Exception:
+        traceback.print_exc()
+        return fail("this is a fault in kgan, or in something it stands on; the lines above say where", 3)
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow without the page about the machine that it prints to stderr before its log level counts.
+
+    If the import fails, what it printed is shown.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with tempfile.TemporaryFile() as page:
+        stderr = os.dup(2)
+        os.dup2(page.fileno(), 2)
+        try:
+            import tensorflow  # noqa: F401
+        except BaseException:
+            page.seek(0)
+            os.write(stderr, page.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+def fail(message: str, code: int) -> int:
+    print(f"kgan: error: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _parse(arguments: list[str]) -> list[str]:
+    try:
+        return flags.FLAGS(arguments)
+    except (flags.Error, OSError) as error:
+        sys.exit(fail(str(error), 2))
+    except SystemExit as end:  # absl exits 1 after printing --help
+        sys.exit(0 if "--help" in " ".join(arguments) else end.code)

@@ -1,0 +1,194 @@
+"""TrainConfig: the only list of training settings.
+
+Flags, JSON, bounds and help all come from the fields below, so a new setting is one new field.
+"""
+
+import dataclasses
+import json
+import math
+import types
+import typing
+
+from kgan.errors import UserError
+
+
+def _setting(default, text: str, *, choices=None, lower=None, upper=None, above=None, below=None):
+    """A field with its help and its legal values: `choices`, or bounds (lower/upper inclusive, above/below not)."""
+    legal = {"choices": choices, "lower": lower, "upper": upper, "above": above, "below": below}
+    return dataclasses.field(default=default, metadata={"help": text, **legal})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """The settings of one training run. None means "chosen from the data or the machine", as the help says.
+
+    Raises UserError, naming the setting and what is legal, for a value out of bounds or two settings that
+    contradict each other.
+    """
+
+    # data
+    dataset: str = _setting(
+        "mnist", "The images.", choices=("mnist", "fashion_mnist", "cifar10", "mnist5k", "folder")
+    )
+    data_dir: str | None = _setting(
+        None,
+        "Where the data set lies: DATA_DIR/DATASET/ or DATA_DIR/; for folder, the parent of the class folders or of "
+        "the images. Default: $KGAN_DATA_DIR, else Keras's cache, else a download.",
+    )
+    image_size: int | None = _setting(
+        None, "Pixels a side for --dataset=folder. Default: 64; other data sets keep their own.", choices=(28, 32, 64, 128)
+    )
+    channels: int | None = _setting(
+        None, "1 (grey) or 3 (colour) for --dataset=folder. Default: 3; other data sets keep their own.", choices=(1, 3)
+    )
+    num_heldout: int | None = _setting(
+        None, "Training images kept back for the audit, never trained on. Default: min(5000, a tenth).", lower=0
+    )
+    num_train: int | None = _setting(None, "Train on only this many images. Default: all but the held-out ones.", lower=1)
+    flip: bool = _setting(False, "Mirror half of the real images, at random.")
+    dequantize: bool = _setting(False, "Add uniform noise of one grey level to the real images.")
+    augment: str = _setting(
+        "none", "Differentiable augmentation of everything the discriminator sees.", choices=("none", "diffaug")
+    )
+
+    # networks
+    arch: str = _setting("dcgan", "The pair of networks.", choices=("dcgan", "mlp", "sndcgan"))
+    latent_dim: int = _setting(100, "Length of the latent vector z.", lower=1, upper=4096)
+    conditional: bool = _setting(False, "Give both networks the class label.")
+    spectral_norm: bool = _setting(False, "Spectral norm on every discriminator layer (sndcgan always has it).")
+    bn_momentum: float = _setting(0.9, "Momentum of the batch-norm statistics.", lower=0.0, below=1.0)
+    init_stddev: float = _setting(
+        0.02, "Standard deviation of the initial weights; 0 takes Glorot's uniform initialisation.", lower=0.0
+    )
+
+    # objective
+    loss: str = _setting("ns", "The objective.", choices=("ns", "minimax", "hinge", "lsgan", "wgan"))
+    r1_weight: float = _setting(0.0, "Weight of the R1 penalty on the real images' gradient.", lower=0.0)
+    gp_weight: float = _setting(0.0, "Weight of the WGAN-GP penalty between real and generated images.", lower=0.0)
+    label_smoothing: float = _setting(
+        0.0, "One-sided: the real images' target is 1 minus this (ns, minimax, lsgan).", lower=0.0, below=0.5
+    )
+    d_steps: int = _setting(1, "Discriminator updates before each generator update.", lower=1, upper=100)
+    g_batch_multiplier: int = _setting(1, "The generator's batch, in multiples of --batch_size.", lower=1, upper=16)
+
+    # optimisation
+    epochs: int | None = _setting(None, "Passes over the training images. Default: 50, unless --steps is given.", lower=1)
+    steps: int | None = _setting(None, "Generator updates, instead of --epochs.", lower=1)
+    batch_size: int = _setting(64, "Global batch: the images of one discriminator update, over all replicas.", lower=2)
+    g_lr: float = _setting(2e-4, "Learning rate of the generator.", above=0.0)
+    d_lr: float = _setting(2e-4, "Learning rate of the discriminator.", above=0.0)
+    beta_1: float = _setting(0.5, "Adam's first moment decay.", lower=0.0, below=1.0)
+    beta_2: float = _setting(0.999, "Adam's second moment decay.", lower=0.0, below=1.0)
+    lr_decay: str = _setting("none", "linear: both rates fall to 0 at the last step.", choices=("none", "linear"))
+    clip_norm: float = _setting(0.0, "Clip each network's gradient, summed over replicas, to this norm; 0: never.", lower=0.0)
+    ema_decay: float = _setting(
+        0.999, "Decay of the generator's averaged weights, which samples are drawn with; 0: no average.", lower=0.0, below=1.0
+    )
+
+    # machine
+    seed: int = _setting(0, "Fixes the weights, the order of images and every draw.", lower=0, upper=2**31 - 1)
+    strategy: str = _setting(
+        "auto",
+        "auto: all workers in TF_CONFIG, else all GPUs, else one device.",
+        choices=("auto", "single", "mirrored", "multiworker"),
+    )
+    precision: str = _setting(
+        "auto", "auto: bfloat16 where the hardware has it, else float32.", choices=("auto", "float32", "bfloat16")
+    )
+    xla: str = _setting("auto", "Compile the step with XLA. auto: on one GPU only.", choices=("auto", "on", "off"))
+    steps_per_call: int | None = _setting(None, "Steps in one graph call. Default: 1 on CPUs, 20 on GPUs.", lower=1)
+    deterministic: bool = _setting(False, "Only deterministic kernels: slower, and equal runs are equal bit for bit.")
+
+    # what is recorded
+    log_every: int | None = _setting(None, "Steps between lines of metrics.jsonl. Default: 20 an epoch, 10 to 100.", lower=1)
+    sample_every: int | None = _setting(None, "Steps between sample grids. Default: once an epoch, at least 25 in all.", lower=1)
+    save_every: int | None = _setting(None, "Steps between checkpoints. Default: once an epoch, at least 100.", lower=1)
+    tensorboard: bool = _setting(False, "Also write TensorBoard events (needs kgan[tensorboard]).")
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, _checked(field, getattr(self, field.name)))
+        _check_together(self)
+
+    @classmethod
+    def from_json(cls, text: str) -> "TrainConfig":
+        """Reads what `to_json` wrote. Raises UserError on anything else."""
+        try:
+            values = json.loads(text)
+            unknown = sorted(set(values) - {field.name for field in dataclasses.fields(cls)})
+        except (ValueError, TypeError) as error:
+            raise UserError(f"the saved settings are not readable: {error}") from None
+        if unknown:
+            raise UserError(f"the saved settings name {', '.join(unknown)}, which this version of kgan does not have")
+        return cls(**values)
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    def to_flags(self) -> str:
+        """A flagfile that repeats these settings; those left to the machine are left out."""
+        return "".join(
+            f"--{'' if value is not False else 'no'}{name}{'' if isinstance(value, bool) else f'={value}'}\n"
+            for name, value in dataclasses.asdict(self).items()
+            if value is not None
+        )
+
+    def differences(self, other: "TrainConfig") -> dict[str, tuple]:
+        """The settings whose values differ: name -> (mine, the other's)."""
+        mine, theirs = dataclasses.asdict(self), dataclasses.asdict(other)
+        return {name: (mine[name], theirs[name]) for name in mine if mine[name] != theirs[name]}
+
+    def replace(self, **changes) -> "TrainConfig":
+        return dataclasses.replace(self, **changes)
+
+
+def value_type(field: dataclasses.Field) -> type:
+    """The plain type behind a field's annotation: bool, int, float or str."""
+    if isinstance(field.type, types.UnionType):
+        return next(kind for kind in typing.get_args(field.type) if kind is not type(None))
+    return field.type
+
+
+def _checked(field: dataclasses.Field, value):
+    if value is None and field.default is None:
+        return None
+    kind, legal = value_type(field), field.metadata
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not (isinstance(value, kind) and isinstance(value, bool) == (kind is bool) or (kind is float and is_number)):
+        raise UserError(f"--{field.name}={value!r}: must be {kind.__name__}")
+    if legal["choices"] and value not in legal["choices"]:
+        raise UserError(f"--{field.name}={value}: must be one of {', '.join(map(str, legal['choices']))}")
+    if is_number and not _within(value, legal):
+        raise UserError(f"--{field.name}={value}: must be {_describe(legal)}")
+    return kind(value)
+
+
+def _within(value: float, legal) -> bool:
+    return (
+        math.isfinite(value)
+        and (legal["lower"] is None or value >= legal["lower"])
+        and (legal["upper"] is None or value <= legal["upper"])
+        and (legal["above"] is None or value > legal["above"])
+        and (legal["below"] is None or value < legal["below"])
+    )
+
+
+def _describe(legal) -> str:
+    signs = {"lower": "at least", "above": "more than", "upper": "at most", "below": "less than"}
+    bounds = [f"{sign} {legal[name]}" for name, sign in signs.items() if legal[name] is not None]
+    return " and ".join(bounds) or "a finite number"
+
+
+def _check_together(config: TrainConfig) -> None:
+    """Settings that are legal one by one and contradict each other."""
+    if config.epochs and config.steps:
+        raise UserError("--epochs and --steps both say how long to train: give one of them")
+    if config.dataset != "folder" and (config.image_size or config.channels):
+        own = {"cifar10": (32, 3)}.get(config.dataset, (28, 1))
+        for name, size in zip(("image_size", "channels"), own, strict=True):
+            if getattr(config, name) not in (None, size):
+                raise UserError(f"--{name} is for --dataset=folder; {config.dataset} has {name} {size}")
+    if config.arch == "sndcgan" and (config.image_size == 28 or config.dataset in ("mnist", "fashion_mnist", "mnist5k")):
+        raise UserError("--arch=sndcgan is for images of 32, 64 or 128 pixels, not 28: take dcgan or mlp")
+    if config.label_smoothing and config.loss in ("hinge", "wgan"):
+        raise UserError(f"--label_smoothing has no meaning for --loss={config.loss}: it needs ns, minimax or lsgan")

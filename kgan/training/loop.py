@@ -1,0 +1,271 @@
+"""The training loop: steps, and what is recorded, drawn and saved between them."""
+
+import contextlib
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from kgan import plots
+from kgan.config import TrainConfig
+from kgan.data.pipeline import step_batches
+from kgan.errors import NonFiniteLoss, UserError
+from kgan.images import write_atomically
+from kgan.models.architectures import Shapes
+from kgan.training import checkpoint, machine, pictures
+from kgan.training.plan import Plan, make_plan
+from kgan.training.reporting import Reporter
+from kgan.training.rundir import RunDir
+from kgan.training.state import State, create_state
+from kgan.training.step import METRICS, TrainStep
+
+
+class Stopped(Exception):
+    """Ctrl-C or SIGTERM arrived; everything is saved. `exit_code` is what a shell expects of that signal."""
+
+    def __init__(self, signal_number: int, run_dir: Path, step: int):
+        super().__init__(f"stopped at step {step}, all saved; go on with: kgan train --resume={run_dir}")
+        self.exit_code = 128 + signal_number
+
+
+def train(config: TrainConfig, run_dir: str | Path | None = None, resume: bool = False) -> Path:
+    """Trains from the start, or goes on where `run_dir` stopped, and returns the run folder.
+
+    Without `run_dir` the folder is the next numbered one below runs/. To resume, `config` must be that run's own
+    (`plan.resume_config` merges changes into it). Raises UserError before anything is written if the settings, the
+    data and the machine do not fit together; NonFiniteLoss; Stopped after Ctrl-C or SIGTERM; OSError if the disk
+    fills up, with the last checkpoint whole.
+    """
+    plan = make_plan(config)
+    if run_dir is None and (resume or machine.is_multiworker(config)):
+        raise UserError("name the run folder with --run_dir: several workers, or a resumed run, must agree on it")
+    hardware = machine.choose(plan.config)
+    run = Job(plan, hardware).start(run_dir, resume)
+    return run
+
+
+def describe(config: TrainConfig) -> dict:
+    """What `train(config)` would do: resolved settings, data, parameter counts, steps, bytes on disk. Writes nothing."""
+    plan = make_plan(config)
+    hardware = machine.choose(plan.config)
+    job = Job(plan, hardware)
+    return {
+        "config": plan.config,
+        "dataset": plan.card,
+        "total_steps": plan.total_steps,
+        "parameters": {
+            name: sum(int(np.prod(variable.shape)) for variable in network.variables)
+            for name, network in (("generator", job.state.generator), ("discriminator", job.state.discriminator))
+        },
+        "disk_bytes": job.disk_bytes(),
+        **machine.describe(hardware),
+    }
+
+
+class Job:
+    """One training run in this process: the state, the step function, and the events between steps."""
+
+    def __init__(self, plan: Plan, hardware: machine.Machine):
+        self.plan, self.config, self.hardware = plan, plan.config, hardware
+        self.num_classes = plan.num_classes if self.config.conditional else 0
+        shapes = Shapes(self.config.image_size, self.config.channels, self.num_classes)
+        with hardware.strategy.scope():
+            self.state = create_state(self.config, shapes, plan.total_steps, hardware.precision)
+            self.step_function = TrainStep(
+                self.config, self.state, hardware.strategy, hardware.xla, conditional=bool(self.num_classes)
+            )
+        self.meter = Meter()
+        self.step = 0
+
+    def start(self, run_dir: str | Path | None, resume: bool) -> Path:
+        """Opens or makes the run folder, trains, and leaves its record complete however the run ends."""
+        if not self.hardware.is_chief:
+            if resume:
+                self._restore(RunDir.open(run_dir))
+            self._train(None, None)
+            return Path(run_dir)
+        self._check_disk(Path(run_dir or "."))
+        run = RunDir.open(run_dir) if resume else RunDir.create(run_dir, self.config)
+        if resume:
+            run.lock()
+            self._restore(run)
+            run.cut_metrics(self.step)
+            run.write_config(self.config)
+        run.update_record(
+            status="running",
+            dataset=self.plan.card,
+            total_steps=self.plan.total_steps,
+            **machine.describe(self.hardware),
+        )
+        try:
+            with Reporter(run, self.plan, self.step) as reporter:
+                self._introduce(run, reporter)
+                self._train(run, reporter)
+                self._finish(run, reporter)
+        except BaseException as error:
+            run.update_record(status=_STATUS.get(type(error), "failed"), step=self.step)
+            raise
+        finally:
+            run.unlock()
+        return run.path
+
+    def disk_bytes(self) -> int:
+        """An upper estimate: the last three checkpoints, the best, one being written, and the pictures."""
+        one = sum(np.asarray(variable).nbytes for variable in self.state.variables().values())
+        grid = 64 * self.config.image_size**2 * self.config.channels * 4
+        return one * (checkpoint.KEEP + 2) + grid * (self.plan.total_steps // self.config.sample_every + 2) * 2
+
+    def _check_disk(self, path: Path) -> None:
+        place = next(parent for parent in (path.absolute(), *path.absolute().parents) if parent.is_dir())
+        free, needed = shutil.disk_usage(place).free, self.disk_bytes()
+        if needed > free:
+            raise UserError(
+                f"this run takes up to {needed / 2**20:,.0f} MiB and {place} has {free / 2**20:,.0f} MiB free: "
+                "make room, or name another disk with --run_dir"
+            )
+
+    def _restore(self, run: RunDir) -> None:
+        found = checkpoint.read_last(run.checkpoints)
+        if found is None:
+            return
+        path, arrays = found
+        try:
+            self.state.set_arrays(arrays)
+            self.meter.set_arrays(arrays)
+        except (KeyError, ValueError) as error:
+            raise UserError(f"{path}: does not fit the networks that config.json describes ({error})") from None
+        self.step = int(arrays["step"])
+        if self.step >= self.plan.total_steps:
+            raise UserError(
+                f"{run.path} is finished: it has made all {self.plan.total_steps} steps; give more --epochs or --steps"
+            )
+
+    def _introduce(self, run: RunDir, reporter: Reporter) -> None:
+        for line in self.plan.unreadable:
+            reporter.say(f"skipped {line}")
+        pictures.write_reals(run, self.plan)
+        reporter.introduce(self.hardware)
+
+    def _train(self, run: RunDir | None, reporter: Reporter | None) -> None:
+        """Runs the steps. Workers that are not the chief have neither a run folder nor a reporter."""
+        config, total = self.config, self.plan.total_steps
+        iterator = iter(self._batches())
+        with _stop_signals() as stop:
+            while self.step < total:
+                count = min(self._until_next_event(), total - self.step, self.hardware.steps_per_call)
+                rows = self.step_function(iterator, tf.constant(count, tf.int32)).numpy()
+                self._check_finite(rows, run)
+                self.step += count
+                self.meter.add(rows)
+                if reporter:
+                    reporter.advance(self.step)
+                    self._events(run, reporter, last=self.step == total)
+                if stop.received:
+                    if run:
+                        self._save(run)
+                    raise Stopped(stop.received, run.path if run else Path(), self.step)
+        assert self.step == total or config.steps
+
+    def _events(self, run: RunDir, reporter: Reporter, last: bool) -> None:
+        due = lambda every: last or self.step % every == 0  # noqa: E731
+        if due(self.config.log_every):
+            reporter.log(self.step, self.meter.read_and_reset())
+        if due(self.config.sample_every):
+            pictures.write_grid(run, self.state.sampler, self.config, self.num_classes, self.step)
+        if due(self.config.save_every):
+            self._save(run)
+
+    def _until_next_event(self) -> int:
+        cadences = (self.config.log_every, self.config.sample_every, self.config.save_every)
+        return min(every - self.step % every for every in cadences)
+
+    def _batches(self):
+        config, strategy = self.config, self.hardware.strategy
+
+        def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            local = context.num_replicas_in_sync // context.num_input_pipelines
+            return step_batches(
+                self.plan.images,
+                self.plan.labels,
+                seed=config.seed,
+                first_step=self.step,
+                d_steps=config.d_steps,
+                batch_size=config.batch_size,
+                num_replicas=context.num_replicas_in_sync,
+                replicas=range(context.input_pipeline_id * local, (context.input_pipeline_id + 1) * local),
+            )
+
+        return strategy.distribute_datasets_from_function(batches)
+
+    def _check_finite(self, rows: np.ndarray, run: RunDir | None) -> None:
+        bad = np.argwhere(~np.isfinite(rows))
+        if len(bad):
+            row, column = bad[0]
+            saved = checkpoint.paths(run.checkpoints) if run else []
+            raise NonFiniteLoss(
+                f"{METRICS[column]} became {rows[row, column]} at step {self.step + row + 1}; "
+                + (f"the last good checkpoint is {saved[-1]}" if saved else "no checkpoint was saved yet")
+                + "; try a smaller --d_lr and --g_lr, or --clip_norm"
+            )
+
+    def _save(self, run: RunDir) -> None:
+        checkpoint.save(run.checkpoints, self.step, self.state.to_arrays() | self.meter.to_arrays())
+
+    def _finish(self, run: RunDir, reporter: Reporter) -> None:
+        write_atomically(run.path / "curves.png", plots.to_png(plots.curves(run.read_metrics())))
+        pictures.write_training_gif(run)
+        run.update_record(status="finished", step=self.step)
+        reporter.conclude()
+
+
+_STATUS = {Stopped: "interrupted", KeyboardInterrupt: "interrupted", NonFiniteLoss: "non-finite"}
+
+
+class Meter:
+    """Means of the metrics since the last log line. They are in the checkpoint, so that a resumed run logs the same."""
+
+    def __init__(self):
+        self.sums, self.count = np.zeros(len(METRICS)), 0
+
+    def add(self, rows: np.ndarray) -> None:
+        for row in rows:  # one by one: a sum over several rows would round by how the calls fell
+            self.sums += row.astype(np.float64)
+        self.count += len(rows)
+
+    def read_and_reset(self) -> dict[str, float]:
+        means = dict(zip(METRICS, (self.sums / self.count).tolist(), strict=True))
+        self.sums, self.count = np.zeros(len(METRICS)), 0
+        return means
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        return {"meter/sums": self.sums, "meter/count": np.array(self.count)}
+
+    def set_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+        self.sums, self.count = arrays["meter/sums"].copy(), int(arrays["meter/count"])
+
+
+class _Stop:
+    received = 0
+
+
+@contextlib.contextmanager
+def _stop_signals():
+    """Notes Ctrl-C and SIGTERM instead of dying of them; a second Ctrl-C is Python's own KeyboardInterrupt."""
+    stop = _Stop()
+
+    def note(number, _frame):
+        stop.received = number
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    try:
+        previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not in the main thread: signals are the program's own business
+        previous = {}
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,79 @@
+"""What a run will do, settled before TensorFlow starts: the images, the number of steps, the resolved settings."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kgan.config import TrainConfig
+from kgan.data import sources
+from kgan.errors import UserError
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`config` has every setting that the data decide filled in. `images` uint8 (n, h, w, c) and `labels` int64 (n,) or
+    None are those trained on; `card` is the record of the whole data set, with how many were trained on and held out."""
+
+    config: TrainConfig
+    images: np.ndarray
+    labels: np.ndarray | None
+    num_classes: int
+    card: dict
+    unreadable: tuple[str, ...]
+    batches_per_epoch: int
+    total_steps: int
+
+    def epoch(self, step: int) -> float:
+        """Passes over the training images after `step` steps."""
+        return step * self.config.d_steps / self.batches_per_epoch
+
+
+def make_plan(config: TrainConfig) -> Plan:
+    """Loads the data and fills in what they decide. Raises UserError, naming the flag, if the two do not fit."""
+    data = sources.load(config.dataset, config.data_dir, image_size=config.image_size, channels=config.channels)
+    if config.conditional and data.labels is None:
+        raise UserError("--conditional needs labels: put each class of images into a folder of its own")
+    training, heldout = sources.split_heldout(len(data.images), data.sha256, config.num_heldout)
+    training = sources.first_training(training, data.sha256, config.num_train)
+    if config.batch_size > len(training):
+        raise UserError(f"--batch_size={config.batch_size} is more than the {len(training)} training images")
+    batches = len(training) // config.batch_size
+    epochs = config.epochs if config.epochs or config.steps else 50
+    total_steps = config.steps or -(-epochs * batches // config.d_steps)
+    steps_per_epoch = -(-batches // config.d_steps)
+    height, _, channels = data.images.shape[1:]
+    return Plan(
+        config=config.replace(
+            image_size=height,
+            channels=channels,
+            num_heldout=len(heldout),
+            epochs=epochs,
+            log_every=config.log_every or int(np.clip(steps_per_epoch // 20, 10, 100)),
+            sample_every=config.sample_every or max(25, min(steps_per_epoch, total_steps // 10)),
+            save_every=config.save_every or max(100, steps_per_epoch),
+        ),
+        images=data.images[training],
+        labels=None if data.labels is None else data.labels[training],
+        num_classes=data.num_classes,
+        card=data.card() | {"num_train": len(training), "num_heldout": len(heldout)},
+        unreadable=data.unreadable,
+        batches_per_epoch=batches,
+        total_steps=total_steps,
+    )
+
+
+def resume_config(saved: TrainConfig, given: dict) -> TrainConfig:
+    """The saved settings, with more epochs or steps, or another place of the data, if `given` asks for them.
+
+    Raises UserError showing every other difference.
+    """
+    changes = dict(given)
+    length = {name: changes.pop(name) for name in ("epochs", "steps") if name in changes}
+    data_dir = {"data_dir": changes.pop("data_dir")} if "data_dir" in changes else {}
+    different = {name: value for name, value in changes.items() if value != getattr(saved, name)}
+    if different:
+        listed = ", ".join(f"--{name} was {getattr(saved, name)} and is {value}" for name, value in different.items())
+        raise UserError(f"a resumed run keeps its settings, and may only get more epochs or steps; {listed}")
+    if length:
+        length = {"epochs": None, "steps": None} | length
+    return saved.replace(**length, **data_dir)

@@ -1,0 +1,93 @@
+"""What a person sees while a run trains: a progress bar on a terminal, plain lines elsewhere, and log.txt."""
+
+import sys
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from kgan.training.machine import Machine
+from kgan.training.plan import Plan
+from kgan.training.rundir import RunDir
+
+
+class Reporter:
+    """Writes metrics.jsonl, log.txt and TensorBoard events, and shows the run's progress. Use it in a `with` block."""
+
+    def __init__(self, run: RunDir, plan: Plan, first_step: int):
+        self.run, self.plan, self.first_step = run, plan, first_step
+        self._events = _tensorboard(run) if plan.config.tensorboard else None
+        self._since = (time.perf_counter(), first_step)
+        self._bar = None
+        if sys.stdout.isatty():
+            columns = (TextColumn("step"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+            self._bar = Progress(*columns, console=Console())
+            self._task = self._bar.add_task("", total=plan.total_steps, completed=first_step)
+
+    def __enter__(self):
+        self._log = open(self.run.log_file, "a", encoding="utf-8")  # noqa: SIM115  closed in __exit__
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_):
+        if self._bar:
+            self._bar.stop()
+        self._log.close()
+
+    def say(self, line: str, everywhere: bool = True) -> None:
+        """One line for log.txt, and for the screen unless a progress bar shows it already."""
+        print(line, file=self._log, flush=True)
+        if self._bar and everywhere:
+            self._bar.console.print(line, markup=False, highlight=False)
+        elif not self._bar:
+            print(line, flush=True)
+
+    def introduce(self, machine: Machine) -> None:
+        plan, config = self.plan, self.plan.config
+        how = f"{machine.strategy.num_replicas_in_sync} replica(s), {machine.precision}{', XLA' if machine.xla else ''}"
+        self.say(f"run folder {self.run.path}")
+        self.say(
+            f"{config.dataset}: {plan.card['num_train']:,} training images, {plan.card['num_heldout']:,} held out, "
+            f"{plan.card['license'] or 'no licence stated'}; {config.arch}, {config.loss}; {how}"
+        )
+        if self.first_step:
+            self.say(f"resumed at step {self.first_step} of {plan.total_steps}")
+
+    def advance(self, step: int) -> None:
+        if self._bar:
+            self._bar.update(self._task, completed=step)
+
+    def log(self, step: int, means: dict[str, float]) -> None:
+        """Records the means since the last line, and the speed. The first call of all includes building the graph."""
+        then, step_then = self._since
+        now = time.perf_counter()
+        speed = (step - step_then) * self.plan.config.batch_size * self.plan.config.d_steps / (now - then)
+        self._since = (now, step)
+        values = {"step": step, "epoch": round(self.plan.epoch(step), 4), "images_per_second": round(speed, 1), **means}
+        self.run.append_metrics(values)
+        losses = f"d_loss {means['d_loss']:.4f}  g_loss {means['g_loss']:.4f}"
+        summary = f"epoch {values['epoch']:.2f}  {losses}  {speed:.0f} images/s"
+        if self._bar:
+            self._bar.update(self._task, description=summary)
+        self.say(f"step {step}/{self.plan.total_steps}  {summary}", everywhere=False)
+        if self._events:
+            self._events(step, values)
+
+    def conclude(self) -> None:
+        last = self.run.sample_files()[-1]
+        self.say(f"pictures: {last}, {self.run.path / 'curves.png'}, {self.run.path / 'training.gif'}")
+
+
+def _tensorboard(run: RunDir):
+    import tensorflow as tf
+
+    writer = tf.summary.create_file_writer(str(run.path / "events"))
+
+    def write(step: int, values: dict) -> None:
+        with writer.as_default(step=step):
+            for name, value in values.items():
+                tf.summary.scalar(name, value)
+        writer.flush()
+
+    return write

@@ -1,0 +1,146 @@
+"""One training step, and the graph function that makes many of them.
+
+Replicas only compute gradients; everything that changes a variable of the optimizers or of the average happens
+once, outside them, on gradients that are already summed. So the number of replicas cannot change the maths.
+"""
+
+import keras
+import tensorflow as tf
+
+from kgan.config import TrainConfig
+from kgan.models.draws import Draws, dropout_from
+from kgan.models.layers import update_spectral_norms
+from kgan.training.augmentation import diffaug, prepare_real
+from kgan.training.objectives import OBJECTIVES, gradient_penalty, r1_penalty
+from kgan.training.state import State
+
+METRICS = ("d_loss", "g_loss", "d_penalty", "d_real", "d_fake", "d_grad_norm", "g_grad_norm")
+
+
+class TrainStep:
+    """Calls `state` through `config.d_steps` discriminator updates and one generator update at a time.
+
+    Call it with an iterator over `pipeline.step_batches` and a number of steps as a tensor; it returns float32
+    (steps, len(METRICS)), one row a step: the two losses without penalties, the penalties, the mean logits of
+    real and of generated images, and the gradient norms before clipping. `traces` counts how often the graph was
+    built: once, however many steps a call makes.
+    """
+
+    def __init__(self, config: TrainConfig, state: State, strategy: tf.distribute.Strategy, xla: bool, conditional: bool):
+        self.config, self.state, self.strategy, self.conditional = config, state, strategy, conditional
+        self.objective = OBJECTIVES[config.loss]()
+        self.traces = 0
+        plain = tf.autograph.experimental.do_not_convert(self._step)
+        self._one_step = tf.function(plain, jit_compile=True) if xla else plain
+
+    @tf.function(reduce_retracing=True)
+    def __call__(self, iterator, num_steps: tf.Tensor) -> tf.Tensor:
+        self.traces += 1
+        rows = tf.TensorArray(tf.float32, num_steps, element_shape=(len(METRICS),))
+        for i in tf.range(num_steps):
+            rows = rows.write(i, self._one_step(*next(iterator)))
+        return rows.stack()
+
+    def _step(self, step, images, labels) -> tf.Tensor:
+        config, state = self.config, self.state
+        for critic_step in range(config.d_steps):
+            update_spectral_norms(state.discriminator)
+            gradients, d_metrics = self.strategy.run(self._discriminator_gradients, (step, images, labels, critic_step))
+            state.d_optimizer.apply(gradients, state.discriminator.trainable_variables)
+        gradients, g_metrics = self.strategy.run(self._generator_gradients, (step, labels))
+        state.g_optimizer.apply(gradients, state.generator.trainable_variables)
+        if state.ema_generator:
+            self._update_average()
+        state.step.assign_add(1)
+        metrics = {name: self._from_any_replica(value) for name, value in (d_metrics | g_metrics).items()}
+        return tf.stack([metrics[name] for name in METRICS])
+
+    def _discriminator_gradients(self, step, images, labels, critic_step):
+        config, state = self.config, self.state
+        draws = self._draws(step).fold(f"critic {critic_step}")
+        images, labels = images[critic_step], labels[critic_step]
+        real = prepare_real(images, draws, config.flip, config.dequantize)
+        fake = self._generate(draws.fold("z"), labels)
+        real, fake = self._augment(real, draws.fold("augment real")), self._augment(fake, draws.fold("augment fake"))
+        with tf.GradientTape() as tape:
+            real_logits = self._discriminate(real, labels, draws.fold("dropout real"))
+            fake_logits = self._discriminate(fake, labels, draws.fold("dropout fake"))
+            losses = self.objective.real(real_logits, 1.0 - config.label_smoothing) + self.objective.fake(fake_logits)
+            penalties = self._penalties(real, fake, labels, draws)
+            loss = self._mean(losses + penalties)
+        gradients = tape.gradient(loss, state.discriminator.trainable_variables)
+        sums = [self._mean(values) for values in (losses, penalties, real_logits, fake_logits)]
+        gradients, norm, sums = self._reduce_and_clip(gradients, sums)
+        return gradients, dict(zip(("d_loss", "d_penalty", "d_real", "d_fake"), sums, strict=True)) | {"d_grad_norm": norm}
+
+    def _generator_gradients(self, step, labels):
+        config, state = self.config, self.state
+        draws = self._draws(step).fold("generator")
+        labels = tf.repeat(labels[-1], config.g_batch_multiplier)
+        with tf.GradientTape() as tape:
+            fake = self._augment(self._generate(draws.fold("z"), labels), draws.fold("augment"))
+            losses = self.objective.generator(self._discriminate(fake, labels, draws.fold("dropout")))
+            loss = self._mean(losses)
+        gradients = tape.gradient(loss, state.generator.trainable_variables)
+        gradients, norm, (loss,) = self._reduce_and_clip(gradients, [loss])
+        return gradients, {"g_loss": loss, "g_grad_norm": norm}
+
+    def _draws(self, step) -> Draws:
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        return Draws.at(self.config.seed, step, replica, self.strategy.num_replicas_in_sync)
+
+    def _generate(self, draws: Draws, labels) -> tf.Tensor:
+        z = draws.normal((labels.shape[0], self.config.latent_dim))
+        return self.state.generator([z, labels] if self.conditional else z, training=True)
+
+    def _discriminate(self, images, labels, draws: Draws) -> tf.Tensor:
+        with dropout_from(draws):
+            logits = self.state.discriminator([images, labels] if self.conditional else images, training=True)
+        return tf.squeeze(logits, axis=1)
+
+    def _augment(self, images, draws: Draws) -> tf.Tensor:
+        return diffaug(images, draws) if self.config.augment == "diffaug" else images
+
+    def _penalties(self, real, fake, labels, draws: Draws) -> tf.Tensor:
+        penalties = tf.zeros(real.shape[0])
+        if self.config.r1_weight:
+            score = lambda images: self._discriminate(images, labels, draws.fold("dropout r1"))  # noqa: E731
+            penalties += self.config.r1_weight * r1_penalty(score, real)
+        if self.config.gp_weight:
+            score = lambda images: self._discriminate(images, labels, draws.fold("dropout gp"))  # noqa: E731
+            mix = draws.fold("mix").uniform((real.shape[0], 1, 1, 1))
+            penalties += self.config.gp_weight * gradient_penalty(score, real, fake, mix)
+        return penalties
+
+    def _mean(self, values) -> tf.Tensor:
+        """This replica's share of the mean over the global batch."""
+        return tf.reduce_sum(values) / (values.shape[0] * self.strategy.num_replicas_in_sync)
+
+    def _reduce_and_clip(self, gradients, shares):
+        """Sums over replicas, then clips: clipped before, the result would depend on how many there are."""
+        if self.strategy.num_replicas_in_sync > 1:
+            context = tf.distribute.get_replica_context()
+            gradients, shares = context.all_reduce(tf.distribute.ReduceOp.SUM, [gradients, shares])
+        norm = tf.linalg.global_norm(gradients)
+        if self.config.clip_norm:
+            gradients, _ = tf.clip_by_global_norm(gradients, self.config.clip_norm, norm)
+        return gradients, norm, shares
+
+    def _from_any_replica(self, value) -> tf.Tensor:
+        return self.strategy.experimental_local_results(value)[0]
+
+    def _update_average(self) -> None:
+        """The averaged weights move by a rate that starts high, so that short runs are not an average of noise.
+
+        Batch-norm statistics are copied: an average of the weights' history wants today's statistics.
+        """
+        made = tf.cast(self.state.step, tf.float32)
+        decay = tf.minimum(self.config.ema_decay, (1.0 + made) / (10.0 + made))
+        live, average = self.state.generator, self.state.ema_generator
+        for mean, weight in zip(average.trainable_variables, live.trainable_variables, strict=True):
+            self._assign(mean, lambda mean, weight, decay: mean.assign(weight + decay * (mean - weight)), weight, decay)
+        for mean, weight in zip(average.non_trainable_variables, live.non_trainable_variables, strict=True):
+            self._assign(mean, lambda mean, weight: mean.assign(weight), weight)
+
+    def _assign(self, variable: keras.Variable, update, weight: keras.Variable, *others) -> None:
+        self.strategy.extended.update(variable.value, update, args=(weight.value, *others), group=False)
