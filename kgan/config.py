@@ -27,16 +27,16 @@ class TrainConfig:
     """
 
     # data
-    dataset: str = _setting(
-        "mnist", "The images.", choices=("mnist", "fashion_mnist", "cifar10", "mnist5k", "folder")
-    )
+    dataset: str = _setting("mnist", "The images.", choices=("mnist", "fashion_mnist", "cifar10", "mnist5k", "folder"))
     data_dir: str | None = _setting(
         None,
         "Where the data set lies: DATA_DIR/DATASET/ or DATA_DIR/; for folder, the parent of the class folders or of "
         "the images. Default: $KGAN_DATA_DIR, else Keras's cache, else a download.",
     )
     image_size: int | None = _setting(
-        None, "Pixels a side for --dataset=folder. Default: 64; other data sets keep their own.", choices=(28, 32, 64, 128)
+        None,
+        "Pixels a side for --dataset=folder. Default: 64. Other data sets keep theirs.",
+        choices=(28, 32, 64, 128),
     )
     channels: int | None = _setting(
         None, "1 (grey) or 3 (colour) for --dataset=folder. Default: 3; other data sets keep their own.", choices=(1, 3)
@@ -44,7 +44,9 @@ class TrainConfig:
     num_heldout: int | None = _setting(
         None, "Training images kept back for the audit, never trained on. Default: min(5000, a tenth).", lower=0
     )
-    num_train: int | None = _setting(None, "Train on only this many images. Default: all but the held-out ones.", lower=1)
+    num_train: int | None = _setting(
+        None, "Train on only this many images. Default: all that are not held out.", lower=1
+    )
     flip: bool = _setting(False, "Mirror half of the real images, at random.")
     dequantize: bool = _setting(False, "Add uniform noise of one grey level to the real images.")
     augment: str = _setting(
@@ -72,7 +74,7 @@ class TrainConfig:
     g_batch_multiplier: int = _setting(1, "The generator's batch, in multiples of --batch_size.", lower=1, upper=16)
 
     # optimisation
-    epochs: int | None = _setting(None, "Passes over the training images. Default: 50, unless --steps is given.", lower=1)
+    epochs: int | None = _setting(None, "Passes over the training images. Default: 50, if not --steps.", lower=1)
     steps: int | None = _setting(None, "Generator updates, instead of --epochs.", lower=1)
     batch_size: int = _setting(64, "Global batch: the images of one discriminator update, over all replicas.", lower=2)
     g_lr: float = _setting(2e-4, "Learning rate of the generator.", above=0.0)
@@ -80,9 +82,12 @@ class TrainConfig:
     beta_1: float = _setting(0.5, "Adam's first moment decay.", lower=0.0, below=1.0)
     beta_2: float = _setting(0.999, "Adam's second moment decay.", lower=0.0, below=1.0)
     lr_decay: str = _setting("none", "linear: both rates fall to 0 at the last step.", choices=("none", "linear"))
-    clip_norm: float = _setting(0.0, "Clip each network's gradient, summed over replicas, to this norm; 0: never.", lower=0.0)
+    clip_norm: float = _setting(0.0, "Clip each network's summed gradient to this norm; 0: never.", lower=0.0)
     ema_decay: float = _setting(
-        0.999, "Decay of the generator's averaged weights, which samples are drawn with; 0: no average.", lower=0.0, below=1.0
+        0.999,
+        "Decay of the averaged weights that samples are drawn with; 0: no average.",
+        lower=0.0,
+        below=1.0,
     )
 
     # machine
@@ -100,9 +105,13 @@ class TrainConfig:
     deterministic: bool = _setting(False, "Only deterministic kernels: slower, and equal runs are equal bit for bit.")
 
     # what is recorded
-    log_every: int | None = _setting(None, "Steps between lines of metrics.jsonl. Default: 20 an epoch, 10 to 100.", lower=1)
-    sample_every: int | None = _setting(None, "Steps between sample grids. Default: once an epoch, at least 25 in all.", lower=1)
-    save_every: int | None = _setting(None, "Steps between checkpoints. Default: once an epoch, at least 100.", lower=1)
+    log_every: int | None = _setting(
+        None, "Steps between log lines. Default: a twentieth of an epoch, 10 to 100.", lower=1
+    )
+    sample_every: int | None = _setting(
+        None, "Steps between sample grids. Default: an epoch or a tenth of the run.", lower=1
+    )
+    save_every: int | None = _setting(None, "Steps between checkpoints. Default: an epoch, at least 100.", lower=1)
     tensorboard: bool = _setting(False, "Also write TensorBoard events (needs kgan[tensorboard]).")
 
     def __post_init__(self):
@@ -114,10 +123,10 @@ class TrainConfig:
     def from_json(cls, text: str) -> "TrainConfig":
         """Reads what `to_json` wrote. Raises UserError on anything else."""
         try:
-            values = json.loads(text)
-            unknown = sorted(set(values) - {field.name for field in dataclasses.fields(cls)})
-        except (ValueError, TypeError) as error:
+            values = dict(json.loads(text).items())
+        except (ValueError, AttributeError) as error:
             raise UserError(f"the saved settings are not readable: {error}") from None
+        unknown = sorted(set(values) - {field.name for field in dataclasses.fields(cls)})
         if unknown:
             raise UserError(f"the saved settings name {', '.join(unknown)}, which this version of kgan does not have")
         return cls(**values)
@@ -154,7 +163,7 @@ def _checked(field: dataclasses.Field, value):
         return None
     kind, legal = value_type(field), field.metadata
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not (isinstance(value, kind) and isinstance(value, bool) == (kind is bool) or (kind is float and is_number)):
+    if not ((isinstance(value, kind) and isinstance(value, bool) == (kind is bool)) or (kind is float and is_number)):
         raise UserError(f"--{field.name}={value!r}: must be {kind.__name__}")
     if legal["choices"] and value not in legal["choices"]:
         raise UserError(f"--{field.name}={value}: must be one of {', '.join(map(str, legal['choices']))}")
@@ -188,7 +197,9 @@ def _check_together(config: TrainConfig) -> None:
         for name, size in zip(("image_size", "channels"), own, strict=True):
             if getattr(config, name) not in (None, size):
                 raise UserError(f"--{name} is for --dataset=folder; {config.dataset} has {name} {size}")
-    if config.arch == "sndcgan" and (config.image_size == 28 or config.dataset in ("mnist", "fashion_mnist", "mnist5k")):
+    if config.arch == "sndcgan" and (
+        config.image_size == 28 or config.dataset in ("mnist", "fashion_mnist", "mnist5k")
+    ):
         raise UserError("--arch=sndcgan is for images of 32, 64 or 128 pixels, not 28: take dcgan or mlp")
     if config.label_smoothing and config.loss in ("hinge", "wgan"):
         raise UserError(f"--label_smoothing has no meaning for --loss={config.loss}: it needs ns, minimax or lsgan")

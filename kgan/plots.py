@@ -23,7 +23,12 @@ def curves(metrics: Sequence[Mapping]) -> Figure:
             axis.plot(steps, [line[key] for line in metrics], color=colour, linestyle=style, linewidth=1.2)
             if steps:
                 axis.annotate(
-                    label, (steps[-1], metrics[-1][key]), xytext=(4, 0), textcoords="offset points", color=colour, va="center"
+                    label,
+                    (steps[-1], metrics[-1][key]),
+                    xytext=(4, 0),
+                    textcoords="offset points",
+                    color=colour,
+                    va="center",
                 )
         axis.set_ylabel(title)
         axis.spines[["top", "right"]].set_visible(False)

@@ -15,11 +15,13 @@ MAX_BROKEN = 0.1  # of the files; a folder with more of them is probably not wha
 
 
 def list_images(root: Path) -> list[Path]:
-    """Image files below `root` in canonical order (by path relative to it); hidden files and links to folders are left out."""
+    """Image files below `root`, ordered by their path relative to it; no hidden files, no links to folders."""
     found = []
     for folder, folders, files in os.walk(root):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(folder, name) for name in files if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES]
+        found += [
+            Path(folder, name) for name in files if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+        ]
     return sorted(found, key=lambda path: path.relative_to(root).as_posix())
 
 

@@ -24,8 +24,7 @@ def batch_indices(seed: int, first_batch: int, num_images: int, batch_size: int)
     epoch, skip = divmod(first_batch, per_epoch)
     while True:
         order = np.random.default_rng([seed, epoch]).permutation(num_images)
-        for batch in order[: per_epoch * batch_size].reshape(per_epoch, batch_size)[skip:]:
-            yield batch
+        yield from order[: per_epoch * batch_size].reshape(per_epoch, batch_size)[skip:]
         epoch, skip = epoch + 1, 0
 
 

@@ -132,7 +132,11 @@ SOURCES = {
 
 
 def load(
-    name: str, data_dir: str | None = None, split: str = "train", image_size: int | None = None, channels: int | None = None
+    name: str,
+    data_dir: str | None = None,
+    split: str = "train",
+    image_size: int | None = None,
+    channels: int | None = None,
 ) -> ImageSet:
     """Reads the `split` ("train" or "test") of a named data set; `image_size` and `channels` are for "folder".
 
@@ -165,7 +169,7 @@ def split_heldout(num_images: int, sha256: str, num_heldout: int | None = None) 
     """
     num_heldout = min(5000, num_images // 10) if num_heldout is None else num_heldout
     if num_heldout >= num_images:
-        raise UserError(f"--num_heldout={num_heldout}: the data set has {num_images} images, and some must be trained on")
+        raise UserError(f"--num_heldout={num_heldout}: of {num_images} images some must be left to train on")
     order = np.random.default_rng(int(sha256, 16)).permutation(num_images)
     return np.sort(order[num_heldout:]), np.sort(order[:num_heldout])
 
@@ -178,7 +182,7 @@ def first_training(training: np.ndarray, sha256: str, num_train: int | None) -> 
     if num_train is None:
         return training
     if num_train > len(training):
-        raise UserError(f"--num_train={num_train}: only {len(training)} training images are left beside the held-out ones")
+        raise UserError(f"--num_train={num_train}: only {len(training)} images are not held out")
     return np.sort(np.random.default_rng([int(sha256, 16), 1]).permutation(training)[:num_train])
 
 

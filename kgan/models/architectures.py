@@ -24,7 +24,9 @@ class Shapes:
     num_classes: int = 0
 
 
-def build_generator(config: TrainConfig, shapes: Shapes, name: str = "generator", precision: str = "float32") -> keras.Model:
+def build_generator(
+    config: TrainConfig, shapes: Shapes, name: str = "generator", precision: str = "float32"
+) -> keras.Model:
     """The generator that `config` asks for, with weights fixed by config.seed."""
     with _policy(precision):
         kit = _Kit(config, np.random.default_rng([config.seed, 1]))
@@ -57,7 +59,9 @@ def build_discriminator(config: TrainConfig, shapes: Shapes, precision: str = "f
             embedded = kit.d_dense(features.shape[-1], use_bias=False, name="label_features")(one_hot)
             projection = layers.Dot(1, name="projection")([embedded, features])
             inputs, score = [image, label], layers.Add(name="projected_score")([score, projection])
-        return keras.Model(inputs, layers.Activation("linear", dtype="float32", name="logit")(score), name="discriminator")
+        return keras.Model(
+            inputs, layers.Activation("linear", dtype="float32", name="logit")(score), name="discriminator"
+        )
 
 
 class _Kit:

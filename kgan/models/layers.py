@@ -31,11 +31,9 @@ class _SpectralNorm:
     def build(self, input_shape):
         super().build(input_shape)
         rows, columns = self._matrix().shape
-        seeds = iter((1, 2)) if self.kernel_initializer.seed is None else (self.kernel_initializer.seed + i for i in (1, 2))
-        for name, size in (("left", rows), ("right", columns)):
-            initializer = keras.initializers.RandomNormal(seed=next(seeds))
-            vector = self.add_weight(shape=(size,), initializer=initializer, trainable=False, name=name)
-            setattr(self, name, vector)
+        start = keras.initializers.RandomNormal(seed=self.kernel_initializer.seed)
+        self.left = self.add_weight(shape=(rows,), initializer="zeros", trainable=False, name="left")
+        self.right = self.add_weight(shape=(columns,), initializer=start, trainable=False, name="right")
         for _ in range(5):
             self.power_iteration()
 

@@ -82,7 +82,7 @@ def choose(folder: Path, which: str = "best") -> Path:
     """
     found = {step_of(path): path for path in paths(folder)}
     if not found:
-        raise UserError(f"{folder}: no checkpoint yet; train it first, or resume it with kgan train --resume={folder.parent}")
+        raise UserError(f"{folder}: no checkpoint yet; go on with kgan train --resume={folder.parent}")
     if which in ("best", "last"):
         step = best_step(folder) if which == "best" else None
         return found.get(step, found[max(found)])

@@ -3,7 +3,6 @@
 import contextlib
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from kgan.training import checkpoint, machine, pictures
 from kgan.training.plan import Plan, make_plan
 from kgan.training.reporting import Reporter
 from kgan.training.rundir import RunDir
-from kgan.training.state import State, create_state
+from kgan.training.state import create_state
 from kgan.training.step import METRICS, TrainStep
 
 
@@ -42,13 +41,11 @@ def train(config: TrainConfig, run_dir: str | Path | None = None, resume: bool =
     plan = make_plan(config)
     if run_dir is None and (resume or machine.is_multiworker(config)):
         raise UserError("name the run folder with --run_dir: several workers, or a resumed run, must agree on it")
-    hardware = machine.choose(plan.config)
-    run = Job(plan, hardware).start(run_dir, resume)
-    return run
+    return Job(plan, machine.choose(plan.config)).start(run_dir, resume)
 
 
 def describe(config: TrainConfig) -> dict:
-    """What `train(config)` would do: resolved settings, data, parameter counts, steps, bytes on disk. Writes nothing."""
+    """What `train(config)` would do: settings, data, parameter counts, steps, bytes on disk. Writes nothing."""
     plan = make_plan(config)
     hardware = machine.choose(plan.config)
     job = Job(plan, hardware)
@@ -75,7 +72,7 @@ class Job:
         with hardware.strategy.scope():
             self.state = create_state(self.config, shapes, plan.total_steps, hardware.precision)
             self.step_function = TrainStep(
-                self.config, self.state, hardware.strategy, hardware.xla, conditional=bool(self.num_classes)
+                self.config, self.state, hardware.strategy, xla=hardware.xla, conditional=bool(self.num_classes)
             )
         self.meter = Meter()
         self.step = 0
@@ -151,23 +148,22 @@ class Job:
 
     def _train(self, run: RunDir | None, reporter: Reporter | None) -> None:
         """Runs the steps. Workers that are not the chief have neither a run folder nor a reporter."""
-        config, total = self.config, self.plan.total_steps
+        total = self.plan.total_steps
         iterator = iter(self._batches())
         with _stop_signals() as stop:
             while self.step < total:
                 count = min(self._until_next_event(), total - self.step, self.hardware.steps_per_call)
-                rows = self.step_function(iterator, tf.constant(count, tf.int32)).numpy()
+                rows, waited = (result.numpy() for result in self.step_function(iterator, tf.constant(count, tf.int32)))
                 self._check_finite(rows, run)
                 self.step += count
                 self.meter.add(rows)
                 if reporter:
-                    reporter.advance(self.step)
+                    reporter.advance(self.step, waited)
                     self._events(run, reporter, last=self.step == total)
                 if stop.received:
                     if run:
                         self._save(run)
                     raise Stopped(stop.received, run.path if run else Path(), self.step)
-        assert self.step == total or config.steps
 
     def _events(self, run: RunDir, reporter: Reporter, last: bool) -> None:
         due = lambda every: last or self.step % every == 0  # noqa: E731

@@ -115,7 +115,9 @@ def _git_revision() -> str | None:
         return None
     try:
         git = ["git", "-C", str(root)]
-        revision = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        revision = subprocess.run(
+            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
         changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return None

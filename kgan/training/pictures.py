@@ -19,7 +19,9 @@ _MAX_FRAMES = 60
 
 def write_reals(run: RunDir, plan: Plan) -> None:
     """samples/reals.png: training images, to hold the generated ones against."""
-    images.write_png(run.samples / "reals.png", _sheet(plan.images[:: max(1, len(plan.images) // NUM_SAMPLES)][:NUM_SAMPLES]))
+    images.write_png(
+        run.samples / "reals.png", _sheet(plan.images[:: max(1, len(plan.images) // NUM_SAMPLES)][:NUM_SAMPLES])
+    )
 
 
 def write_grid(run: RunDir, generator: keras.Model, config: TrainConfig, num_classes: int, step: int) -> None:

@@ -11,8 +11,8 @@ from kgan.errors import UserError
 
 @dataclass(frozen=True)
 class Plan:
-    """`config` has every setting that the data decide filled in. `images` uint8 (n, h, w, c) and `labels` int64 (n,) or
-    None are those trained on; `card` is the record of the whole data set, with how many were trained on and held out."""
+    """`config` has every setting that the data decide filled in. `images` uint8 (n, h, w, c) and `labels` int64 (n,)
+    or None are those trained on; `card` records the whole data set and how many were trained on and held out."""
 
     config: TrainConfig
     images: np.ndarray

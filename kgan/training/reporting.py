@@ -17,15 +17,21 @@ class Reporter:
     def __init__(self, run: RunDir, plan: Plan, first_step: int):
         self.run, self.plan, self.first_step = run, plan, first_step
         self._events = _tensorboard(run) if plan.config.tensorboard else None
-        self._since = (time.perf_counter(), first_step)
+        self._since, self._waited = (time.perf_counter(), first_step), 0.0
         self._bar = None
         if sys.stdout.isatty():
-            columns = (TextColumn("step"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+            columns = (
+                TextColumn("step"),
+                MofNCompleteColumn(),
+                BarColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.description}"),
+            )
             self._bar = Progress(*columns, console=Console())
             self._task = self._bar.add_task("", total=plan.total_steps, completed=first_step)
 
     def __enter__(self):
-        self._log = open(self.run.log_file, "a", encoding="utf-8")  # noqa: SIM115  closed in __exit__
+        self._log = open(self.run.log_file, "a", encoding="utf-8")
         if self._bar:
             self._bar.start()
         return self
@@ -54,17 +60,26 @@ class Reporter:
         if self.first_step:
             self.say(f"resumed at step {self.first_step} of {plan.total_steps}")
 
-    def advance(self, step: int) -> None:
+    def advance(self, step: int, waited: float) -> None:
+        """Notes that `step` was reached, `waited` seconds of that for data."""
+        self._waited += waited
         if self._bar:
             self._bar.update(self._task, completed=step)
 
     def log(self, step: int, means: dict[str, float]) -> None:
-        """Records the means since the last line, and the speed. The first call of all includes building the graph."""
+        """Records the means since the last line, the real images a second, and the share of that time spent waiting
+        for data. The first line's time includes building the graph."""
         then, step_then = self._since
         now = time.perf_counter()
         speed = (step - step_then) * self.plan.config.batch_size * self.plan.config.d_steps / (now - then)
-        self._since = (now, step)
-        values = {"step": step, "epoch": round(self.plan.epoch(step), 4), "images_per_second": round(speed, 1), **means}
+        values = {
+            "step": step,
+            "epoch": round(self.plan.epoch(step), 4),
+            "images_per_second": round(speed, 1),
+            "data_wait": round(self._waited / (now - then), 4),
+            **means,
+        }
+        self._since, self._waited = (now, step), 0.0
         self.run.append_metrics(values)
         losses = f"d_loss {means['d_loss']:.4f}  g_loss {means['g_loss']:.4f}"
         summary = f"epoch {values['epoch']:.2f}  {losses}  {speed:.0f} images/s"

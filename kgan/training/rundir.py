@@ -43,7 +43,7 @@ class RunDir:
         except OSError as error:
             raise UserError(f"--run_dir={run.path}: cannot make this folder ({error.strerror})") from None
         if occupied:
-            raise UserError(f"--run_dir={run.path} exists and is not empty: go on with --resume={run.path}, or name another")
+            raise UserError(f"--run_dir={run.path} is not empty: go on with --resume={run.path}, or name another")
         run.lock()
         run.samples.mkdir()
         run.checkpoints.mkdir()
@@ -61,7 +61,7 @@ class RunDir:
 
     def lock(self) -> None:
         """Keeps every other process from writing here until this one ends. Raises UserError if one does already."""
-        self._lock = open(self.path / ".lock", "w")  # noqa: SIM115  the lock lives as long as the open file
+        self._lock = open(self.path / ".lock", "w")  # noqa: SIM115  held until `unlock`
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -137,7 +137,7 @@ def _next_numbered(config: TrainConfig) -> Path:
                 continue
             return taken.rename(RUNS / f"{number:05}-{config.dataset}-{config.arch}-{config.loss}")
     except OSError as error:
-        raise UserError(f"cannot make a folder in {RUNS.absolute()} ({error.strerror}): name one with --run_dir") from None
+        raise UserError(f"cannot make {RUNS.absolute()} ({error.strerror}): name a folder with --run_dir") from None
 
 
 def _now() -> str:

@@ -20,13 +20,15 @@ METRICS = ("d_loss", "g_loss", "d_penalty", "d_real", "d_fake", "d_grad_norm", "
 class TrainStep:
     """Calls `state` through `config.d_steps` discriminator updates and one generator update at a time.
 
-    Call it with an iterator over `pipeline.step_batches` and a number of steps as a tensor; it returns float32
+    Call it with an iterator over `pipeline.step_batches` and a number of steps as a tensor. It returns float32
     (steps, len(METRICS)), one row a step: the two losses without penalties, the penalties, the mean logits of
-    real and of generated images, and the gradient norms before clipping. `traces` counts how often the graph was
-    built: once, however many steps a call makes.
+    real and of generated images, and the gradient norms before clipping; and the seconds it waited for data.
+    `traces` counts how often the graph was built: once, however many steps a call makes.
     """
 
-    def __init__(self, config: TrainConfig, state: State, strategy: tf.distribute.Strategy, xla: bool, conditional: bool):
+    def __init__(
+        self, config: TrainConfig, state: State, strategy: tf.distribute.Strategy, xla: bool, conditional: bool
+    ):
         self.config, self.state, self.strategy, self.conditional = config, state, strategy, conditional
         self.objective = OBJECTIVES[config.loss]()
         self.traces = 0
@@ -34,12 +36,17 @@ class TrainStep:
         self._one_step = tf.function(plain, jit_compile=True) if xla else plain
 
     @tf.function(reduce_retracing=True)
-    def __call__(self, iterator, num_steps: tf.Tensor) -> tf.Tensor:
+    def __call__(self, iterator, num_steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         self.traces += 1
         rows = tf.TensorArray(tf.float32, num_steps, element_shape=(len(METRICS),))
+        waited = tf.zeros((), tf.float64)
         for i in tf.range(num_steps):
-            rows = rows.write(i, self._one_step(*next(iterator)))
-        return rows.stack()
+            asked = tf.timestamp()
+            batch = next(iterator)
+            with tf.control_dependencies(tf.nest.flatten(batch, expand_composites=True)):
+                waited += tf.timestamp() - asked
+            rows = rows.write(i, self._one_step(*batch))
+        return rows.stack(), waited
 
     def _step(self, step, images, labels) -> tf.Tensor:
         config, state = self.config, self.state
@@ -71,7 +78,9 @@ class TrainStep:
         gradients = tape.gradient(loss, state.discriminator.trainable_variables)
         sums = [self._mean(values) for values in (losses, penalties, real_logits, fake_logits)]
         gradients, norm, sums = self._reduce_and_clip(gradients, sums)
-        return gradients, dict(zip(("d_loss", "d_penalty", "d_real", "d_fake"), sums, strict=True)) | {"d_grad_norm": norm}
+        return gradients, dict(zip(("d_loss", "d_penalty", "d_real", "d_fake"), sums, strict=True)) | {
+            "d_grad_norm": norm
+        }
 
     def _generator_gradients(self, step, labels):
         config, state = self.config, self.state

@@ -56,7 +56,7 @@ class TrainedGenerator:
                 raise UserError("this generator was trained without --conditional: it takes no labels")
             return np.zeros(len(indices), np.int64)
         chosen = np.asarray(indices) % self.num_classes if labels is None else np.broadcast_to(labels, len(indices))
-        if chosen.size and not (0 <= chosen.min() and chosen.max() < self.num_classes):
+        if chosen.size and not (chosen.min() >= 0 and chosen.max() < self.num_classes):
             raise UserError(f"a label must be one of 0 to {self.num_classes - 1}")
         return chosen.astype(np.int64)
 
@@ -71,11 +71,10 @@ class TrainedGenerator:
 
 
 def load(run_dir: str | Path, checkpoint_name: str = "best", ema: bool = True) -> TrainedGenerator:
-    """Reads the generator of a run: its best checkpoint if one was scored, else its last; averaged weights if it has them.
+    """Reads the generator of a run, in float32: its best checkpoint if one was scored, else its last.
 
-    `checkpoint_name` is "best", "last" or a step. Raises UserError if there is no such run or checkpoint, or if
-    averaged weights are refused (`ema=False`) and nothing else changes: a run trained without them has only the
-    others.
+    `checkpoint_name` is "best" (as described), "last" or a step. With `ema`, the averaged weights if the run has
+    them. Raises UserError if there is no such run or checkpoint.
     """
     run = RunDir.open(run_dir)
     config, record = run.read_config(), run.read_record()
@@ -93,7 +92,7 @@ def load(run_dir: str | Path, checkpoint_name: str = "best", ema: bool = True) -
 
 
 def sample(generator: keras.Model, z: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """float32 images in [-1, 1] of latents (n, latent_dim) and labels (n,), which an unconditional generator ignores."""
+    """float32 images in [-1, 1] of latents (n, latent_dim) and labels (n,), ignored by an unconditional generator."""
     inputs = [tf.constant(z), tf.constant(labels)] if len(generator.inputs) == 2 else tf.constant(z)
     return _apply(generator)(inputs).numpy()
 

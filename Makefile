@@ -1,0 +1,54 @@
+# `make` lists what there is to do. Settings: EXPERIMENT, ARGS, SWEEP, RUN, PYTHON.
+EXPERIMENT ?= quickstart
+ARGS ?=
+VENV ?= .venv
+SUPPORTED = 3.13 3.12 3.11
+
+# The first interpreter that is supported and can make virtual environments.
+usable = import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(firstword $(foreach name,python3 $(SUPPORTED:%=python%),$(shell $(name) -c '$(usable)' 2>/dev/null && echo $(name))))
+
+# Where there is an NVIDIA driver, TensorFlow comes with its CUDA libraries.
+comma := ,
+EXTRAS := bundled$(if $(shell command -v nvidia-smi 2>/dev/null),$(comma)gpu)
+PIP = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+INSTALLED = $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
+
+.PHONY: help train test test-slow lint clean venv
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@echo "make TARGET"
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
+	@echo "experiments: $(basename $(notdir $(wildcard experiments/*.flags)))"
+
+train: $(INSTALLED)  ## train experiments/$EXPERIMENT.flags (quickstart); ARGS="--seed=3" overrides
+	$(VENV)/bin/kgan train --flagfile=experiments/$(EXPERIMENT).flags $(ARGS)
+
+test: $(VENV)/.tested lint  ## run the tests, ruff and import-linter
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+test-slow: $(VENV)/.tested  ## run the tests that take minutes each
+	$(VENV)/bin/python -m pytest -m slow $(ARGS)
+
+lint: $(VENV)/.tested  ## run ruff and import-linter
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports
+
+clean:  ## remove the virtual environment and caches; never runs/
+	rm -rf $(VENV) *.egg-info build .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -not -path './runs/*' -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "kgan: error: no Python $(SUPPORTED) with its venv module found: install one, or name it with make PYTHON=..." >&2; exit 2; }
+	@$(PYTHON) -c '$(usable)' 2>/dev/null || { echo "kgan: error: $(PYTHON) will not do: kgan needs Python $(SUPPORTED) with its venv module" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(INSTALLED): $(VENV)/bin/python setup.cfg constraints.txt
+	$(PIP) --editable '.[$(EXTRAS)]'
+	@touch $@
+
+$(VENV)/.tested: $(INSTALLED) setup.cfg constraints.txt
+	$(PIP) --editable '.[$(EXTRAS),test]'
+	@touch $@

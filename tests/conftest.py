@@ -1,0 +1,68 @@
+"""What the tests share: small image folders, the command line, and the real data where they are."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def draw_folder(
+    root: Path, count: int = 48, size: int = 28, channels: int = 1, classes: int = 2, seed: int = 0
+) -> Path:
+    """A folder data set of `count` smooth random images, in `classes` folders (0: none)."""
+    random = np.random.default_rng(seed)
+    coarse = random.integers(0, 256, (count, 5, 5, channels), np.uint8)
+    for number, pixels in enumerate(coarse):
+        folder = root / f"class{number % classes}" if classes else root
+        folder.mkdir(parents=True, exist_ok=True)
+        image = Image.fromarray(pixels.squeeze()).resize((size, size), Image.Resampling.BICUBIC)
+        image.save(folder / f"{number:04}.png")
+    return root
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """48 grey 28x28 images in two classes."""
+    return draw_folder(tmp_path / "images")
+
+
+@pytest.fixture
+def folder_flags(folder) -> list[str]:
+    """The flags that train on `folder`, on small networks, for 4 steps."""
+    return [
+        "--dataset=folder",
+        f"--data_dir={folder}",
+        "--image_size=28",
+        "--channels=1",
+        "--arch=mlp",
+        "--batch_size=8",
+        "--steps=4",
+    ]
+
+
+def kgan(*arguments, **options) -> subprocess.CompletedProcess:
+    """Runs the installed command."""
+    command = [sys.executable, "-m", "kgan", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
+
+
+def refused(*arguments, **options) -> str:
+    """Runs a command that must fail as the user's mistake: exit 2 and one clear line, which is returned."""
+    done = kgan(*arguments, **options)
+    assert done.returncode == 2, done
+    assert done.stderr.startswith("kgan: error: ")
+    assert done.stderr.count("\n") == 1
+    return done.stderr
+
+
+def real_data() -> Path:
+    """$KGAN_DATA_DIR, which holds MNIST, Fashion-MNIST and CIFAR-10; the test is skipped without it."""
+    if not (path := os.environ.get("KGAN_DATA_DIR")):
+        pytest.skip("KGAN_DATA_DIR is not set")
+    return Path(path)

@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from kgan.data import folder
+from kgan.errors import UserError
+from tests.conftest import draw_folder
+
+
+def test_first_level_folders_are_the_classes(tmp_path):
+    for name in ("b/deep/er/1.png", "a/2.JPG", "a/3.webp", "b/4.bmp", "a/5.gif", "a/.hidden.png", "a/notes.txt"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 30), (10, 20, 30)).save(path, format={"JPG": "JPEG", "txt": "PNG"}.get(path.suffix[1:]))
+    images, labels, classes, broken = folder.read_folder(tmp_path, 32, 3)
+    assert images.shape == (5, 32, 32, 3)
+    assert labels.tolist() == [0, 0, 0, 1, 1]
+    assert classes == ["a", "b"]
+    assert broken == []
+
+
+def test_images_outside_every_class_leave_the_set_unlabelled(tmp_path):
+    draw_folder(tmp_path, 6, classes=2)
+    draw_folder(tmp_path, 1, classes=0)
+    assert folder.read_folder(tmp_path, 28, 1)[1:3] == (None, [])
+
+
+def test_the_middle_square_is_taken(tmp_path):
+    wide = np.zeros((32, 96, 3), np.uint8)
+    wide[:, 32:64] = 200
+    Image.fromarray(wide).save(tmp_path / "x.png")
+    assert (folder.read_image(tmp_path / "x.png", 32, 3) == 200).all()
+
+
+@pytest.mark.parametrize(
+    "image, expected",
+    [
+        (Image.new("RGBA", (28, 28), (0, 0, 0, 0)), 255),
+        (Image.new("LA", (28, 28), (100, 255)), 100),
+        (Image.new("P", (28, 28), 0), 0),
+        (Image.new("1", (28, 28), 1), 255),
+        (Image.fromarray(np.full((28, 28), 128 * 257, np.uint16)), 128),
+    ],
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_mode_becomes_grey_or_colour(tmp_path, image, expected, channels):
+    image.save(tmp_path / "x.png")
+    pixels = folder.read_image(tmp_path / "x.png", 28, channels)
+    assert pixels.shape == (28, 28, channels)
+    assert (pixels == expected).all()
+
+
+def test_a_few_broken_files_are_named_and_skipped(tmp_path):
+    draw_folder(tmp_path, 20)
+    (tmp_path / "class0" / "0000.png").write_bytes(b"not a picture")
+    images, labels, _, broken = folder.read_folder(tmp_path, 28, 1)
+    assert len(images) == len(labels) == 19
+    assert labels[0] == 0
+    assert len(broken) == 1 and "0000.png: not a readable image" in broken[0]
+
+
+def test_too_many_broken_files_stop(tmp_path):
+    draw_folder(tmp_path, 20)
+    for number in (0, 2, 4):
+        path = tmp_path / "class0" / f"{number:04}.png"
+        path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(UserError, match=r"3 of 20 images are broken, more than a tenth; the first: .*0000.png"):
+        folder.read_folder(tmp_path, 28, 1)
+
+
+def test_an_image_bomb_is_not_decoded(tmp_path):
+    path = tmp_path / "bomb.png"
+    Image.new("1", (30_000, 30_000)).save(path)
+    with pytest.raises(UserError, match=r"bomb.png: (30000 x 30000 pixels|not a readable image)"):
+        folder.read_image(path, 32, 3)
+
+
+@pytest.mark.parametrize("make", [lambda root: root.mkdir(), lambda root: root.write_text(""), lambda root: None])
+def test_a_folder_without_images_is_refused(tmp_path, make):
+    make(tmp_path / "x")
+    with pytest.raises(UserError, match=r"x: (no images in it|not a folder)"):
+        folder.read_folder(tmp_path / "x", 32, 3)

@@ -1,0 +1,43 @@
+import itertools
+
+import numpy as np
+
+from kgan.data.pipeline import batch_indices, step_batches
+
+IMAGES = np.arange(50, dtype=np.uint8).reshape(50, 1, 1, 1)
+
+
+def taken(count, **options):
+    settings = {"seed": 3, "first_step": 0, "d_steps": 1, "batch_size": 8} | options
+    return list(step_batches(IMAGES, None, **settings).take(count).as_numpy_iterator())
+
+
+def test_an_epoch_shows_each_image_at_most_once_and_epochs_differ():
+    batches = list(itertools.islice(batch_indices(0, 0, 50, 8), 12))
+    first, second = np.concatenate(batches[:6]), np.concatenate(batches[6:])
+    assert len(set(first)) == len(set(second)) == 48
+    assert not np.array_equal(first, second)
+
+
+def test_the_order_is_a_function_of_seed_and_step():
+    whole = [images for _, images, _ in taken(20)]
+    for start in (1, 6, 13):
+        rest = [images for _, images, _ in taken(20 - start, first_step=start)]
+        assert np.array_equal(whole[start:], rest)
+    assert not np.array_equal(whole, [images for _, images, _ in taken(20, seed=4)])
+
+
+def test_critic_steps_take_consecutive_batches():
+    one_each = np.concatenate([images for _, images, _ in taken(9)])
+    three_each = np.concatenate([images for _, images, _ in taken(3, d_steps=3)])
+    assert np.array_equal(one_each, three_each)
+
+
+def test_replicas_share_out_the_global_batch():
+    whole = taken(6)
+    parts = taken(12, num_replicas=2, replicas=range(2))
+    for (step, images, _), left, right in zip(whole, parts[::2], parts[1::2], strict=True):
+        assert step == left[0] == right[0]
+        assert np.array_equal(images, np.concatenate([left[1], right[1]], axis=1))
+    second_worker = taken(6, num_replicas=2, replicas=range(1, 2))
+    assert all(np.array_equal(mine[1], part[1]) for mine, part in zip(second_worker, parts[1::2], strict=True))

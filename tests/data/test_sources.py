@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+
+from kgan.data import sources
+from kgan.errors import UserError
+from tests.conftest import draw_folder, real_data
+
+
+def test_the_bundled_digits():
+    data = sources.load("mnist5k")
+    assert data.images.shape == (5000, 28, 28, 1)
+    assert np.bincount(data.labels).tolist() == [500] * 10
+    assert data.sha256 == "080b78870a7c56a7f754c20ea81d6b4f55e016b9b22f5cae135a38b728400117"
+    assert data.card()["license"] == "CC-BY-SA-3.0"
+
+
+@pytest.mark.parametrize(
+    "name, count, shape",
+    [("mnist", 60000, (28, 28, 1)), ("fashion_mnist", 60000, (28, 28, 1)), ("cifar10", 50000, (32, 32, 3))],
+)
+def test_the_real_data_sets(name, count, shape):
+    data = sources.load(name, str(real_data()))
+    assert data.images.shape == (count, *shape)
+    assert np.bincount(data.labels).min() > count / 12
+    assert len(sources.load(name, str(real_data()), split="test").images) == 10000
+
+
+def test_a_data_set_that_is_nowhere_says_where_to_put_it(tmp_path, monkeypatch):
+    monkeypatch.delenv("KGAN_DATA_DIR", raising=False)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr("keras.utils.get_file", lambda *_, **__: (_ for _ in ()).throw(Exception("no route")))
+    with pytest.raises(
+        UserError, match=r"cifar10 is not on this machine and could not be downloaded \(no route\): put it"
+    ):
+        sources.load("cifar10")
+
+
+def test_held_out_images_are_a_matter_of_the_data_alone():
+    training, heldout = sources.split_heldout(5000, "ab" * 32)
+    assert len(heldout) == 500
+    assert np.array_equal(np.sort(np.concatenate([training, heldout])), np.arange(5000))
+    assert np.array_equal(sources.split_heldout(5000, "ab" * 32)[1], heldout)
+    assert not np.array_equal(sources.split_heldout(5000, "cd" * 32)[1], heldout)
+    assert len(sources.split_heldout(60000, "ab" * 32)[1]) == 5000
+    assert len(sources.split_heldout(100, "ab" * 32, 0)[1]) == 0
+
+
+def test_fewer_training_images_are_a_subset_of_more():
+    training, heldout = sources.split_heldout(1000, "ab" * 32)
+    some, more = (sources.first_training(training, "ab" * 32, n) for n in (50, 200))
+    assert set(some) < set(more) < set(training)
+    assert not set(more) & set(heldout)
+
+
+def test_impossible_counts_are_refused():
+    with pytest.raises(UserError, match="--num_heldout=10: of 10 images some must be left"):
+        sources.split_heldout(10, "00", 10)
+    with pytest.raises(UserError, match="--num_train=11: only 10 images"):
+        sources.first_training(np.arange(10), "00", 11)
+
+
+def test_the_hash_sees_pixels_labels_and_shape(tmp_path):
+    data = sources.load("folder", str(draw_folder(tmp_path)), image_size=28, channels=1)
+    other = data.images.copy()
+    other[3, 4, 5, 0] ^= 1
+    relabelled = 1 - data.labels
+    variants = [
+        data,
+        sources.ImageSet(data.source, other, data.labels, data.class_names),
+        sources.ImageSet(data.source, data.images, relabelled, data.class_names),
+        sources.ImageSet(data.source, data.images, None, ()),
+        sources.ImageSet(data.source, data.images.reshape(-1, 14, 56, 1), data.labels, data.class_names),
+    ]
+    assert len({variant.sha256 for variant in variants}) == len(variants)

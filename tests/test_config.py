@@ -1,0 +1,55 @@
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kgan import TrainConfig
+from kgan.errors import UserError
+
+
+def test_json_and_flags_say_the_same():
+    config = TrainConfig(dataset="folder", data_dir="a b", flip=True, g_lr=1e-5, epochs=3)
+    assert TrainConfig.from_json(config.to_json()) == config
+    lines = config.to_flags().splitlines()
+    assert {"--dataset=folder", "--data_dir=a b", "--flip", "--g_lr=1e-05", "--epochs=3", "--noconditional"} <= set(
+        lines
+    )
+    assert not [line for line in lines if line.startswith("--steps")]
+
+
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        ({"batch_size": 1}, "--batch_size=1: must be at least 2"),
+        ({"loss": "best"}, "--loss=best: must be one of ns, minimax, hinge, lsgan, wgan"),
+        ({"image_size": 30, "dataset": "folder"}, "--image_size=30: must be one of 28, 32, 64, 128"),
+        ({"g_lr": 0.0}, "--g_lr=0.0: must be more than 0.0"),
+        ({"g_lr": float("nan")}, "--g_lr=nan: must be more than 0.0"),
+        ({"beta_1": 1.0}, "--beta_1=1.0: must be at least 0.0 and less than 1.0"),
+        ({"epochs": 2.5}, "--epochs=2.5: must be int"),
+        ({"seed": True}, "--seed=True: must be int"),
+        ({"epochs": 1, "steps": 1}, "--epochs and --steps"),
+        ({"dataset": "mnist", "image_size": 64}, "--image_size is for --dataset=folder; mnist has image_size 28"),
+        ({"dataset": "mnist", "arch": "sndcgan"}, "--arch=sndcgan is for images of 32, 64 or 128 pixels"),
+        ({"loss": "hinge", "label_smoothing": 0.1}, "--label_smoothing has no meaning for --loss=hinge"),
+    ],
+)
+def test_illegal_settings_are_named_with_what_is_legal(settings, words):
+    with pytest.raises(UserError, match=words.replace("(", r"\(")):
+        TrainConfig(**settings)
+
+
+@given(st.recursive(st.none() | st.integers() | st.text(), lambda kids: st.dictionaries(st.text(), kids)))
+def test_no_saved_text_but_settings_is_taken(value):
+    if value == {}:
+        return
+    with pytest.raises(UserError):
+        TrainConfig.from_json(json.dumps(value))
+
+
+def test_every_setting_has_help_and_a_legal_default():
+    for field in dataclasses.fields(TrainConfig):
+        assert field.metadata["help"].endswith(".")
+    assert TrainConfig().differences(TrainConfig(seed=2)) == {"seed": (0, 2)}

@@ -1,0 +1,43 @@
+import errno
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kgan import images
+
+
+def test_every_level_survives_the_way_there_and_back():
+    levels = np.arange(256, dtype=np.uint8)
+    assert np.array_equal(images.to_uint8(images.to_float(levels)), levels)
+
+
+def test_floats_are_rounded_and_clipped():
+    assert images.to_uint8(np.array([-2.0, -1.0, 0.0031, 1.0, 9.0])).tolist() == [0, 0, 128, 255, 255]
+
+
+def test_a_grid_reads_row_by_row():
+    sheet = images.grid(np.arange(1, 6, dtype=np.uint8).reshape(5, 1, 1, 1), padding=0, background=9)
+    assert sheet[..., 0].tolist() == [[1, 2, 3], [4, 5, 9]]
+    assert images.enlarge(sheet, 2).shape == (4, 6, 1)
+
+
+def test_a_png_keeps_its_pixels(tmp_path):
+    for channels in (1, 3):
+        image = np.random.default_rng(0).integers(0, 256, (5, 7, channels), np.uint8)
+        images.write_png(tmp_path / "x.png", image)
+        assert np.array_equal(np.asarray(Image.open(tmp_path / "x.png")).reshape(5, 7, channels), image)
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "x"
+    images.write_atomically(path, b"old")
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError):
+        images.write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [file.name for file in tmp_path.iterdir()] == ["x"]
