@@ -10,7 +10,7 @@ from collections.abc import Callable
 from absl import app, flags
 
 from kgan import config
-from kgan.errors import NonFiniteLoss, UserError
+from kgan.errors import NonFiniteLoss, Stopped, UserError
 
 
 def define_settings() -> None:
@@ -60,6 +60,9 @@ def guarded(action: Callable[[], int | None]) -> int:
         return action() or 0
     except (UserError, NonFiniteLoss) as error:
         return fail(str(error), error.exit_code)
+    except Stopped as stop:
+        print(f"kgan: {stop}", file=sys.stderr)
+        return stop.exit_code
     except KeyboardInterrupt:
         return fail("interrupted", 130)
     except BrokenPipeError:

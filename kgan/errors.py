@@ -11,3 +11,11 @@ class NonFiniteLoss(Exception):
     """Training produced NaN or infinity; the message names the step, the value and the last good checkpoint."""
 
     exit_code = 4
+
+
+class Stopped(Exception):
+    """Ctrl-C or SIGTERM arrived and everything is saved. `exit_code` is what a shell expects of that signal."""
+
+    def __init__(self, message: str, signal_number: int):
+        super().__init__(message)
+        self.exit_code = 128 + signal_number

@@ -3,7 +3,7 @@
 There is no shuffle buffer and no iterator state to save: to resume at a step is to start the pipeline there.
 """
 
-from collections.abc import Iterator
+import functools
 
 import numpy as np
 import tensorflow as tf
@@ -14,18 +14,19 @@ def batches_per_epoch(num_images: int, batch_size: int) -> int:
     return num_images // batch_size
 
 
-def batch_indices(seed: int, first_batch: int, num_images: int, batch_size: int) -> Iterator[np.ndarray]:
-    """Yields the image indices (batch_size,) int64 of batch `first_batch` and all later ones.
+def batch_indices(seed: int, batch: int, num_images: int, batch_size: int) -> np.ndarray:
+    """The image indices (batch_size,) int64 of the batch with this number.
 
-    Batch b belongs to epoch b // batches_per_epoch, and every epoch has a permutation of its own, drawn from
+    It belongs to epoch batch // batches_per_epoch, and every epoch has a permutation of its own, drawn from
     (seed, epoch). No batch spans two epochs.
     """
-    per_epoch = batches_per_epoch(num_images, batch_size)
-    epoch, skip = divmod(first_batch, per_epoch)
-    while True:
-        order = np.random.default_rng([seed, epoch]).permutation(num_images)
-        yield from order[: per_epoch * batch_size].reshape(per_epoch, batch_size)[skip:]
-        epoch, skip = epoch + 1, 0
+    epoch, place = divmod(batch, batches_per_epoch(num_images, batch_size))
+    return _permutation(seed, epoch, num_images)[place * batch_size : (place + 1) * batch_size]
+
+
+@functools.lru_cache(maxsize=2)
+def _permutation(seed: int, epoch: int, num_images: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch]).permutation(num_images)
 
 
 def step_batches(
@@ -48,20 +49,20 @@ def step_batches(
     per_replica = batch_size // num_replicas
     labels = np.zeros(len(images), np.int64) if labels is None else labels
 
-    def indices() -> Iterator[tuple[int, np.ndarray]]:
-        batches = batch_indices(seed, first_step * d_steps, len(images), batch_size)
-        step = first_step
-        while True:
-            rows = np.stack([next(batches) for _ in range(d_steps)])
-            for replica in replicas:
-                yield step, rows[:, replica * per_replica : (replica + 1) * per_replica]
-            step += 1
+    def indices(step) -> np.ndarray:
+        batches = [batch_indices(seed, step * d_steps + critic, len(images), batch_size) for critic in range(d_steps)]
+        return np.stack(batches).reshape(d_steps, num_replicas, per_replica)[:, replicas].swapaxes(0, 1)
+
+    def gather(step: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        return step, tf.gather(all_images, rows), tf.gather(all_labels, rows)
+
+    def elements(step: tf.Tensor) -> tf.data.Dataset:
+        rows = tf.ensure_shape(tf.numpy_function(indices, [step], tf.int64), (len(replicas), d_steps, per_replica))
+        return tf.data.Dataset.from_tensor_slices((tf.repeat(step, len(replicas)), rows))
 
     with tf.device("CPU"):
         all_images, all_labels = tf.constant(images), tf.constant(labels)
-    signature = (tf.TensorSpec((), tf.int64), tf.TensorSpec((d_steps, per_replica), tf.int64))
-    dataset = tf.data.Dataset.from_generator(indices, output_signature=signature)
-    dataset = dataset.map(lambda step, rows: (step, tf.gather(all_images, rows), tf.gather(all_labels, rows)))
+    dataset = tf.data.Dataset.range(first_step, np.iinfo(np.int64).max).flat_map(elements).map(gather)
     options = tf.data.Options()
     options.deterministic = True
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF

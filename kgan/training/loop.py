@@ -11,7 +11,7 @@ import tensorflow as tf
 from kgan import plots
 from kgan.config import TrainConfig
 from kgan.data.pipeline import step_batches
-from kgan.errors import NonFiniteLoss, UserError
+from kgan.errors import NonFiniteLoss, Stopped, UserError
 from kgan.images import write_atomically
 from kgan.models.architectures import Shapes
 from kgan.training import checkpoint, machine, pictures
@@ -20,14 +20,6 @@ from kgan.training.reporting import Reporter
 from kgan.training.rundir import RunDir
 from kgan.training.state import create_state
 from kgan.training.step import METRICS, TrainStep
-
-
-class Stopped(Exception):
-    """Ctrl-C or SIGTERM arrived; everything is saved. `exit_code` is what a shell expects of that signal."""
-
-    def __init__(self, signal_number: int, run_dir: Path, step: int):
-        super().__init__(f"stopped at step {step}, all saved; go on with: kgan train --resume={run_dir}")
-        self.exit_code = 128 + signal_number
 
 
 def train(config: TrainConfig, run_dir: str | Path | None = None, resume: bool = False) -> Path:
@@ -163,7 +155,8 @@ class Job:
                 if stop.received:
                     if run:
                         self._save(run)
-                    raise Stopped(stop.received, run.path if run else Path(), self.step)
+                    how = f"; go on with: kgan train --resume={run.path}" if run else ""
+                    raise Stopped(f"stopped at step {self.step}, all saved{how}", stop.received)
 
     def _events(self, run: RunDir, reporter: Reporter, last: bool) -> None:
         due = lambda every: last or self.step % every == 0  # noqa: E731

@@ -126,16 +126,13 @@ def _next_numbered(config: TrainConfig) -> Path:
     """Makes runs/NNNNN-dataset-arch-loss; of two processes that ask at once, each gets a number of its own."""
     try:
         RUNS.mkdir(exist_ok=True)
-        numbers = [int(match[1]) for path in RUNS.iterdir() if (match := re.match(r"(\d+)-", path.name))]
-        number = max(numbers, default=-1) + 1
-        while True:
-            taken = RUNS / f".{number:05}"
-            try:
-                taken.mkdir()
-            except FileExistsError:
-                number += 1
-                continue
-            return taken.rename(RUNS / f"{number:05}-{config.dataset}-{config.arch}-{config.loss}")
+        with open(RUNS / ".lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            numbers = [int(match[1]) for path in RUNS.iterdir() if (match := re.match(r"(\d+)-", path.name))]
+            number = max(numbers, default=-1) + 1
+            path = RUNS / f"{number:05}-{config.dataset}-{config.arch}-{config.loss}"
+            path.mkdir()
+            return path
     except OSError as error:
         raise UserError(f"cannot make {RUNS.absolute()} ({error.strerror}): name a folder with --run_dir") from None
 

@@ -1,0 +1,171 @@
+"""`kgan train` as its users meet it: real commands in subprocesses."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import kgan as package
+from kgan.training import checkpoint
+from tests.conftest import draw_folder, kgan, refused
+
+
+def test_help_lists_the_verbs_without_tensorflow():
+    done = kgan("--help")
+    assert done.returncode == 0
+    assert "train      Train a GAN" in done.stdout
+    code = "import sys, kgan.__main__ as m; sys.argv = ['kgan', '--help']; m.main(); print('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.endswith("False\n")
+
+
+def test_version():
+    assert kgan("--version").stdout == f"kgan {package.__version__}\n"
+
+
+def test_an_unknown_verb_names_those_there_are():
+    assert "no verb 'tarin': it is one of" in refused("tarin")
+
+
+def test_help_of_train_lists_every_setting_with_its_default():
+    done = kgan("train", "--help")
+    assert done.returncode == 0
+    text = re.sub(r"\s+", " ", done.stdout)
+    for name, field in package.TrainConfig.__dataclass_fields__.items():
+        assert re.search(rf"--(\[no\])?{name}: ", text), name
+        if field.default is not None:
+            assert f"Default: {str(field.default).lower() if field.default is False else field.default}." in text
+    assert text.count("Default: ") >= len(package.TrainConfig.__dataclass_fields__)
+
+
+def test_a_run_leaves_its_folder(folder_flags, tmp_path):
+    run = tmp_path / "run"
+    done = kgan("train", *folder_flags, f"--run_dir={run}", "--log_every=2", "--sample_every=2")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert str(run / "samples" / "step-0000004.png") in done.stdout and "next:" in done.stdout
+    names = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
+    assert names >= {"config.json", "flags.txt", "run.json", "metrics.jsonl", "log.txt", "curves.png", "training.gif"}
+    assert names >= {"samples/reals.png", "samples/step-0000002.png", "samples/step-0000004.png"}
+    record = json.loads((run / "run.json").read_text())
+    assert record["status"] == "finished"
+    assert record["dataset"]["num_train"] == 44 and record["dataset"]["num_heldout"] == 4
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 4]
+    assert {"epoch", "images_per_second", "data_wait", "d_loss", "g_loss", "d_real", "d_fake", "d_grad_norm"} <= set(
+        lines[0]
+    )
+    assert Image.open(run / "training.gif").n_frames == 2
+
+
+def test_flags_txt_repeats_the_run(folder_flags, tmp_path):
+    assert kgan("train", *folder_flags, "--deterministic", f"--run_dir={tmp_path / 'a'}").returncode == 0
+    done = kgan("train", f"--flagfile={tmp_path / 'a' / 'flags.txt'}", f"--run_dir={tmp_path / 'b'}")
+    assert done.returncode == 0, done.stderr
+    first, second = (checkpoint.read_last(tmp_path / name / "checkpoints")[1] for name in "ab")
+    assert checkpoint.sha256(first) == checkpoint.sha256(second)
+
+
+def test_a_finished_run_goes_on_for_more_steps(folder_flags, tmp_path):
+    run = tmp_path / "run"
+    assert kgan("train", *folder_flags, f"--run_dir={run}").returncode == 0
+    assert "has made all 4 steps; give more --epochs or --steps" in refused("train", f"--resume={run}")
+    assert "--seed was 0 and is 3" in refused("train", f"--resume={run}", "--seed=3")
+    assert "is not empty: go on with --resume=" in refused("train", *folder_flags, f"--run_dir={run}")
+    done = kgan("train", f"--resume={run}", "--steps=7")
+    assert done.returncode == 0, done.stderr
+    assert "resumed at step 4 of 7" in done.stdout
+    assert checkpoint.step_of(checkpoint.paths(run / "checkpoints")[-1]) == 7
+
+
+def test_a_dry_run_prints_and_writes_nothing(folder_flags, tmp_path):
+    done = kgan("train", *folder_flags, "--dry_run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "--arch=mlp" in done.stdout and '"total_steps": 4' in done.stdout and '"generator": ' in done.stdout
+    assert "disk: up to" in done.stdout
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_that_cannot_fit_on_the_disk_is_refused(folder, tmp_path, monkeypatch):
+    from kgan.errors import UserError
+    from kgan.training import loop
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: type("", (), {"free": 1000}))
+    config = package.TrainConfig(
+        dataset="folder", data_dir=str(folder), image_size=28, arch="mlp", batch_size=8, steps=2
+    )
+    with pytest.raises(UserError, match="this run takes up to .* MiB and .* has 0 MiB free"):
+        loop.train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_non_finite_loss_stops_with_the_step_and_the_last_checkpoint(folder_flags, tmp_path):
+    run = tmp_path / "run"
+    flags = [flag for flag in folder_flags if not flag.startswith("--steps")]
+    done = kgan(
+        "train", *flags, "--steps=60", "--loss=lsgan", "--save_every=1", "--g_lr=1e6", "--d_lr=1e6", f"--run_dir={run}"
+    )
+    assert done.returncode == 4
+    assert re.search(r"became (nan|inf|-inf) at step \d+; the last good checkpoint is .*step-\d+.npz", done.stderr)
+    assert done.stderr.count("\n") == 1
+    arrays = checkpoint.read_last(run / "checkpoints")[1]
+    assert all(np.isfinite(array).all() for array in arrays.values())
+    assert json.loads((run / "run.json").read_text())["status"] == "non-finite"
+
+
+def test_python_loads_what_was_trained(folder, tmp_path):
+    settings = {"dataset": "folder", "data_dir": str(folder), "image_size": 28, "channels": 1, "arch": "mlp"}
+    config = package.TrainConfig(**settings, batch_size=8, steps=2, conditional=True)
+    run = package.train(config, run_dir=tmp_path / "run")
+    trained = package.load(run)
+    images = trained.generate(5, seed=1)
+    assert images.shape == (5, 28, 28, 1) and images.dtype == np.uint8
+    assert np.array_equal(trained.generate(205, seed=1)[:5], images)
+    assert not np.array_equal(trained.generate(5, seed=2), images)
+    assert np.array_equal(trained.generate(5, seed=1, labels=[0, 1, 0, 1, 0]), images)
+    assert trained.config.arch == "mlp" and trained.generator.output_shape == (None, 28, 28, 1)
+    with pytest.raises(package.errors.UserError, match="a label must be one of 0 to 1"):
+        trained.generate(5, labels=2)
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        (["--bacth_size=3"], "Unknown command line flag 'bacth_size'. Did you mean: batch_size"),
+        (["--batch_size=few"], "--batch_size=few"),
+        (["--image_size=30"], "--image_size"),
+        (["--loss=wagn"], "--loss=wagn: value should be one of"),
+        (["--flagfile=absent.flags"], "absent.flags"),
+        (["extra"], "unexpected 'extra'"),
+        (["--batch_size=64"], "--batch_size=64 is more than the 44 training images"),
+        (["--num_heldout=48"], "--num_heldout=48: of 48 images"),
+        (["--num_train=45"], "--num_train=45: only 44"),
+        (["--data_dir=/nowhere"], "/nowhere: not a folder"),
+        (["--run_dir=file/x"], "--run_dir=file/x: cannot make this folder"),
+        (["--resume=nowhere"], "nowhere: not a run folder"),
+        (["--resume=a", "--run_dir=b"], "--resume and --run_dir"),
+        (["--dataset=mnist", "--data_dir=."], "--data_dir=.: no mnist in it"),
+    ],
+)
+def test_mistakes_get_one_line_and_leave_nothing(folder_flags, tmp_path, flags, words):
+    (tmp_path / "file").touch()
+    before = sorted(tmp_path.rglob("*"))
+    if flags[0].startswith("--dataset"):
+        folder_flags = []
+    assert words in refused("train", *folder_flags, *flags, cwd=tmp_path)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_labels_are_needed_for_conditional(tmp_path):
+    data = draw_folder(tmp_path / "flat", classes=0)
+    words = refused("train", "--dataset=folder", f"--data_dir={data}", "--conditional", cwd=tmp_path)
+    assert "--conditional needs labels" in words
+
+
+def test_an_empty_folder_is_named(tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert "empty: no images in it" in refused("train", "--dataset=folder", f"--data_dir={tmp_path / 'empty'}")

@@ -1,0 +1,89 @@
+"""Promise 2: the number of replicas does not change the maths."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from kgan.training import checkpoint
+from tests.conftest import draw_folder
+
+SCRIPT = """
+import sys
+import keras, numpy as np, tensorflow as tf
+replicas, target, options = int(sys.argv[1]), sys.argv[2], eval(sys.argv[3])
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from kgan import TrainConfig
+from kgan.data.pipeline import step_batches
+from kgan.models import architectures, layers
+from kgan.models.architectures import Shapes
+from kgan.training.state import create_state
+from kgan.training.step import TrainStep
+
+layers.Dropout.call = lambda self, inputs, training=False: inputs
+config = TrainConfig(dataset="folder", batch_size=8, g_lr=0.05, d_lr=0.05, conditional=True, **options)
+single = tf.distribute.get_strategy()
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]) if replicas > 1 else single
+random = np.random.default_rng(0)
+images, labels = random.integers(0, 256, (40, 28, 28, 1), np.uint8), random.integers(0, 3, 40)
+with strategy.scope():
+    state = create_state(config, Shapes(28, 1, 3), 10, "float32", make_optimizer=keras.optimizers.SGD)
+    step = TrainStep(config, state, strategy, xla=False, conditional=True)
+batches = strategy.distribute_datasets_from_function(lambda _: step_batches(
+    images, labels, seed=0, first_step=0, d_steps=config.d_steps, batch_size=8,
+    num_replicas=replicas, replicas=range(replicas)))
+rows, _ = step(iter(batches), tf.constant(10))
+np.savez(target, rows=rows.numpy(), **state.to_arrays())
+"""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"augment": "diffaug", "flip": True, "clip_norm": 0.5, "g_batch_multiplier": 2, "r1_weight": 0.1},
+        {"d_steps": 2, "loss": "hinge", "spectral_norm": True, "gp_weight": 1.0},
+    ],
+)
+def test_two_replicas_do_as_one(tmp_path, options):
+    results = []
+    for replicas in (1, 2):
+        target = tmp_path / f"{replicas}.npz"
+        command = [sys.executable, "-c", SCRIPT, str(replicas), str(target), repr(options)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+        results.append(np.load(target))
+    one, two = results
+    assert one["step"] == two["step"] == 10
+    for name in one.files:
+        np.testing.assert_allclose(one[name], two[name], rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_two_workers_write_one_run_folder(tmp_path):
+    data = draw_folder(tmp_path / "images")
+    ports = []
+    for _ in range(2):
+        with socket.socket() as probe:
+            probe.bind(("localhost", 0))
+            ports.append(probe.getsockname()[1])
+    command = [sys.executable, "-m", "kgan", "train", "--dataset=folder", f"--data_dir={data}", "--image_size=28"]
+    command += ["--channels=1", "--arch=mlp", "--batch_size=8", "--steps=6", "--save_every=3", "--steps_per_call=2"]
+    workers = []
+    for index in range(2):
+        cluster = {
+            "cluster": {"worker": [f"localhost:{port}" for port in ports]},
+            "task": {"type": "worker", "index": index},
+        }
+        environment = {**os.environ, "TF_CONFIG": json.dumps(cluster)}
+        arguments = [*command, f"--run_dir={tmp_path / 'run'}"]
+        workers.append(subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+    outputs = [worker.communicate(timeout=240) for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], outputs
+    path, arrays = checkpoint.read_last(tmp_path / "run" / "checkpoints")
+    assert checkpoint.step_of(path) == arrays["step"] == 6
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["status"] == "finished" and record["device"]["replicas"] == 2

@@ -1,0 +1,67 @@
+import threading
+
+import pytest
+
+from kgan import TrainConfig
+from kgan.errors import UserError
+from kgan.training.plan import resume_config
+from kgan.training.rundir import RunDir
+
+CONFIG = TrainConfig(dataset="cifar10", arch="sndcgan", loss="hinge")
+
+
+def test_runs_are_numbered_and_never_shared(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = []
+    threads = [threading.Thread(target=lambda: made.append(RunDir.create(None, CONFIG).path.name)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(made) == [f"{number:05}-cifar10-sndcgan-hinge" for number in range(8)]
+    assert RunDir.create(None, TrainConfig()).path.name == "00008-mnist-dcgan-ns"
+
+
+def test_a_folder_with_something_in_it_is_refused(tmp_path):
+    RunDir.create(tmp_path / "new", CONFIG)
+    with pytest.raises(UserError, match="new is not empty: go on with --resume="):
+        RunDir.create(tmp_path / "new", CONFIG)
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot make this folder"):
+        RunDir.create(tmp_path / "file" / "x", CONFIG)
+    with pytest.raises(UserError, match="not a run folder"):
+        RunDir.open(tmp_path)
+
+
+def test_a_second_writer_is_kept_out(tmp_path):
+    run = RunDir.create(tmp_path / "x", CONFIG)
+    with pytest.raises(UserError, match="another process is training here"):
+        RunDir.open(tmp_path / "x").lock()
+    run.unlock()
+    RunDir.open(tmp_path / "x").lock()
+
+
+def test_settings_survive(tmp_path):
+    run = RunDir.create(tmp_path / "x", CONFIG)
+    assert RunDir.open(run.path).read_config() == CONFIG
+    assert "--loss=hinge" in (run.path / "flags.txt").read_text().splitlines()
+
+
+def test_metrics_are_cut_back_to_a_step(tmp_path):
+    run = RunDir.create(tmp_path / "x", CONFIG)
+    for step in range(10, 60, 10):
+        run.append_metrics({"step": step})
+    with open(run.metrics_file, "a") as stream:
+        stream.write('{"step": 6')
+    run.cut_metrics(30)
+    assert [line["step"] for line in run.read_metrics()] == [10, 20, 30]
+    assert run.metrics_file.read_text().count("\n") == 3
+
+
+def test_a_resumed_run_may_get_longer_and_nothing_else():
+    saved = TrainConfig(epochs=5, seed=1)
+    assert resume_config(saved, {"seed": 1}) == saved
+    assert resume_config(saved, {"epochs": 9, "data_dir": "/d"}) == saved.replace(epochs=9, data_dir="/d")
+    assert resume_config(saved, {"steps": 70}) == saved.replace(epochs=None, steps=70)
+    with pytest.raises(UserError, match="--seed was 1 and is 2, --loss was ns and is hinge"):
+        resume_config(saved, {"seed": 2, "loss": "hinge", "epochs": 9})
