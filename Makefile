@@ -2,11 +2,11 @@
 EXPERIMENT ?= quickstart
 ARGS ?=
 VENV ?= .venv
-SUPPORTED = 3.13 3.12 3.11
+SUPPORTED = 3.11, 3.12 or 3.13
 
 # The first interpreter that is supported and can make virtual environments.
 usable = import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
-PYTHON ?= $(firstword $(foreach name,python3 $(SUPPORTED:%=python%),$(shell $(name) -c '$(usable)' 2>/dev/null && echo $(name))))
+PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(shell $(name) -c '$(usable)' 2>/dev/null && echo $(name))))
 
 # Where there is an NVIDIA driver, TensorFlow comes with its CUDA libraries.
 comma := ,
@@ -26,7 +26,7 @@ train: $(INSTALLED)  ## train experiments/$EXPERIMENT.flags (quickstart); ARGS="
 	$(VENV)/bin/kgan train --flagfile=experiments/$(EXPERIMENT).flags $(ARGS)
 
 test: $(VENV)/.tested lint  ## run the tests, ruff and import-linter
-	$(VENV)/bin/python -m pytest $(ARGS)
+	$(VENV)/bin/python -m pytest -n auto --maxprocesses=4 --dist=worksteal $(ARGS)
 
 test-slow: $(VENV)/.tested  ## run the tests that take minutes each
 	$(VENV)/bin/python -m pytest -m slow $(ARGS)
