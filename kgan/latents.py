@@ -42,9 +42,8 @@ def latents(seed: int, indices: Iterable[int], latent_dim: int, truncation: floa
 
 
 def _redraw_outside(row: np.ndarray, stream: np.random.Generator, truncation: float) -> None:
-    limit = np.float64(truncation)  # a Python float would be rounded to float32 for the comparison
     while True:
-        outside = np.flatnonzero(np.abs(row) > limit)
+        outside = np.flatnonzero(np.abs(row) > np.float32(truncation))
         if not outside.size:
             return
         row[outside] = stream.standard_normal(outside.size)

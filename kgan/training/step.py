@@ -22,7 +22,7 @@ class TrainStep:
 
     Call it with an iterator over `pipeline.step_batches` and a number of steps as a tensor. It returns float32
     (steps, len(METRICS)), one row a step: the two losses without penalties, the penalties, the mean logits of
-    real and of generated images, and the gradient norms before clipping; and the seconds it waited for data.
+    real and of generated images, and the gradient norms before clipping; and the seconds it waited for data (0 with --deterministic).
     `traces` counts how often the graph was built: once, however many steps a call makes.
     """
 
@@ -32,6 +32,8 @@ class TrainStep:
         self.config, self.state, self.strategy, self.conditional = config, state, strategy, conditional
         self.objective = OBJECTIVES[config.loss]()
         self.traces = 0
+        # TensorFlow refuses to read the clock where every operation must be deterministic.
+        self._clock = (lambda: tf.zeros((), tf.float64)) if config.deterministic else tf.timestamp
         plain = tf.autograph.experimental.do_not_convert(self._step)
         self._one_step = tf.function(plain, jit_compile=True) if xla else plain
 
@@ -41,10 +43,10 @@ class TrainStep:
         rows = tf.TensorArray(tf.float32, num_steps, element_shape=(len(METRICS),))
         waited = tf.zeros((), tf.float64)
         for i in tf.range(num_steps):
-            asked = tf.timestamp()
+            asked = self._clock()
             batch = next(iterator)
             with tf.control_dependencies(tf.nest.flatten(batch, expand_composites=True)):
-                waited += tf.timestamp() - asked
+                waited += self._clock() - asked
             rows = rows.write(i, self._one_step(*batch))
         return rows.stack(), waited
 

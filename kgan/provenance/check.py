@@ -1,0 +1,138 @@
+"""Is a marked PNG consistent with itself? The half of `kgan verify` that needs no network and no run.
+
+A consistent file has its marks, their two copies agree, the pixels hash to what the marks say, and z is the draw of its
+seed and index. That proves nothing about who made it: marks can be forged, by anyone who computes them anew.
+"""
+
+import os
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from kgan.errors import UserError
+from kgan.latents import latents
+from kgan.provenance import png as png_files
+from kgan.provenance.marks import (
+    COMPOSITE,
+    GENERATED,
+    Marks,
+    pixels_sha256,
+    read_implicit_label,
+    read_marks,
+    xmp_fields,
+)
+from kgan.provenance.png import BadMetadata, Png, UnreadableImage
+from kgan.provenance.text import one_line
+from kgan.provenance.xmp import named
+
+# Other chunks change how a picture looks with the same pixels (transparency, colour spaces, orientation, a second
+# frame). caBX holds a C2PA manifest.
+HARMLESS_CHUNKS = {"IHDR", "IDAT", "IEND", "iTXt", "tEXt", "zTXt", "tIME", "caBX"}
+
+
+class Verdict(IntEnum):
+    """The values are `kgan verify`'s exit codes."""
+
+    CONSISTENT = 0
+    INCONSISTENT = 1
+    CANNOT_TELL = 2
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What `check` found: the verdict, why (lines for people), and, where they could be read, marks and pixels."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    marks: Marks | None = None
+    source_type: str | None = None
+    image: np.ndarray | None = None  # (h, w, c) uint8
+
+
+def check(path: str | os.PathLike) -> Finding:
+    """Checks one file; never raises for what the file holds."""
+    try:
+        return check_png(png_files.read(path), one_line(path))
+    except UnreadableImage as error:
+        return Finding(Verdict.CANNOT_TELL, (str(error),))
+
+
+def check_png(png: Png, name: str) -> Finding:
+    """Checks a PNG that has been read. Raises UnreadableImage if its pixels turn out to be damaged."""
+    try:
+        marks, xmp = read_marks(png)
+    except BadMetadata as error:
+        return Finding(Verdict.INCONSISTENT, (str(error),))
+    if marks is None:
+        return Finding(Verdict.INCONSISTENT, ("it has no kgan marks",))
+    reasons = [*_foreign_chunks(png), *_disagreements(marks, xmp), *_wrong_latent(marks)]
+    image = None
+    if png_files.plain_layout(png):
+        image = png_files.pixels(png, name)
+        if pixels_sha256(image) != marks.pixels_sha256:
+            reasons.append("the pixels are not the ones that were marked")
+    else:
+        reasons.append("the pixels are stored in a form that kgan does not write")
+    verdict = Verdict.INCONSISTENT if reasons else Verdict.CONSISTENT
+    source_type = xmp.get(named("Iptc4xmpExt:DigitalSourceType")) if xmp else None
+    return Finding(verdict, tuple(reasons), marks, source_type if isinstance(source_type, str) else None, image)
+
+
+def _foreign_chunks(png: Png) -> list[str]:
+    foreign = sorted(png.kinds - HARMLESS_CHUNKS)
+    return [f"it has chunks that kgan does not write and that can change how it looks: {', '.join(foreign)}"] * bool(
+        foreign
+    )
+
+
+def _disagreements(marks: Marks, xmp: dict | None) -> list[str]:
+    """Where the XMP differs from the one that these marks would be written with; properties of others are let be."""
+    if xmp is None:
+        return ["its XMP is missing"]
+    source_type = xmp.get(named("Iptc4xmpExt:DigitalSourceType"))
+    if source_type not in (GENERATED, COMPOSITE):
+        return ["its XMP does not say that the picture is AI-generated"]
+    try:
+        label = _label(xmp)
+        expected = xmp_fields(marks, source_type, label.get("ContentProducer", ""))
+    except UserError:  # BadMetadata is one
+        return ["its TC260:AIGC label is not what kgan writes"]
+    reasons = [
+        f"its XMP and its kgan chunk disagree on {name}"
+        for name, value in expected.items()
+        if name != "TC260:AIGC" and xmp.get(named(name)) != value
+    ]
+    for name in ("Iptc4xmpExt:AISystemUsed", "Iptc4xmpExt:AISystemVersionUsed"):
+        if name not in expected and named(name) in xmp:
+            reasons.append(f"its XMP has {name}, its kgan chunk does not")
+    first = read_implicit_label(expected["TC260:AIGC"]) if label else {}
+    # whoever passes the picture on may put in their own name and code: ContentPropagator, PropagateID, ReservedCode2
+    if any(label[key] != first[key] for key in ("Label", "ContentProducer", "ProduceID", "ReservedCode1") if label):
+        reasons.append("its TC260:AIGC label and its kgan chunk disagree")
+    return reasons
+
+
+def _label(xmp: dict) -> dict[str, str]:
+    """The implicit label; empty if there is none. Raises BadMetadata."""
+    if named("TC260:AIGC") not in xmp:
+        return {}
+    text = xmp[named("TC260:AIGC")]
+    label = read_implicit_label(text if isinstance(text, str) else "")
+    if not label["ContentProducer"]:
+        raise BadMetadata("TC260:AIGC names no producer")
+    return label
+
+
+def _wrong_latent(marks: Marks) -> list[str]:
+    """Whether z differs from the draw, bit for bit. A recipe was checked on reading; it holds no numbers to compare."""
+    if not isinstance(marks.z, str):
+        return []
+    if marks.index is None or marks.seed is None:
+        return ["it has a latent but not the seed and index that drew it"]
+    z = marks.latent()
+    try:
+        drawn = latents(marks.seed, [marks.index], len(z), marks.truncation)[0]
+    except UserError as error:
+        return [str(error)]
+    return [] if drawn.tobytes() == z.tobytes() else ["z is not the draw of its seed and index"]

@@ -1,0 +1,173 @@
+"""Does a picture's owner forbid mining it? `plus:DataMining` in the XMP of PNG, JPEG and WebP files.
+
+The property and its vocabulary are PLUS LDF's; IPTC Photo Metadata 2023.1 took them over. Files come from anyone: they
+are walked chunk by chunk, without decoding a pixel or loading more than their metadata. When in doubt (a value that is
+not in the vocabulary, XMP that does not parse but says DMI-PROHIBITED) the answer is that mining is forbidden.
+"""
+
+import os
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from kgan.provenance.png import SIGNATURE, BadMetadata
+from kgan.provenance.text import one_line
+from kgan.provenance.xmp import MAX_BYTES, named, properties
+
+VOCABULARY = "http://ns.useplus.org/ldf/vocab/"
+_PERMITTING = {"DMI-UNSPECIFIED", "DMI-ALLOWED"}
+_MAX_SEGMENTS = 100_000
+_JPEG_XMP = b"http://ns.adobe.com/xap/1.0/\0"
+_JPEG_EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
+_PNG_XMP = b"XML:com.adobe.xmp"
+_PNG_RAW_PROFILE = b"Raw profile type xmp"  # ImageMagick's: three lines (blank, name, length), then hexadecimal
+
+
+@dataclass(frozen=True)
+class DataMining:
+    """`values`: the terms found, without their vocabulary's address, such as "DMI-PROHIBITED-AIMLTRAINING".
+
+    `problem` says in one line why metadata that is there could not be read, or is "".
+    """
+
+    values: tuple[str, ...]
+    prohibited: bool
+    problem: str = ""
+
+
+def data_mining(path: str | os.PathLike) -> DataMining:
+    """Reads the property from one file. Other formats have none; raises OSError if the file cannot be opened."""
+    values: list[str] = []
+    problem, prohibited = "", False
+    with Path(path).open("rb") as stream:
+        try:
+            for packet in packets(stream):
+                try:
+                    values += _terms(packet)
+                except BadMetadata as error:
+                    problem = str(error)
+                    prohibited |= b"DMI-PROHIBITED" in packet
+        except BadMetadata as error:
+            problem = str(error)
+    prohibited |= any(value not in _PERMITTING for value in values)
+    return DataMining(tuple(values), prohibited, problem)
+
+
+def _terms(packet: bytes) -> list[str]:
+    value = properties(packet).get(named("plus:DataMining"), "")
+    texts = [value] if isinstance(value, str) else list(value) or ["(a structure)"]
+    return [one_line(text.strip().removeprefix(VOCABULARY), 80) for text in texts if text.strip()]
+
+
+def packets(stream: BinaryIO) -> Iterator[bytes]:
+    """The XMP packets of a PNG, JPEG or WebP file. Raises BadMetadata for metadata that is damaged or too large."""
+    start = stream.read(12)
+    if start.startswith(SIGNATURE):
+        stream.seek(len(SIGNATURE))
+        yield from _png_packets(stream)
+    elif start.startswith(b"\xff\xd8"):
+        stream.seek(2)
+        yield from _jpeg_packets(stream)
+    elif start[:4] == b"RIFF" and start[8:12] == b"WEBP":
+        yield from _webp_packets(stream)
+
+
+def _png_packets(stream: BinaryIO) -> Iterator[bytes]:
+    for _ in range(_MAX_SEGMENTS):
+        head = stream.read(8)
+        length, kind = int.from_bytes(head[:4], "big"), head[4:]
+        if len(head) < 8 or kind == b"IEND":
+            return
+        if kind not in {b"iTXt", b"tEXt", b"zTXt"}:
+            stream.seek(length + 4, os.SEEK_CUR)
+            continue
+        keyword, _, rest = _take(stream, length).partition(b"\0")
+        stream.seek(4, os.SEEK_CUR)
+        if keyword.strip().lower() in {_PNG_XMP.lower(), _PNG_RAW_PROFILE.lower()}:
+            text = _png_text(kind, rest)
+            yield text if keyword.strip().lower() == _PNG_XMP.lower() else _raw_profile(text)
+    raise BadMetadata("too many chunks")
+
+
+def _png_text(kind: bytes, rest: bytes) -> bytes:
+    if kind == b"tEXt":
+        return rest
+    if kind == b"zTXt":
+        return _inflate(rest[1:])
+    parts = rest[2:].split(b"\0", 2)
+    if len(parts) != 3:
+        raise BadMetadata("the iTXt chunk with XMP is malformed")
+    return _inflate(parts[2]) if rest[:1] == b"\1" else parts[2]
+
+
+def _raw_profile(text: bytes) -> bytes:
+    try:
+        return bytes.fromhex(b"".join(text.split()[2:]).decode("ascii"))
+    except ValueError:
+        raise BadMetadata("the raw XMP profile is malformed") from None
+
+
+def _inflate(data: bytes) -> bytes:
+    stream = zlib.decompressobj()
+    try:
+        text = stream.decompress(data, MAX_BYTES)
+    except zlib.error:
+        raise BadMetadata("the compressed XMP is damaged") from None
+    if not stream.eof:
+        raise BadMetadata("the compressed XMP is cut off or too long")
+    return text
+
+
+def _jpeg_packets(stream: BinaryIO) -> Iterator[bytes]:
+    """Metadata stands in APP1 segments before the first scan (ISO/IEC 10918-1; extended XMP: XMP part 3, 1.1.3)."""
+    extensions: dict[bytes, dict[int, bytes]] = defaultdict(dict)
+    for _ in range(_MAX_SEGMENTS):
+        marker = stream.read(2)
+        while marker == b"\xff\xff":  # fill bytes
+            marker = b"\xff" + stream.read(1)
+        if len(marker) < 2 or marker[0] != 0xFF or marker[1] in (0xDA, 0xD9):
+            break
+        if marker[1] == 0x01 or 0xD0 <= marker[1] <= 0xD7:
+            continue
+        length = int.from_bytes(stream.read(2), "big") - 2
+        if length < 0:
+            break
+        if marker[1] != 0xE1:
+            stream.seek(length, os.SEEK_CUR)
+            continue
+        segment = stream.read(length)
+        if segment.startswith(_JPEG_XMP):
+            yield segment[len(_JPEG_XMP) :]
+        elif segment.startswith(_JPEG_EXTENSION):
+            rest = segment[len(_JPEG_EXTENSION) :]  # a digest of 32 letters, the whole length, this part's offset
+            extensions[rest[:32]][int.from_bytes(rest[36:40], "big")] = rest[40:]
+            if sum(len(part) for parts in extensions.values() for part in parts.values()) > MAX_BYTES:
+                raise BadMetadata("the extended XMP is too long")
+    for parts in extensions.values():
+        yield b"".join(part for _, part in sorted(parts.items()))
+
+
+def _webp_packets(stream: BinaryIO) -> Iterator[bytes]:
+    for _ in range(_MAX_SEGMENTS):
+        head = stream.read(8)
+        if len(head) < 8:
+            return
+        length = int.from_bytes(head[4:], "little")
+        if head[:4] == b"XMP ":
+            yield _take(stream, length)
+            stream.seek(length & 1, os.SEEK_CUR)
+        else:
+            stream.seek(length + (length & 1), os.SEEK_CUR)
+    raise BadMetadata("too many chunks")
+
+
+def _take(stream: BinaryIO, length: int) -> bytes:
+    if length > MAX_BYTES:
+        raise BadMetadata(f"a metadata chunk is longer than {MAX_BYTES >> 20} MiB")
+    content = stream.read(length)
+    if len(content) < length:
+        raise BadMetadata("the file is cut off in its metadata")
+    return content

@@ -1,0 +1,38 @@
+"""Untrusted text made safe to show: in one line of an error, in YAML, and in Markdown."""
+
+import re
+import unicodedata
+
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~&$:@/=^\"'])")
+
+
+def one_line(text: object, limit: int = 200) -> str:
+    """The text without control, formatting (bidi) or surrogate characters, on one line, at most `limit` long."""
+    # Cc control, Cf format (bidi overrides, zero width), Cs surrogates, Zl and Zp line and paragraph separators
+    kept = "".join(
+        "\N{REPLACEMENT CHARACTER}" if unicodedata.category(char) in {"Cc", "Cf", "Cs", "Zl", "Zp"} else char
+        for char in str(text)[: limit + 1]
+    )
+    return kept if len(kept) <= limit else kept[: limit - 1] + "…"
+
+
+def yaml_string(text: str) -> str:
+    """A double-quoted YAML 1.2 scalar (section 7.3.1) with the same characters; lone surrogates, which no YAML can
+    hold, become U+FFFD."""
+    return '"' + "".join(_yaml_char(char) for char in text) + '"'
+
+
+def _yaml_char(char: str) -> str:
+    if char in '"\\':
+        return "\\" + char
+    code = ord(char)
+    if 0xD800 <= code < 0xE000:
+        return "\N{REPLACEMENT CHARACTER}"
+    if char.isprintable():
+        return char
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def markdown(text: object, limit: int = 2000) -> str:
+    """The text as CommonMark prose that shows it literally: no markup, no HTML, no link, one line."""
+    return _MARKDOWN.sub(r"\\\1", " ".join(one_line(text, limit).split()))
