@@ -1,7 +1,7 @@
 """One training step, and the graph function that makes many of them.
 
-Replicas only compute gradients; everything that changes a variable of the optimizers or of the average happens
-once, outside them, on gradients that are already summed. So the number of replicas cannot change the maths.
+The number of replicas does not change the maths: every draw depends on the position in the global batch, losses are
+summed and divided once by the global batch, and gradients are clipped when they are summed over replicas.
 """
 
 import keras
@@ -22,8 +22,8 @@ class TrainStep:
 
     Call it with an iterator over `pipeline.step_batches` and a number of steps as a tensor. It returns float32
     (steps, len(METRICS)), one row a step: the two losses without penalties, the penalties, the mean logits of
-    real and of generated images, and the gradient norms before clipping; and the seconds it waited for data (0 with --deterministic).
-    `traces` counts how often the graph was built: once, however many steps a call makes.
+    real and of generated images, and the gradient norms before clipping; and the seconds it waited for data, which
+    are 0 with --deterministic. `traces` counts how often the graph was built: once, however many steps a call makes.
     """
 
     def __init__(
@@ -53,18 +53,18 @@ class TrainStep:
     def _step(self, step, images, labels) -> tf.Tensor:
         config, state = self.config, self.state
         for critic_step in range(config.d_steps):
-            update_spectral_norms(state.discriminator)
-            gradients, d_metrics = self.strategy.run(self._discriminator_gradients, (step, images, labels, critic_step))
-            state.d_optimizer.apply(gradients, state.discriminator.trainable_variables)
-        gradients, g_metrics = self.strategy.run(self._generator_gradients, (step, labels))
-        state.g_optimizer.apply(gradients, state.generator.trainable_variables)
-        if state.ema_generator:
-            self._update_average()
-        state.step.assign_add(1)
+            with self.strategy.scope():
+                update_spectral_norms(state.discriminator)
+            d_metrics = self.strategy.run(self._update_discriminator, (step, images, labels, critic_step))
+        g_metrics = self.strategy.run(self._update_generator, (step, labels))
+        with self.strategy.scope():
+            if state.ema_generator:
+                self._update_average()
+            state.step.assign_add(1)
         metrics = {name: self._from_any_replica(value) for name, value in (d_metrics | g_metrics).items()}
         return tf.stack([metrics[name] for name in METRICS])
 
-    def _discriminator_gradients(self, step, images, labels, critic_step):
+    def _update_discriminator(self, step, images, labels, critic_step):
         config, state = self.config, self.state
         draws = self._draws(step).fold(f"critic {critic_step}")
         images, labels = images[critic_step], labels[critic_step]
@@ -79,12 +79,11 @@ class TrainStep:
             loss = self._mean(losses + penalties)
         gradients = tape.gradient(loss, state.discriminator.trainable_variables)
         sums = [self._mean(values) for values in (losses, penalties, real_logits, fake_logits)]
-        gradients, norm, sums = self._reduce_and_clip(gradients, sums)
-        return gradients, dict(zip(("d_loss", "d_penalty", "d_real", "d_fake"), sums, strict=True)) | {
-            "d_grad_norm": norm
-        }
+        norm, sums = self._apply(state.d_optimizer, gradients, state.discriminator.trainable_variables, sums)
+        names = ("d_loss", "d_penalty", "d_real", "d_fake")
+        return dict(zip(names, sums, strict=True)) | {"d_grad_norm": norm}
 
-    def _generator_gradients(self, step, labels):
+    def _update_generator(self, step, labels):
         config, state = self.config, self.state
         draws = self._draws(step).fold("generator")
         labels = tf.repeat(labels[-1], config.g_batch_multiplier)
@@ -93,8 +92,8 @@ class TrainStep:
             losses = self.objective.generator(self._discriminate(fake, labels, draws.fold("dropout")))
             loss = self._mean(losses)
         gradients = tape.gradient(loss, state.generator.trainable_variables)
-        gradients, norm, (loss,) = self._reduce_and_clip(gradients, [loss])
-        return gradients, {"g_loss": loss, "g_grad_norm": norm}
+        norm, (loss,) = self._apply(state.g_optimizer, gradients, state.generator.trainable_variables, [loss])
+        return {"g_loss": loss, "g_grad_norm": norm}
 
     def _draws(self, step) -> Draws:
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
@@ -127,15 +126,23 @@ class TrainStep:
         """This replica's share of the mean over the global batch."""
         return tf.reduce_sum(values) / (values.shape[0] * self.strategy.num_replicas_in_sync)
 
-    def _reduce_and_clip(self, gradients, shares):
-        """Sums over replicas, then clips: clipped before, the result would depend on how many there are."""
-        if self.strategy.num_replicas_in_sync > 1:
+    def _apply(self, optimizer, gradients, variables, shares):
+        """Updates `variables` with the gradients summed over replicas, then clipped: clipped before, they would depend
+        on how many replicas there are. Returns the norm before clipping, and the sums of `shares` over replicas.
+
+        Keras's optimizers sum over replicas by themselves, after any clipping of theirs; what is already summed is
+        therefore divided by their number.
+        """
+        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]  # an embedding's are sparse
+        replicas = self.strategy.num_replicas_in_sync
+        if replicas > 1:
             context = tf.distribute.get_replica_context()
             gradients, shares = context.all_reduce(tf.distribute.ReduceOp.SUM, [gradients, shares])
         norm = tf.linalg.global_norm(gradients)
         if self.config.clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, self.config.clip_norm, norm)
-        return gradients, norm, shares
+        optimizer.apply([gradient / replicas for gradient in gradients] if replicas > 1 else gradients, variables)
+        return norm, shares
 
     def _from_any_replica(self, value) -> tf.Tensor:
         return self.strategy.experimental_local_results(value)[0]

@@ -26,7 +26,7 @@ from kgan.training.state import create_state
 from kgan.training.step import TrainStep
 
 layers.Dropout.call = lambda self, inputs, training=False: inputs
-config = TrainConfig(dataset="folder", batch_size=8, g_lr=0.05, d_lr=0.05, conditional=True, **options)
+config = TrainConfig(dataset="folder", batch_size=8, g_lr=0.02, d_lr=0.02, conditional=True, **options)
 single = tf.distribute.get_strategy()
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]) if replicas > 1 else single
 random = np.random.default_rng(0)
