@@ -107,7 +107,7 @@ def test_a_non_finite_loss_stops_with_the_step_and_the_last_checkpoint(folder_fl
     run = tmp_path / "run"
     flags = [flag for flag in folder_flags if not flag.startswith("--steps")]
     done = kgan(
-        "train", *flags, "--steps=60", "--loss=lsgan", "--save_every=1", "--g_lr=1e-4", "--d_lr=300", f"--run_dir={run}"
+        "train", *flags, "--steps=60", "--loss=wgan", "--save_every=1", "--g_lr=1e-4", "--d_lr=3e3", f"--run_dir={run}"
     )
     assert done.returncode == 4
     assert re.search(r"became (nan|inf|-inf) at step \d+; the last good checkpoint is .*step-\d+.npz", done.stderr)
