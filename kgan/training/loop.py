@@ -1,6 +1,7 @@
 """The training loop: steps, and what is recorded, drawn and saved between them."""
 
 import contextlib
+import importlib.util
 import shutil
 import signal
 from pathlib import Path
@@ -14,12 +15,13 @@ from kgan.data.pipeline import step_batches
 from kgan.errors import NonFiniteLoss, Stopped, UserError
 from kgan.images import write_atomically
 from kgan.models.architectures import Shapes
-from kgan.training import checkpoint, machine, pictures
+from kgan.training import checkpoint, datacard, machine, pictures
 from kgan.training.plan import Plan, make_plan
 from kgan.training.reporting import Reporter
 from kgan.training.rundir import RunDir
 from kgan.training.state import create_state
 from kgan.training.step import METRICS, TrainStep
+from kgan.training.trained import TrainedGenerator, from_arrays
 
 
 def train(config: TrainConfig, run_dir: str | Path | None = None, resume: bool = False) -> Path:
@@ -31,6 +33,8 @@ def train(config: TrainConfig, run_dir: str | Path | None = None, resume: bool =
     fills up, with the last checkpoint whole.
     """
     plan = make_plan(config)
+    if config.tensorboard and not importlib.util.find_spec("tensorboard"):
+        raise UserError("--tensorboard needs the package tensorboard: pip install 'kgan[tensorboard]'")
     if run_dir is None and (resume or machine.is_multiworker(config)):
         raise UserError("name the run folder with --run_dir: several workers, or a resumed run, must agree on it")
     return Job(plan, machine.choose(plan.config)).start(run_dir, resume)
@@ -68,6 +72,7 @@ class Job:
             )
         self.meter = Meter()
         self.step = 0
+        self.drawer = None  # a float32 generator, made when the first picture is drawn
 
     def start(self, run_dir: str | Path | None, resume: bool) -> Path:
         """Opens or makes the run folder, trains, and leaves its record complete however the run ends."""
@@ -76,13 +81,8 @@ class Job:
                 self._restore(RunDir.open(run_dir))
             self._train(None, None)
             return Path(run_dir)
-        self._check_disk(Path(run_dir or "."))
-        run = RunDir.open(run_dir) if resume else RunDir.create(run_dir, self.config)
-        if resume:
-            run.lock()
-            self._restore(run)
-            run.cut_metrics(self.step)
-            run.write_config(self.config)
+        self._check_disk(Path(run_dir or "."), resume)
+        run = self._reopen(run_dir) if resume else RunDir.create(run_dir, self.config)
         run.update_record(
             status="running",
             dataset=self.plan.card,
@@ -95,11 +95,29 @@ class Job:
                 self._train(run, reporter)
                 self._finish(run, reporter)
         except BaseException as error:
-            run.update_record(status=_STATUS.get(type(error), "failed"), step=self.step)
+            with contextlib.suppress(OSError):
+                run.update_record(status=_STATUS.get(type(error), "failed"), step=self.step)
+            if isinstance(error, OSError):
+                raise UserError(
+                    f"{error.strerror or error}: {error.filename or run.path}; the saved checkpoints are whole: "
+                    f"put this right and go on with kgan train --resume={run.path}"
+                ) from None
             raise
         finally:
             run.unlock()
         return run.path
+
+    def _reopen(self, run_dir: str | Path) -> RunDir:
+        """The run to resume, locked and cut back to its last checkpoint."""
+        run = RunDir.open(run_dir)
+        run.lock()
+        trained_on = run.read_record().get("dataset", self.plan.card)
+        if trained_on["sha256"] != self.plan.card["sha256"]:
+            raise UserError(f"{run.path} was trained on other images than are there now: resume it on the same data")
+        self._restore(run)
+        run.cut_metrics(self.step)
+        run.write_config(self.config)
+        return run
 
     def disk_bytes(self) -> int:
         """An upper estimate: the last three checkpoints, the best, one being written, and the pictures."""
@@ -107,9 +125,10 @@ class Job:
         grid = 64 * self.config.image_size**2 * self.config.channels * 4
         return one * (checkpoint.KEEP + 2) + grid * (self.plan.total_steps // self.config.sample_every + 2) * 2
 
-    def _check_disk(self, path: Path) -> None:
+    def _check_disk(self, path: Path, resume: bool) -> None:
         place = next(parent for parent in (path.absolute(), *path.absolute().parents) if parent.is_dir())
-        free, needed = shutil.disk_usage(place).free, self.disk_bytes()
+        there = sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if resume else 0
+        free, needed = shutil.disk_usage(place).free, self.disk_bytes() - there
         if needed > free:
             raise UserError(
                 f"this run takes up to {needed / 2**20:,.0f} MiB and {place} has {free / 2**20:,.0f} MiB free: "
@@ -135,6 +154,8 @@ class Job:
     def _introduce(self, run: RunDir, reporter: Reporter) -> None:
         for line in self.plan.unreadable:
             reporter.say(f"skipped {line}")
+        for line in datacard.warnings(self.plan.card):
+            reporter.say(line)
         pictures.write_reals(run, self.plan)
         reporter.introduce(self.hardware)
 
@@ -163,7 +184,7 @@ class Job:
         if due(self.config.log_every):
             reporter.log(self.step, self.meter.read_and_reset())
         if due(self.config.sample_every):
-            pictures.write_grid(run, self.state.sampler, self.config, self.num_classes, self.step)
+            pictures.write_grid(run, self._snapshot(run))
         if due(self.config.save_every):
             self._save(run)
 
@@ -201,11 +222,20 @@ class Job:
             )
 
     def _save(self, run: RunDir) -> None:
-        checkpoint.save(run.checkpoints, self.step, self.state.to_arrays() | self.meter.to_arrays())
+        checkpoint.save(run.checkpoints, self.step, self._arrays())
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return self.state.to_arrays() | self.meter.to_arrays()
+
+    def _snapshot(self, run: RunDir) -> TrainedGenerator:
+        """The generator as `load` would give it back from a checkpoint of this step."""
+        found = from_arrays(self.config, run.read_record(), self._arrays(), generator=self.drawer)
+        self.drawer = found.generator
+        return found
 
     def _finish(self, run: RunDir, reporter: Reporter) -> None:
         write_atomically(run.path / "curves.png", plots.to_png(plots.curves(run.read_metrics())))
-        pictures.write_training_gif(run)
+        pictures.write_training_gif(run, self._snapshot(run))
         run.update_record(status="finished", step=self.step)
         reporter.conclude()
 

@@ -1,0 +1,78 @@
+"""A folder of arrays that took long to compute: trained classifiers, principal components, features of a data set.
+
+One npz file a key. It is written whole or not at all, holds its own key, and is read with allow_pickle=False; a file
+that cannot be read, or holds another key, is computed anew. Nothing here is needed to be right, only to be fast: the
+folder may be deleted at any time.
+"""
+
+import hashlib
+import io
+import json
+import logging
+import os
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from kgan.errors import UserError
+from kgan.images import write_atomically
+
+Arrays = dict[str, np.ndarray]
+
+
+def sha256_of_arrays(*arrays: np.ndarray) -> str:
+    """The sha256, in hexadecimal, over dtype, shape and bytes (C order) of the arrays, in turn."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        array = np.ascontiguousarray(array)
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(array.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def cached(folder: str | os.PathLike, kind: str, key: Mapping[str, object], compute: Callable[[], Arrays]) -> Arrays:
+    """The arrays of `compute()`, from the file for (`kind`, `key`) in `folder` if there is one; else they are saved.
+
+    `key` is everything that the arrays depend on, as JSON values; change it when the computation changes. Two
+    processes at once both compute, and the first to finish wins: both return its arrays. A killed one leaves nothing.
+    Raises UserError if the folder cannot be made; arrays that cannot be saved (disk full) are returned with a warning.
+    """
+    text = json.dumps({"kind": kind, **key}, sort_keys=True)
+    path = Path(folder) / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:32]}.npz"
+    arrays = _read(path, text)
+    if arrays is not None:
+        return arrays
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"the cache folder {path.parent} cannot be made: {error.strerror}") from error
+    arrays = compute()
+    earlier = _read(path, text)
+    if earlier is not None:
+        return earlier
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, key=np.array(text), **arrays)
+    try:
+        write_atomically(path, buffer.getvalue())
+    except OSError as error:
+        logging.warning("%s is not saved, and will be computed again: %s", path, error.strerror)
+    return arrays
+
+
+def _read(path: Path, text: str) -> Arrays | None:
+    """The arrays of a cache file, or None if it is absent, damaged or of another key."""
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        if str(arrays.pop("key")) == text:
+            return arrays
+        reason = "it is of another key"
+    except (OSError, EOFError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        reason = str(error) or type(error).__name__
+    logging.warning("%s cannot be used, and is computed again: %s", path, reason)
+    return None

@@ -1,0 +1,189 @@
+"""Feature networks: what turns images into the rows that `kgan.evaluation.quality` compares.
+
+    inception    pool_3 of the 2015 Inception graph: the only features whose Frechet distance is called FID
+    classifier   a small CNN that kgan trains once on a labelled data set
+    pca          64 principal components of the pixels, where there are no labels
+
+All are used through `FeatureNetwork`. Distances of different networks, or of one network with different weights, cannot
+be compared: a result carries `FeatureNetwork.protocol()`. TensorFlow is imported only when a network that needs it is
+made.
+"""
+
+import abc
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import scipy.linalg
+
+from kgan.errors import UserError
+from kgan.evaluation.cache import cached, sha256_of_arrays
+
+NAMES = ("inception", "classifier", "pca")
+
+PCA_COMPONENTS = 64
+# Above this many pixel values an image, the components are found among as many images, not as many pixels.
+_PCA_LARGEST_MATRIX = 4096
+_PCA_BATCH = 1024
+
+
+class FeatureNetwork(abc.ABC):
+    """A fixed function from images to feature rows, and to class probabilities where it has classes.
+
+    Attributes: `name` (one of NAMES), `distance_name` (what its Frechet distance may be called), `sha256` (over its
+    weights, in hexadecimal), `width` (columns of the features), `num_classes` (0 without probabilities).
+    """
+
+    name: str
+    distance_name: str
+    sha256: str
+    width: int
+    num_classes: int = 0
+
+    @abc.abstractmethod
+    def outputs(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Features (n, width) and class probabilities (n, num_classes) or None, float32, of uint8 NHWC images."""
+
+    def features(self, images: np.ndarray) -> np.ndarray:
+        """The features alone, (n, width) float32."""
+        return self.outputs(images)[0]
+
+    def protocol(self) -> dict[str, object]:
+        """What a score made with these features has to carry, as JSON values."""
+        return {
+            "features": self.name,
+            "distance_name": self.distance_name,
+            "features_sha256": self.sha256,
+            "features_width": self.width,
+        }
+
+    def require_enough(self, count: int) -> None:
+        """Raises UserError if the covariance of `count` images would lack rank: it takes more images than features."""
+        if count <= self.width:
+            raise UserError(
+                f"{count} images are too few for {self.name} features: a covariance of {self.width} features takes "
+                f"at least {self.width + 1} images a side (more images, or --features with fewer features)"
+            )
+
+
+def check_images(images: np.ndarray) -> None:
+    """Raises ValueError unless `images` is a (n, h, w, 1 or 3) uint8 array with at least one image."""
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3) or 0 in images.shape:
+        raise ValueError(f"images are {images.dtype} of shape {images.shape}: they must be uint8 (n, h, w, 1 or 3)")
+
+
+def check_image_shape(images: np.ndarray, shape: tuple[int, int, int], name: str) -> None:
+    """Raises UserError unless every image has the (h, w, c) that the features called `name` were fitted on."""
+    check_images(images)
+    if images.shape[1:] != tuple(shape):
+        found, wanted = ("x".join(map(str, s)) for s in (images.shape[1:], shape))
+        raise UserError(f"the images are {found}, and the {name} features were fitted on images of {wanted}")
+
+
+def choose(features: str, channels: int, num_classes: int, graph: os.PathLike | None) -> tuple[str, str]:
+    """What --features=`features` means for a data set: the network's name, and the reason in words.
+
+    `graph` is where the Inception graph lies, or None (`inception.find_graph`); `num_classes` is 0 without labels.
+    """
+    if features == "classifier" and not num_classes:
+        raise UserError("--features=classifier needs a labelled data set: use --features=pca or --features=inception")
+    if features in NAMES:
+        return features, "as asked"
+    if features != "auto":
+        raise UserError(f"--features={features} is not known: use auto, {', '.join(NAMES)}")
+    if channels == 3 and graph is not None:
+        return "inception", f"the images have colour and {Path(graph).name} is present"
+    missing = "the images have no colour" if channels != 3 else "the Inception graph is not present"
+    if num_classes:
+        return "classifier", f"{missing}, and the data set has labels"
+    return "pca", f"{missing}, and the data set has no labels"
+
+
+class PcaFeatures(FeatureNetwork):
+    """Pixels in [-1, 1], less their mean, projected on orthonormal components (pixels, width).
+
+    Sees what a linear map of the pixels sees: brightness, contrast and coarse layout, not whether an image is sharp.
+    """
+
+    name = "pca"
+    distance_name = "PCA FD"
+
+    def __init__(self, mean: np.ndarray, components: np.ndarray, image_shape: tuple[int, int, int]):
+        self.mean, self.components, self.image_shape = mean, components, image_shape
+        self.width = components.shape[1]
+        self.sha256 = sha256_of_arrays(mean, components)
+
+    def outputs(self, images: np.ndarray) -> tuple[np.ndarray, None]:
+        check_image_shape(images, self.image_shape, self.name)
+        rows = [
+            (_pixels(images[start : start + _PCA_BATCH]) - self.mean) @ self.components
+            for start in range(0, len(images), _PCA_BATCH)
+        ]
+        return np.concatenate(rows).astype(np.float32), None
+
+
+def load_pca(images: np.ndarray, cache_folder: str | os.PathLike, components: int = PCA_COMPONENTS) -> PcaFeatures:
+    """The first principal components of the training images (n, h, w, c), uint8; n at least 2.
+
+    At most min(components, n - 1, pixels) of them, by decreasing variance, each with its largest entry positive. Found
+    from the covariance of the pixels; for images of more than 4096 pixel values, from the inner products of at most
+    4096 images evenly spaced in their order. Cached under the images' sha256.
+    """
+    check_images(images)
+    if len(images) < 2:
+        raise UserError("principal components need at least 2 training images")
+    key = {"version": 1, "images_sha256": sha256_of_arrays(images), "components": components}
+    arrays = cached(cache_folder, "pca", key, lambda: _fit_pca(images, components))
+    return PcaFeatures(arrays["mean"], arrays["components"], images.shape[1:])
+
+
+def _pixels(images: np.ndarray) -> np.ndarray:
+    """(n, pixels) float64 in [-1, 1]."""
+    return images.reshape(len(images), -1) / 127.5 - 1.0
+
+
+def _fit_pca(images: np.ndarray, components: int) -> dict[str, np.ndarray]:
+    pixels = int(np.prod(images.shape[1:]))
+    if pixels > _PCA_LARGEST_MATRIX and len(images) > _PCA_LARGEST_MATRIX:
+        images = images[np.linspace(0, len(images) - 1, _PCA_LARGEST_MATRIX).astype(int)]
+    count = min(components, len(images) - 1, pixels)
+    batches = [slice(start, start + _PCA_BATCH) for start in range(0, len(images), _PCA_BATCH)]
+    mean = sum(_pixels(images[rows]).sum(axis=0) for rows in batches) / len(images)
+    if pixels <= _PCA_LARGEST_MATRIX:
+        scatter = np.zeros((pixels, pixels))
+        for rows in batches:
+            centred = _pixels(images[rows]) - mean
+            scatter += centred.T @ centred
+        vectors = _leading_eigenvectors(scatter, count)
+    else:
+        centred = _pixels(images) - mean
+        # The right singular vectors from the left ones; QR keeps them orthonormal where a singular value is 0.
+        vectors = np.linalg.qr(centred.T @ _leading_eigenvectors(centred @ centred.T, count))[0]
+    largest = vectors[np.abs(vectors).argmax(axis=0), np.arange(count)]
+    return {"mean": mean, "components": vectors * np.where(largest < 0, -1.0, 1.0)}
+
+
+def _leading_eigenvectors(matrix: np.ndarray, count: int) -> np.ndarray:
+    """The (n, count) eigenvectors of a symmetric matrix with the largest eigenvalues, largest first."""
+    size = len(matrix)
+    return scipy.linalg.eigh(matrix, subset_by_index=[size - count, size - 1])[1][:, ::-1]
+
+
+def cached_outputs(
+    network: FeatureNetwork, images: Callable[[], np.ndarray], cache_folder: str | os.PathLike, key: Mapping
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """`network.outputs(images())`, cached under (network's sha256, `key`): the reference side of every comparison.
+
+    `key` names the images as JSON values: the data set's sha256 and how they were chosen from it. `images` is called
+    only if they are not cached. What is kept is the features, not their mean and covariance, since precision, recall
+    and the kernel distance need them.
+    """
+
+    def compute() -> dict[str, np.ndarray]:
+        features, probabilities = network.outputs(images())
+        return {"features": features} if probabilities is None else {"features": features, "classes": probabilities}
+
+    key = {"version": 1, "network": network.name, "network_sha256": network.sha256, "images": dict(key)}
+    arrays = cached(cache_folder, "reference", key, compute)
+    return arrays["features"], arrays.get("classes")

@@ -1,0 +1,104 @@
+"""The statistics of the copy audit: exact p-values of exceedances, Holm's correction, and the statistic C_T."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+from scipy.spatial.distance import cdist
+
+_TINY = np.finfo(np.float64).tiny  # what a p-value too small for a float is given as: no p-value is 0
+
+
+def exceedance_pvalue(m: int, n: int, e: int) -> float:
+    """Probability that the e smallest of m + n exchangeable values all belong to the m.
+
+    p = prod over j < e of (m - j) / (m + n - j), exact for continuous values and conservative with ties, when e
+    counts the values of the m strictly below all of the n (the precedence test of Nelson 1963, and earlier).
+    Raises ValueError unless 0 <= e <= m and n >= 1.
+    """
+    if not (0 <= e <= m and n >= 1):
+        raise ValueError(f"e={e} of m={m} values, against n={n}: 0 <= e <= m and n >= 1 are needed")
+    return float(exceedance_pvalues(m, n)[e])
+
+
+def exceedance_pvalues(m: int, n: int) -> np.ndarray:
+    """`exceedance_pvalue(m, n, e)` for e = 0 .. m: (m + 1,) float64."""
+    left = np.arange(m, 0, -1)
+    return np.maximum(np.exp(np.concatenate([[0.0], np.cumsum(np.log(left) - np.log(left + n))])), _TINY)
+
+
+def count_pvalues(m: int, n: int, order: int) -> np.ndarray:
+    """P(X >= x) for x = 0 .. m: (m + 1,) float64, X the number of m values below the `order`-th smallest of n others.
+
+    X is BetaBinomial(m, order, n + 1 - order) when all m + n values are exchangeable, since the share of the
+    distribution below an order statistic is Beta(order, n + 1 - order); a binomial with that share taken for known
+    rejects far too often.
+    """
+    if not 1 <= order <= n:
+        raise ValueError(f"order={order} of {n} values: it must be between 1 and their number")
+    probabilities = stats.betabinom(m, order, n + 1 - order).pmf(np.arange(m + 1))
+    return np.clip(np.cumsum(probabilities[::-1])[::-1], _TINY, 1.0)
+
+
+def holm(p_values: Sequence[float]) -> np.ndarray:
+    """Holm's (1979) adjusted p-values: those at most q may be rejected with a family-wise error of at most q."""
+    p_values = np.asarray(p_values, np.float64)
+    order = np.argsort(p_values, kind="stable")
+    adjusted = np.empty_like(p_values)
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1)))
+    return adjusted
+
+
+def copying_statistic(
+    sample_distances: np.ndarray, heldout_distances: np.ndarray, sample_cells: np.ndarray, heldout_cells: np.ndarray
+) -> dict[str, float | int | None]:
+    """C_T of Meehan, Chaudhuri & Dasgupta (2020): are samples closer to the training set than held-out images, by cell?
+
+    In each cell with at least 10 of both, the Mann-Whitney z of sample distances against held-out ones (negative:
+    samples are closer); C_T is their mean, weighted by the cell's share w of the held-out images. Independent cells
+    would give it a standard deviation of sqrt(sum w^2) under the null. A description, not a test: it sees a whole
+    cell move and not a few copies, and a generator of one class moves it too. Distances and cells are (m,) and (n,).
+    """
+    scores, shares = [], []
+    for cell in np.unique(heldout_cells):
+        ours, theirs = sample_distances[sample_cells == cell], heldout_distances[heldout_cells == cell]
+        if min(len(ours), len(theirs)) < 10:
+            continue
+        pairs = len(ours) * len(theirs)
+        larger = stats.rankdata(np.concatenate([ours, theirs]))[: len(ours)].sum() - len(ours) * (len(ours) + 1) / 2
+        scores.append((larger - pairs / 2) / np.sqrt(pairs * (len(ours) + len(theirs) + 1) / 12))
+        shares.append(len(theirs))
+    if not scores:
+        return {"value": None, "null_sd": None, "lowest_cell": None, "num_cells": 0}
+    weights = np.array(shares) / np.sum(shares)
+    return {
+        "value": float(weights @ scores),
+        "null_sd": float(np.sqrt((weights**2).sum())),
+        "lowest_cell": float(np.min(scores)),
+        "num_cells": len(scores),
+    }
+
+
+def k_means(points: np.ndarray, count: int, iterations: int = 25) -> np.ndarray:
+    """Up to `count` centres of (n, p) points: k-means++ (Arthur & Vassilvitskii 2007), then Lloyd's iterations."""
+    random = np.random.default_rng(0)
+    points = points[random.permutation(len(points))[:10_000]].astype(np.float64)
+    centres = points[:1]
+    while len(centres) < count:
+        squares = cdist(points, centres, "sqeuclidean").min(axis=1)
+        if squares.sum() == 0:
+            break
+        centres = np.concatenate([centres, points[random.choice(len(points), 1, p=squares / squares.sum())]])
+    for _ in range(iterations):
+        cells = nearest_centre(points, centres)
+        means = [
+            points[cells == cell].mean(axis=0) if (cells == cell).any() else centres[cell]
+            for cell in range(len(centres))
+        ]
+        centres = np.stack(means)
+    return centres
+
+
+def nearest_centre(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """The index of each point's nearest centre, (n,)."""
+    return cdist(points, centres, "sqeuclidean").argmin(axis=1)

@@ -1,0 +1,395 @@
+"""The audit's statistics against closed forms, and its verdicts on synthetic images whose copies are known."""
+
+import dataclasses
+import itertools
+import json
+from math import comb
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import ndimage, stats
+
+from kgan.evaluation import planting
+from kgan.evaluation.calibration import Calibration, Marks, Rule
+from kgan.evaluation.copying import AuditResult, audit, exceedance_pvalue
+from kgan.evaluation.statistics import (
+    copying_statistic,
+    count_pvalues,
+    exceedance_pvalues,
+    holm,
+    k_means,
+    nearest_centre,
+)
+
+
+def smooth_images(count, seed=0, size=12, channels=1, patterns=None, spread=1.0):
+    """Random smooth images; around `patterns` ((p, 5, 5, channels) in 0 .. 1, taken in turn) if given."""
+    random = np.random.default_rng(seed)
+    grid = random.uniform(0, 1, (count, 5, 5, channels))
+    if patterns is not None:
+        grid = patterns[np.arange(count) % len(patterns)] + spread * (grid - 0.5)
+    weights = np.maximum(0, 1 - np.abs(np.linspace(0, 4, size)[:, None] - np.arange(5)))
+    return to_bytes(255 * np.einsum("yi,xj,nijc->nyxc", weights, weights, grid))
+
+
+def to_bytes(images):
+    return np.clip(np.rint(images), 0, 255).astype(np.uint8)
+
+
+TRAIN, HELDOUT, HONEST = np.split(smooth_images(900), [400, 600])
+COPIED = 7 * np.arange(20)
+
+
+def with_copies(samples, copies):
+    """The last samples exchanged for copies."""
+    return np.concatenate([samples[: len(samples) - len(copies)], copies])
+
+
+@pytest.fixture(scope="module")
+def honest_result():
+    return audit(HONEST, TRAIN, HELDOUT)
+
+
+# Closed forms.
+
+
+def test_exceedance_pvalue_of_the_issue():
+    assert exceedance_pvalue(10_000, 10_000, 10) == pytest.approx(9.7437e-4, rel=1e-5)
+
+
+@given(m=st.integers(1, 60), n=st.integers(1, 60), data=st.data())
+def test_exceedance_pvalue_counts_arrangements(m, n, data):
+    """Of all places the m can take among m + n, those where the e smallest are theirs."""
+    e = data.draw(st.integers(0, m))
+    assert exceedance_pvalue(m, n, e) == pytest.approx(comb(m + n - e, n) / comb(m + n, n), rel=1e-9)
+
+
+def test_exceedance_pvalue_by_enumeration():
+    m, n = 3, 4
+    exceedances = [min(set(range(m + n)) - set(ours)) for ours in itertools.combinations(range(m + n), m)]
+    for e in range(m + 1):
+        assert exceedance_pvalue(m, n, e) == pytest.approx(np.mean(np.array(exceedances) >= e))
+
+
+@pytest.mark.parametrize(("m", "n", "e"), [(5, 5, 6), (5, 5, -1), (5, 0, 0)])
+def test_exceedance_pvalue_refuses_the_impossible(m, n, e):
+    with pytest.raises(ValueError, match=f"e={e}"):
+        exceedance_pvalue(m, n, e)
+
+
+@given(m=st.integers(1, 300), n=st.integers(1, 300))
+def test_count_below_the_minimum_is_the_exceedance(m, n):
+    np.testing.assert_allclose(count_pvalues(m, n, 1), exceedance_pvalues(m, n), rtol=1e-6)
+
+
+@given(m=st.integers(1, 200), n=st.integers(1, 200), data=st.data())
+def test_count_pvalues_have_the_mean_of_an_order_statistic(m, n, data):
+    order = data.draw(st.integers(1, n))
+    p_values = count_pvalues(m, n, order)
+    assert p_values[0] == pytest.approx(1)
+    assert (np.diff(p_values) <= 0).all()
+    assert p_values[1:].sum() == pytest.approx(m * order / (n + 1), rel=1e-6)  # sum of P(X >= x) is the mean
+
+
+def test_count_pvalues_keep_their_digits_in_the_tail():
+    assert count_pvalues(2_000, 100, 1)[1_000] == pytest.approx(exceedance_pvalue(2_000, 100, 1_000), rel=1e-6, abs=0)
+    assert 0 < count_pvalues(10_000, 2_500, 2)[10_000] < 1e-200
+    assert 0 < exceedance_pvalue(10_000, 5_000, 10_000) < 1e-200
+    with pytest.raises(ValueError, match="order=0"):
+        count_pvalues(10, 10, 0)
+
+
+def test_count_test_has_its_level_where_a_binomial_does_not():
+    random, rejected, binomial_rejected = np.random.default_rng(0), 0, 0
+    p_values = count_pvalues(10_000, 5_000, 5)
+    for _ in range(2_000):
+        threshold = np.sort(random.random(5_000))[4]
+        count = random.binomial(10_000, threshold)  # uniform samples below it
+        rejected += p_values[count] <= 0.05
+        binomial_rejected += stats.binom.sf(count - 1, 10_000, 1e-3) <= 0.05
+    assert 60 <= rejected <= 115  # 100 expected at most: a discrete test errs on the low side
+    assert binomial_rejected > 200
+
+
+def test_holm_by_hand():
+    np.testing.assert_allclose(holm([0.01, 0.04, 0.03]), [0.03, 0.06, 0.06])
+    np.testing.assert_allclose(holm([0.5, 0.9]), [1, 1])
+    np.testing.assert_allclose(holm([0.02]), [0.02])
+
+
+def test_copying_statistic_is_mann_whitney_in_one_cell():
+    random = np.random.default_rng(0)
+    ours, theirs = random.random(80), random.random(120) + 0.1
+    found = copying_statistic(ours, theirs, np.zeros(80, int), np.zeros(120, int))
+    expected = stats.mannwhitneyu(ours, theirs, use_continuity=False, method="asymptotic", alternative="less")
+    assert found["value"] == pytest.approx(stats.norm.ppf(expected.pvalue))
+    assert found["value"] < 0
+    assert found["null_sd"] == found["num_cells"] == 1
+
+
+def test_copying_statistic_weighs_cells_by_heldout_share_and_leaves_thin_ones_out():
+    random = np.random.default_rng(1)
+    cells = np.repeat([0, 1, 2], [60, 20, 5])
+    ours, theirs = random.random(85), random.random(85)
+    found = copying_statistic(ours, theirs, cells, cells)
+    single = [
+        copying_statistic(ours[cells == c], theirs[cells == c], cells[cells == c], cells[cells == c]) for c in (0, 1)
+    ]
+    assert found["value"] == pytest.approx(0.75 * single[0]["value"] + 0.25 * single[1]["value"])
+    assert found["null_sd"] == pytest.approx(np.sqrt(0.75**2 + 0.25**2))
+    assert found["num_cells"] == 2
+    assert copying_statistic(ours[:5], theirs[:5], cells[:5], cells[:5])["value"] is None
+
+
+def test_k_means_finds_separate_clusters():
+    random = np.random.default_rng(0)
+    truth = random.integers(4, size=500)
+    points = 100 * np.eye(4)[truth] + random.normal(size=(500, 4))
+    cells = nearest_centre(points, k_means(points, 4))
+    assert all(len(set(cells[truth == cluster])) == 1 for cluster in range(4))
+    assert len(set(cells)) == 4
+    assert len(k_means(np.ones((10, 2)), 3)) == 1
+
+
+def test_calibration_takes_the_order_statistic_of_one_half_and_measures_on_the_other():
+    ratios = np.random.default_rng(0).permutation(np.arange(8_000) / 8_000)
+    calibration = Calibration.of(ratios, 1e-3)
+    assert (calibration.order, calibration.size, len(calibration.flagged)) == (4, 4_000, 4_000)
+    below = round(calibration.threshold * 8_000)
+    assert below == calibration.order - 1 + calibration.flagged.sum()  # below it: those of either half
+    assert Calibration.of(ratios[:40], 1e-3).order == 1
+
+
+# Planting.
+
+
+@pytest.mark.parametrize("kind", planting.kinds_of_copy(mirror=True))
+def test_altered_copies_are_close_but_altered(kind):
+    copies = planting.altered(TRAIN[:50], kind)
+    assert copies.dtype == np.uint8
+    assert copies.shape == TRAIN[:50].shape
+    assert (copies == TRAIN[:50]).all() == (kind == "exact")
+    assert (planting.altered(TRAIN[:50], kind) == copies).all()
+
+
+def test_altered_noise_has_its_standard_deviation():
+    grey = np.full((20, 30, 30, 1), 128, np.uint8)
+    assert (planting.altered(grey, "noise 0.1").astype(float) - 128).std() == pytest.approx(25.5, rel=0.02)
+
+
+def test_altered_shift_moves_by_one_pixel_in_every_direction():
+    spots = np.zeros((100, 5, 5, 1), np.uint8)
+    spots[:, 2, 2] = 255
+    places = {tuple(place - 2) for place in np.argwhere(planting.altered(spots, "shift 1"))[:, 1:3]}
+    assert places == set(itertools.product((-1, 0, 1), repeat=2)) - {(0, 0)}
+
+
+def test_altered_refuses_unknown_kinds():
+    with pytest.raises(ValueError, match="rotation"):
+        planting.altered(TRAIN[:1], "rotation 90")
+
+
+def marks(below, size):
+    rows = np.zeros((size, 1), bool)
+    rows[:below] = True
+    return Marks(rows, rows)
+
+
+def test_detection_limit_of_certain_copies_is_where_the_rule_turns():
+    calibration = {"pixels": Calibration(0.1, 1, 500, np.zeros(500, bool), 0.1, 1_000)}
+    rule = Rule(calibration, num_samples=1_000, num_tests=6, other_p_value=1.0)
+    needed = next(e for e in range(1_000) if min(exceedance_pvalues(1_000, 1_000)[e], 1) * 6 <= 0.05)
+    assert planting.detection_limit(marks(0, 1_000), marks(10, 10), rule) == needed / 1_000
+    # A copy that is flagged one time in two needs as many draws as give `needed` heads with probability 0.95.
+    half = planting.detection_limit(marks(0, 1_000), marks(5, 10), rule) * 1_000
+    exact = next(c for c in range(1_000) if stats.binom.sf(needed - 1, c, 0.5) >= 0.95)
+    assert abs(half - exact) <= 1
+    assert planting.detection_limit(marks(0, 1_000), marks(0, 10), rule) is None
+
+
+def test_rule_needs_something_flagged():
+    calibration = {"pixels": Calibration(0.1, 1, 500, np.zeros(500, bool), 0.1, 1_000)}
+    rule = Rule(calibration, num_samples=100, num_tests=3, other_p_value=1e-9)
+    none, one = np.array([[0]]), np.array([[1]])
+    assert rule(none, none).tolist() == [False]
+    assert rule(one, none).tolist() == [True]
+
+
+# Verdicts.
+
+
+def test_honest_samples_are_not_convicted(honest_result):
+    assert honest_result.verdict == "no copying detected"
+    assert honest_result.reason.startswith("at this sensitivity")
+    assert set(honest_result.p_values) == {"pixels", "pca"}
+    assert all(set(tests) == {"count", "exceedance", "swap"} for tests in honest_result.p_values.values())
+    assert honest_result.num_samples == 300
+
+
+def test_fresh_real_samples_are_convicted_no_more_often_than_the_level():
+    verdicts = [audit(*np.split(smooth_images(260, seed), [80, 180])).verdict for seed in range(6)]
+    assert verdicts.count("copies found") <= 1  # P(more) = 3% at a rate of 5%
+
+
+def test_record_is_json_and_keeps_the_raw_ratios_out(honest_result):
+    record = dataclasses.asdict(honest_result)
+    assert json.loads(json.dumps(record)) == record
+    assert {field.name for field in dataclasses.fields(AuditResult)} == set(record)
+    assert "evidence" not in record
+    assert honest_result.evidence.samples["pixels"].ratios.shape == (300,)
+    assert honest_result.evidence.heldout["pca"].ratios.shape == (200,)
+    assert len(record["protocol"]["sha256"]["train"]) == 64
+
+
+def test_detection_limit_is_what_planting_that_share_gives(honest_result):
+    limit = honest_result.detection_limit
+    assert set(limit) == set(planting.kinds_of_copy(mirror=False))
+    assert limit["exact"] <= limit["noise 0.1"]
+    copies = TRAIN[: round(limit["exact"] * 300)]
+    assert audit(with_copies(HONEST, copies), TRAIN, HELDOUT).verdict == "copies found"
+    assert honest_result.planted_flagged["exact"] == 1
+
+
+@pytest.mark.parametrize("kind", ["exact", "noise 0.02", "shift 1", "mirror"])
+def test_planted_copies_are_found_and_named(kind):
+    train, heldout, honest = np.split(smooth_images(500, seed=4, channels=3), [200, 300])
+    samples = with_copies(honest, planting.altered(train[COPIED], kind))
+    result = audit(samples, train, heldout)
+    assert result.verdict == "copies found"
+    named = {entry["sample"]: entry for entry in result.flagged}
+    assert len(named) == result.num_flagged >= 20
+    for sample, index in zip(range(180, 200), COPIED, strict=True):
+        assert named[sample]["train_index"] == index
+        assert named[sample]["mirrored"] == (kind == "mirror")
+        assert (named[sample]["shift"] == [0, 0]) == (kind != "shift 1")
+        assert named[sample]["ratio"] < result.calibration[named[sample]["space"]]["threshold"]
+    assert [entry["ratio"] for entry in result.flagged] == sorted(entry["ratio"] for entry in result.flagged)
+
+
+@pytest.mark.parametrize("poor", ["blurred", "noisy"])
+def test_copies_among_poor_samples_are_found_and_poor_samples_alone_are_not_convicted(poor):
+    if poor == "blurred":
+        samples = to_bytes(ndimage.gaussian_filter(HONEST.astype(float), (0, 1.5, 1.5, 0)))
+    else:
+        samples = to_bytes(HONEST + np.random.default_rng(0).normal(0, 40, HONEST.shape))
+    assert audit(samples, TRAIN, HELDOUT).verdict == "no copying detected"
+    assert audit(with_copies(samples, TRAIN[COPIED]), TRAIN, HELDOUT).verdict == "copies found"
+
+
+def test_a_collapsed_class_is_not_copying():
+    patterns = np.random.default_rng(3).uniform(0, 1, (5, 5, 5, 1))
+    images = smooth_images(1_200, seed=2, patterns=patterns, spread=0.5)
+    collapsed = smooth_images(250, seed=5, patterns=patterns[:1], spread=0.5)
+    result = audit(collapsed, images[:900], images[900:])
+    assert result.verdict == "no copying detected"
+    assert result.copying_statistic["num_cells"] >= 1
+
+
+def test_a_memoriser_is_found():
+    samples = planting.altered(TRAIN[np.random.default_rng(0).integers(50, size=300)], "noise 0.02")
+    result = audit(samples, TRAIN, HELDOUT)
+    assert result.verdict == "copies found"
+    assert result.num_flagged == 300
+    assert {entry["train_index"] for entry in result.flagged} <= set(range(50))
+    assert result.detection_limit["exact"] < 0.1  # of an audit without them
+
+
+@pytest.mark.parametrize("works", [1, 2, 5])
+def test_a_handful_of_works(works):
+    train = TRAIN[:works]
+    copies = planting.altered(train[np.arange(100) % works], "exact" if works == 1 else "noise 0.02")
+    assert audit(copies, train, HELDOUT).verdict == "copies found"
+    assert audit(HONEST, train, HELDOUT).verdict == "no copying detected"
+
+
+def test_an_image_that_stands_several_times_in_the_training_set_cannot_hide_its_copies():
+    train = np.concatenate([TRAIN[:6], *[planting.altered(TRAIN[:3], "noise 0.02", seed) for seed in range(4)]])
+    result = audit(with_copies(HONEST, TRAIN[np.arange(90) % 3]), train, HELDOUT)
+    assert result.verdict == "copies found"
+    assert result.duplicates["train_collapsed"] == 12
+    assert {entry["train_index"] for entry in result.flagged if entry["sample"] >= 210} == {0, 1, 2}
+
+
+def test_duplicates_are_counted():
+    train = np.concatenate([TRAIN, TRAIN[:4], planting.altered(TRAIN[9:10], "noise 0.02")])
+    heldout = np.concatenate([HELDOUT, TRAIN[:1]])
+    result = audit(HONEST[:40], train, heldout)
+    assert result.duplicates == {"train_exact": 4, "train_collapsed": 5, "heldout_exact": 1, "heldout_near": 1}
+
+
+def test_held_out_copies_of_training_images_leave_nothing_to_tell_by():
+    result = audit(HONEST, TRAIN, np.concatenate([HELDOUT, TRAIN[:150]]))
+    assert result.verdict == "cannot tell"
+    assert result.detection_limit["exact"] is None
+    assert "--heldout" in result.reason
+
+
+@pytest.mark.parametrize("count", [0, 19])
+def test_below_twenty_held_out_images_it_cannot_tell(count):
+    result = audit(TRAIN[:50], TRAIN, HELDOUT[:count])
+    assert result.verdict == "cannot tell"
+    assert result.reason.startswith(f"{count} held-out images are too few")
+    assert "--heldout" in result.reason
+    assert result.p_values == {} == result.detection_limit
+    assert result.evidence.samples["pixels"].indices.tolist() == list(range(50))  # the picture can still be drawn
+    json.dumps(dataclasses.asdict(result))
+    assert audit(TRAIN[:50], TRAIN, HELDOUT[:20]).verdict == "copies found"
+
+
+# The swap test and the correction.
+
+
+def test_swap_pvalue_is_the_exceedance_of_training_images_over_held_out_ones():
+    result = audit(TRAIN, TRAIN, HELDOUT)  # every training image has its copy, so all come before held-out ones
+    for space in ("pixels", "pca"):
+        assert result.p_values[space]["swap"] == exceedance_pvalue(400, 200, 400)
+
+
+def test_swap_can_be_left_out_and_other_tests_join_the_correction(honest_result):
+    alone = audit(HONEST[:100], TRAIN, HELDOUT, swap=False)
+    assert all(set(tests) == {"count", "exceedance"} for tests in alone.p_values.values())
+    joined = audit(HONEST[:100], TRAIN, HELDOUT, swap=False, other_p_values={"latent": {"recovery": 0.01}})
+    assert joined.p_values == {**alone.p_values, "latent": {"recovery": 0.01}}
+    assert joined.adjusted_p_values["latent"]["recovery"] == pytest.approx(0.05)
+    values = [p for tests in honest_result.p_values.values() for p in tests.values()]
+    adjusted = [p for tests in honest_result.adjusted_p_values.values() for p in tests.values()]
+    np.testing.assert_allclose(adjusted, holm(values))
+
+
+def test_a_rejection_without_a_flagged_pair_does_not_convict():
+    far = np.random.default_rng(0).integers(0, 256, (60, *TRAIN.shape[1:]), dtype=np.uint8)
+    result = audit(far, TRAIN, HELDOUT, other_p_values={"latent": {"recovery": 1e-9}})
+    assert result.num_flagged == 0
+    assert result.verdict == "no copying detected"
+    assert "recovery" in result.reason
+
+
+# The call.
+
+
+def test_progress_reaches_its_total():
+    seen = []
+    audit(HONEST[:30], TRAIN[:60], HELDOUT[:40], progress=lambda done, total: seen.append((done, total)))
+    assert seen == sorted(seen)
+    assert seen[-1][0] == seen[-1][1]
+
+
+def test_passes_per_image_is_recorded():
+    assert audit(HONEST[:5], TRAIN[:30], HELDOUT[:3], passes_per_image=12.5).passes_per_image == 12.5
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"samples": HONEST.astype(np.float32)}, "samples must be uint8"),
+        ({"heldout": HELDOUT[:, :8]}, r"heldout are \(8, 12, 1\)"),
+        ({"train": TRAIN[:0]}, "there must be"),
+        ({"samples": HONEST[:0]}, "there must be"),
+        ({"alpha": 0.0}, "alpha=0.0"),
+    ],
+)
+def test_misuse_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        audit(**{"samples": HONEST, "train": TRAIN, "heldout": HELDOUT, **change})

@@ -1,0 +1,521 @@
+"""The feature networks on small data made here; the Inception path on a small graph with the real one's node names."""
+
+import io
+import logging
+import os
+import subprocess
+import sys
+import tarfile
+
+import numpy as np
+import pytest
+
+from kgan.errors import UserError
+from kgan.evaluation import cache, classifier, features, inception
+
+
+def stripes(seed, count=240, shape=(8, 8, 1)):
+    """Noisy images of three classes: dark, horizontal stripes, vertical stripes. Returns images and labels."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 3, count)
+    rows, columns = np.indices(shape[:2])
+    patterns = np.stack([np.zeros(shape[:2]), rows // 2 % 2, columns // 2 % 2])[labels][..., None] * 150
+    noise = rng.integers(0, 60, (count, *shape))
+    return (patterns + noise).astype(np.uint8), labels
+
+
+def test_modules_import_without_tensorflow():
+    code = (
+        "import sys; import kgan.evaluation.inception, kgan.evaluation.classifier, kgan.evaluation.quality; "
+        "assert not {'tensorflow', 'keras'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class TestCache:
+    key = {"data": "abc", "count": 3}  # noqa: RUF012
+
+    def test_computes_once_a_key(self, tmp_path):
+        calls = []
+
+        def compute():
+            calls.append(1)
+            return {"a": np.arange(len(calls)), "b": np.float32([[0.5]])}
+
+        first = cache.cached(tmp_path / "new" / "folder", "kind", self.key, compute)
+        again = cache.cached(tmp_path / "new" / "folder", "kind", dict(reversed(self.key.items())), compute)
+        assert len(calls) == 1
+        assert sorted(first) == sorted(again) == ["a", "b"]
+        assert again["b"].dtype == np.float32 and (again["a"] == first["a"]).all()
+        cache.cached(tmp_path / "new" / "folder", "kind", {**self.key, "count": 4}, compute)
+        cache.cached(tmp_path / "new" / "folder", "other", self.key, compute)
+        assert len(calls) == 3
+
+    @pytest.mark.parametrize("damage", ["empty", "cut", "no zip", "pickle", "other key"])
+    def test_computes_anew_what_is_damaged(self, tmp_path, damage, caplog):
+        cache.cached(tmp_path, "kind", self.key, lambda: {"a": np.arange(100)})
+        (path,) = tmp_path.iterdir()
+        if damage == "pickle":
+            np.savez(path, key=np.array([{"an": "object"}], dtype=object), a=np.arange(100))
+        elif damage == "other key":
+            np.savez(path, key=np.array("{}"), a=np.arange(100))
+        else:
+            content = path.read_bytes()
+            path.write_bytes({"empty": b"", "cut": content[: len(content) // 2], "no zip": b"x" * 500}[damage])
+        with caplog.at_level(logging.WARNING):
+            assert cache.cached(tmp_path, "kind", self.key, lambda: {"a": np.arange(7)})["a"].tolist() == list(range(7))
+        assert path.name in caplog.text
+        assert cache.cached(tmp_path, "kind", self.key, dict)["a"].tolist() == list(range(7))
+
+    def test_computes_anew_whatever_bytes_are_wrong(self, tmp_path):
+        cache.cached(tmp_path, "kind", self.key, lambda: {"a": np.arange(20)})
+        (path,) = tmp_path.iterdir()
+        content, rng = path.read_bytes(), np.random.default_rng(0)
+        for _ in range(100):
+            damaged = bytearray(content)
+            for position in rng.integers(len(content), size=3):
+                damaged[position] = rng.integers(256)
+            path.write_bytes(damaged)
+            arrays = cache.cached(tmp_path, "kind", self.key, lambda: {"a": np.arange(20)})
+            assert arrays["a"].tolist() == list(range(20))
+
+    def test_leaves_nothing_when_interrupted(self, tmp_path):
+        def compute():
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            cache.cached(tmp_path, "kind", self.key, compute)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_gives_everyone_the_arrays_of_the_first_to_finish(self, tmp_path):
+        def slow():
+            cache.cached(tmp_path, "kind", self.key, lambda: {"a": np.array(1)})  # another process, meanwhile
+            return {"a": np.array(2)}
+
+        assert cache.cached(tmp_path, "kind", self.key, slow)["a"] == 1
+
+    def test_goes_on_without_a_place_to_write(self, tmp_path, caplog, monkeypatch):
+        (tmp_path / "file").write_text("")
+        with pytest.raises(UserError, match=r"cache folder .*file cannot be made"):
+            cache.cached(tmp_path / "file", "kind", self.key, dict)
+
+        def full(path, content):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(cache, "write_atomically", full)
+        assert cache.cached(tmp_path, "kind", self.key, lambda: {"a": np.array(5)})["a"] == 5
+        assert "No space left" in caplog.text
+
+    def test_hash_tells_dtype_shape_values_and_order(self):
+        x = np.arange(6, dtype=np.uint8).reshape(2, 3)
+        hashes = [
+            cache.sha256_of_arrays(*arrays)
+            for arrays in ([x], [x.T], [x.reshape(3, 2)], [x.astype(np.int8)], [x + 1], [x, x], [x[:0]], [])
+        ]
+        assert len(set(hashes)) == len(hashes)
+        assert cache.sha256_of_arrays(x.T) == cache.sha256_of_arrays(x.T.copy())
+
+
+class TestChoose:
+    @pytest.mark.parametrize(
+        ("asked", "channels", "classes", "graph", "chosen", "reason"),
+        [
+            ("auto", 3, 10, "g.pb", "inception", "g.pb is present"),
+            ("auto", 3, 0, "g.pb", "inception", "colour"),
+            ("auto", 1, 10, "g.pb", "classifier", "no colour"),
+            ("auto", 3, 10, None, "classifier", "not present"),
+            ("auto", 3, 0, None, "pca", "no labels"),
+            ("auto", 1, 0, "g.pb", "pca", "no labels"),
+            ("inception", 1, 0, None, "inception", "as asked"),
+            ("pca", 3, 10, "g.pb", "pca", "as asked"),
+        ],
+    )
+    def test_names_network_and_reason(self, asked, channels, classes, graph, chosen, reason):
+        name, why = features.choose(asked, channels, classes, graph)
+        assert name == chosen
+        assert reason in why
+
+    def test_refuses(self):
+        with pytest.raises(UserError, match="needs a labelled data set"):
+            features.choose("classifier", 3, 0, None)
+        with pytest.raises(UserError, match="--features=vgg is not known: use auto, inception, classifier, pca"):
+            features.choose("vgg", 3, 10, None)
+
+
+class TestPca:
+    @pytest.mark.parametrize("largest_matrix", [4096, 40])
+    def test_is_the_singular_value_decomposition(self, tmp_path, monkeypatch, largest_matrix):
+        monkeypatch.setattr(features, "_PCA_LARGEST_MATRIX", largest_matrix)
+        images = np.random.default_rng(0).integers(0, 256, (40, 5, 4, 3), dtype=np.uint8)
+        network = features.load_pca(images, tmp_path, components=6)
+        pixels = images.reshape(40, -1) / 127.5 - 1
+        left, singular, _ = np.linalg.svd(pixels - pixels.mean(0), full_matrices=False)
+        result = network.features(images)
+        assert result.dtype == np.float32 and result.shape == (40, 6) and network.width == 6
+        np.testing.assert_allclose(np.abs(result), np.abs(left[:, :6] * singular[:6]), atol=1e-5)
+        np.testing.assert_allclose(network.components.T @ network.components, np.eye(6), atol=1e-12)
+        assert network.outputs(images)[1] is None
+
+    def test_of_few_or_equal_images(self, tmp_path, monkeypatch):
+        for largest_matrix in (4096, 10):
+            monkeypatch.setattr(features, "_PCA_LARGEST_MATRIX", largest_matrix)
+            equal = np.full((20, 4, 4, 1), 77, np.uint8)
+            network = features.load_pca(equal, tmp_path / str(largest_matrix), components=5)
+            assert network.width == 5
+            assert np.abs(network.features(equal)).max() < 1e-6
+        assert features.load_pca(equal[:3], tmp_path).width == 2
+        with pytest.raises(UserError, match="at least 2 training images"):
+            features.load_pca(equal[:1], tmp_path)
+
+    def test_is_cached_by_its_images(self, tmp_path, monkeypatch):
+        images, _ = stripes(0)
+        first = features.load_pca(images, tmp_path)
+        monkeypatch.setattr(features, "_fit_pca", None)
+        assert features.load_pca(images, tmp_path).sha256 == first.sha256
+        with pytest.raises(TypeError):
+            features.load_pca(images[1:], tmp_path)
+
+    def test_refuses_other_images(self, tmp_path):
+        network = features.load_pca(stripes(0)[0], tmp_path)
+        with pytest.raises(
+            UserError, match="the images are 4x8x1, and the pca features were fitted on images of 8x8x1"
+        ):
+            network.features(np.zeros((2, 4, 8, 1), np.uint8))
+        with pytest.raises(ValueError, match="must be uint8"):
+            network.features(np.zeros((2, 8, 8, 1), np.float32))
+
+    def test_protocol_and_least_number_of_images(self, tmp_path):
+        network = features.load_pca(stripes(0)[0], tmp_path, components=9)
+        assert network.protocol() == {
+            "features": "pca",
+            "distance_name": "PCA FD",
+            "features_sha256": network.sha256,
+            "features_width": 9,
+        }
+        network.require_enough(10)
+        with pytest.raises(UserError, match=r"9 images are too few for pca features: .* at least 10 images"):
+            network.require_enough(9)
+
+
+class TestCachedOutputs:
+    def test_are_computed_once_for_network_and_key(self, tmp_path):
+        images, _ = stripes(0)
+        network = features.load_pca(images, tmp_path)
+        asked = []
+
+        def read():
+            asked.append(1)
+            return images
+
+        first = features.cached_outputs(network, read, tmp_path, {"data": "x"})
+        again = features.cached_outputs(network, read, tmp_path, {"data": "x"})
+        assert len(asked) == 1
+        assert (first[0] == again[0]).all() and first[1] is again[1] is None
+        features.cached_outputs(network, read, tmp_path, {"data": "y"})
+        features.cached_outputs(features.load_pca(images[1:], tmp_path), read, tmp_path, {"data": "x"})
+        assert len(asked) == 3
+
+
+STEPS = 40
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A classifier of stripes, and the folder that it is cached in."""
+    folder = tmp_path_factory.mktemp("cache")
+    lines = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(classifier, "_STEPS", STEPS)
+        network = classifier.load_classifier(*stripes(0), 3, folder, *stripes(1), log=lines.append)
+    return network, folder, lines
+
+
+class TestClassifier:
+    def test_learns_and_says_so(self, trained):
+        network, _, lines = trained
+        assert network.test_accuracy > 0.95
+        assert "training the 3-class classifier on 240 images" in lines[0]
+        assert f"{network.test_accuracy:.2%} of 240 test images" in lines[-1]
+        assert network.protocol()["classifier_test_accuracy"] == network.test_accuracy
+        assert network.protocol()["distance_name"] == "classifier FD"
+
+    def test_gives_features_and_probabilities_image_by_image(self, trained):
+        network, _, _ = trained
+        images, _ = stripes(2, count=classifier._INFERENCE_BATCH + 30)
+        rows, probabilities = network.outputs(images)
+        assert rows.shape == (len(images), network.width) and rows.dtype == np.float32
+        assert probabilities.shape == (len(images), 3) and probabilities.dtype == np.float32
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+        np.testing.assert_allclose(network.features(images[::-1])[::-1], rows, atol=1e-4)
+
+    def test_is_read_back_from_the_cache(self, trained, monkeypatch):
+        network, folder, _ = trained
+        monkeypatch.setattr(classifier, "_train", None)
+        monkeypatch.setattr(classifier, "_accuracy", None)
+        again = classifier.load_classifier(*stripes(0), 3, folder, *stripes(1))
+        assert (again.sha256, again.test_accuracy) == (network.sha256, network.test_accuracy)
+        images, _ = stripes(3)
+        np.testing.assert_array_equal(again.features(images), network.features(images))
+        assert classifier.load_classifier(*stripes(0), 3, folder).test_accuracy is None
+
+    def test_is_another_for_other_training_images(self, trained, monkeypatch):
+        _, folder, _ = trained
+        images, labels = stripes(0)
+        monkeypatch.setattr(classifier, "_train", lambda *_: pytest.fail("trained"))
+        for other in ((images[1:], labels[1:]), (images, (labels + 1) % 3), (images[::-1], labels[::-1])):
+            with pytest.raises(pytest.fail.Exception, match="trained"):
+                classifier.load_classifier(*other, 3, folder)
+
+    def test_neither_depends_on_keras_globals_nor_changes_them(self, trained, tmp_path, monkeypatch):
+        import keras
+
+        def automatic_names():
+            inputs = keras.Input((4, 4, 1))
+            model = keras.Model(inputs, keras.layers.Dense(1)(keras.layers.Conv2D(2, 3)(inputs)))
+            return [model.name, *(layer.name for layer in model.layers), keras.optimizers.AdamW().name]
+
+        keras.backend.clear_session()
+        expected_names = automatic_names()
+        keras.backend.clear_session()
+        monkeypatch.setattr(classifier, "_STEPS", STEPS)
+        policy = keras.config.dtype_policy()
+        try:
+            keras.utils.set_random_seed(123)
+            keras.config.set_dtype_policy("mixed_bfloat16")
+            network = classifier.load_classifier(*stripes(0), 3, tmp_path)
+            assert automatic_names() == expected_names
+        finally:
+            keras.config.set_dtype_policy(policy)
+        images, _ = stripes(4)
+        expected, found = trained[0].features(images), network.features(images)
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, expected, atol=0.05 * expected.std())
+
+    @pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3), (64, 64, 3), (5, 9, 1), (3, 3, 1)])
+    def test_fits_any_image_size(self, shape):
+        model = classifier._build(shape, 4)
+        assert [tuple(output.shape) for output in model.outputs] == [(None, classifier.WIDTH), (None, 4)]
+
+    def test_shifts_stay_within_the_bound_and_repeat_the_edge(self):
+        image = np.arange(36, dtype=np.uint8).reshape(1, 6, 6, 1)
+        padded = np.pad(image[0, ..., 0], classifier._SHIFT, mode="edge")
+        windows = {padded[i : i + 6, j : j + 6].tobytes() for i in range(5) for j in range(5)}
+        shifted = classifier._shifted(image.repeat(300, axis=0), np.random.default_rng(0))
+        assert {image.tobytes() for image in shifted} == windows
+
+    def test_batches_pass_over_every_image_before_any_again(self):
+        images, labels = np.arange(300, dtype=np.uint8).repeat(1)[:250].reshape(-1, 1, 1, 1), np.arange(250)
+        seen = np.concatenate([classes for _, classes in classifier._batches(images, labels, steps=10)])
+        assert len(seen) == 10 * classifier._BATCH
+        for start in range(0, 1250, 250):
+            assert sorted(seen[start : start + 250]) == list(range(250))
+
+    @pytest.mark.parametrize(
+        ("labels", "num_classes", "error", "message"),
+        [
+            (np.zeros(240, int), 1, UserError, "at least 2 classes"),
+            (np.full(240, 3), 3, ValueError, "labels run from 3 to 3: they must be 0 to 2"),
+            (np.zeros(239, int), 3, ValueError, "must be 240 integers"),
+            (np.zeros(240), 3, ValueError, "labels are float64"),
+        ],
+    )
+    def test_refuses(self, tmp_path, labels, num_classes, error, message):
+        with pytest.raises(error, match=message):
+            classifier.load_classifier(stripes(0)[0], labels, num_classes, tmp_path)
+
+
+SIZE = 12  # the small graph resizes to SIZE x SIZE, where the real one does to 299 x 299
+WIDTH = 6
+CLASSES = 5
+
+
+def small_inception(seed=0):
+    """A serialised GraphDef with the real graph's nodes from DecodeJpeg to softmax and its version, and its weights.
+
+    It holds what makes the real one awkward in TensorFlow 2: a batch dimension of 1, ops that new graphs may no longer
+    use (BatchNormWithGlobalNormalization), attributes that were not yet there in 2015.
+    """
+    import tensorflow as tf
+
+    rng = np.random.default_rng(seed)
+    kernel = rng.normal(size=(3, 3, 3, WIDTH)).astype(np.float32)
+    variance = rng.uniform(0.5, 2, WIDTH).astype(np.float32)
+    weights = rng.normal(size=(WIDTH, CLASSES)).astype(np.float32) / 10
+    v1 = tf.compat.v1
+    with tf.Graph().as_default() as graph:
+        contents = v1.constant(b"", name="DecodeJpeg/contents")
+        decoded = v1.raw_ops.DecodeJpeg(contents=contents, channels=3, name="DecodeJpeg")
+        batch = v1.expand_dims(v1.cast(decoded, tf.float32, name="Cast"), 0, name="ExpandDims")
+        resized = v1.image.resize_bilinear(batch, [SIZE, SIZE], name="ResizeBilinear")
+        x = v1.multiply(v1.subtract(resized, 128.0, name="Sub"), 1 / 128.0, name="Mul")
+        x = tf.raw_ops.Conv2D(input=x, filter=kernel, strides=[1, 1, 1, 1], padding="VALID", name="conv/Conv2D")
+        normalised = v1.identity(x, name="conv/batchnorm")
+        for name, value in (("mean", 0.0), ("variance", variance), ("beta", 0.1), ("gamma", 1.0)):
+            v1.constant(np.broadcast_to(np.float32(value), WIDTH).copy(), name=f"conv/batchnorm/{name}")
+        x = v1.nn.relu(normalised, name="conv")
+        pool = v1.nn.avg_pool2d(x, SIZE - 2, 1, "VALID", name="pool_3")
+        rows = v1.reshape(pool, [1, WIDTH], name="pool_3/_reshape")
+        logits = v1.matmul(rows, v1.constant(weights, name="softmax/weights"), name="softmax/logits/MatMul")
+        v1.nn.softmax(v1.nn.bias_add(logits, np.arange(CLASSES, dtype=np.float32)), name="softmax")
+    graph_def = graph.as_graph_def()
+    graph_def.versions.producer = 8
+    for node in graph_def.node:
+        node.attr.pop("data_format", None)
+        node.attr.pop("half_pixel_centers", None)
+        node.attr.pop("explicit_paddings", None)
+        node.attr.pop("dilations", None)
+        if node.name == "conv/batchnorm":
+            node.op = "BatchNormWithGlobalNormalization"
+            node.input.extend(f"conv/batchnorm/{name}" for name in ("mean", "variance", "beta", "gamma"))
+            node.attr["variance_epsilon"].f = 1e-3
+            node.attr["scale_after_normalization"].b = False
+    return graph_def.SerializeToString(), kernel, variance, weights
+
+
+def resized_by_corners(images, size):
+    """TensorFlow 1's bilinear rule: output pixel i reads the input at i * in / out, with no half-pixel offset."""
+    for axis in (1, 2):
+        length = images.shape[axis]
+        position = np.arange(size, dtype=np.float64) * length / size
+        low = np.floor(position).astype(int)
+        share = (position - low).reshape([-1 if a == axis else 1 for a in range(4)])
+        high = np.minimum(low + 1, length - 1)
+        images = images.take(low, axis) * (1 - share) + images.take(high, axis) * share
+    return images
+
+
+def by_definition(images, kernel, variance, weights):
+    """The small graph in NumPy, on uint8 images with 3 channels."""
+    x = (resized_by_corners(images.astype(np.float64), SIZE) - 128) / 128
+    windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), axis=(1, 2))
+    x = np.einsum("nhwcij,ijco->nhwo", windows, kernel) / np.sqrt(variance + 1e-3) + 0.1
+    pool = np.maximum(x, 0).mean(axis=(1, 2))
+    exponentials = np.exp(pool @ weights)
+    return pool, exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+@pytest.fixture(scope="module")
+def small_graph(tmp_path_factory):
+    content, *parameters = small_inception()
+    path = tmp_path_factory.mktemp("graph") / inception.GRAPH_FILE
+    path.write_bytes(content)
+    return path, parameters
+
+
+class TestInception:
+    @pytest.mark.parametrize("shape", [(12, 12, 3), (7, 9, 3), (30, 25, 3)])
+    def test_is_the_graph_for_any_batch_and_size(self, small_graph, shape):
+        path, parameters = small_graph
+        network = inception.InceptionFeatures(path, expected_sha256=None)
+        images = np.random.default_rng(1).integers(0, 256, (inception._BATCH + 8, *shape), dtype=np.uint8)
+        rows, probabilities = network.outputs(images)
+        expected_rows, expected_probabilities = by_definition(images, *parameters)
+        assert rows.dtype == probabilities.dtype == np.float32
+        assert (network.width, network.num_classes) == (WIDTH, CLASSES)
+        np.testing.assert_allclose(rows, expected_rows, atol=1e-4)
+        np.testing.assert_allclose(probabilities, expected_probabilities, atol=1e-5)  # no bias: the published score
+
+    def test_feeds_grey_images_as_three_equal_channels(self, small_graph):
+        network = inception.InceptionFeatures(small_graph[0], expected_sha256=None)
+        grey = np.random.default_rng(2).integers(0, 256, (3, 10, 10, 1), dtype=np.uint8)
+        np.testing.assert_array_equal(network.features(grey), network.features(grey.repeat(3, axis=-1)))
+        with pytest.raises(ValueError, match="must be uint8"):
+            network.features(grey.astype(np.float32))
+
+    def test_calls_only_the_published_graph_fid(self, small_graph, monkeypatch):
+        path, _ = small_graph
+        network = inception.InceptionFeatures(path, expected_sha256=None)
+        assert "FID" not in network.protocol()["distance_name"]
+        with pytest.raises(UserError, match=f"not the Inception graph of FID: its sha256 is {network.sha256}"):
+            inception.InceptionFeatures(path)
+        monkeypatch.setattr(inception, "GRAPH_SHA256", network.sha256)
+        assert inception.InceptionFeatures(path, network.sha256).protocol()["distance_name"] == "FID"
+
+    def test_refuses_other_files_in_one_line(self, tmp_path):
+        import tensorflow as tf
+
+        with pytest.raises(UserError, match=r"absent\.pb cannot be read: No such file"):
+            inception.InceptionFeatures(tmp_path / "absent.pb", None)
+        with tf.Graph().as_default() as other:
+            tf.compat.v1.constant(1.0, name="softmax/logits/MatMul")
+        no_nodes = tf.compat.v1.GraphDef()
+        lacking, *_ = small_inception()
+        lacking = tf.compat.v1.GraphDef.FromString(lacking)
+        for node in lacking.node:
+            node.name = node.name.replace("pool_3", "pool_4")
+            node.input[:] = [name.replace("pool_3", "pool_4") for name in node.input]
+        for content in (b"no graph", b"", *(g.SerializeToString() for g in (other.as_graph_def(), no_nodes, lacking))):
+            (tmp_path / "g.pb").write_bytes(content)
+            with pytest.raises(UserError, match=r"g\.pb is not a frozen Inception graph: ") as caught:
+                inception.InceptionFeatures(tmp_path / "g.pb", None)
+            assert "\n" not in str(caught.value)
+
+
+class TestFindGraph:
+    def test_looks_at_the_path_then_in_the_folders(self, tmp_path):
+        first, second = tmp_path / "first", tmp_path / "second"
+        assert inception.find_graph(None, [None, first, second]) is None
+        for path in (second / inception.GRAPH_FILE, first / "inception" / inception.GRAPH_FILE):
+            path.parent.mkdir(parents=True)
+            path.touch()
+            assert inception.find_graph(None, [None, first, second]) == path
+        assert inception.find_graph(second / inception.GRAPH_FILE, [first]) == second / inception.GRAPH_FILE
+        with pytest.raises(UserError, match=r"--inception_graph=.*absent\.pb: there is no such file"):
+            inception.find_graph(tmp_path / "absent.pb", [first])
+
+
+class TestFetchGraph:
+    content = b"the graph" * 1000
+
+    @pytest.fixture
+    def urls(self, tmp_path):
+        """An archive and a plain file, each with the graph in it, as file: URLs."""
+        with tarfile.open(tmp_path / "archive.tgz", "w:gz") as archive:
+            for name, content in (("LICENSE", b"..."), (inception.GRAPH_FILE, self.content)):
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+        (tmp_path / "graph.pb").write_bytes(self.content)
+        return [(tmp_path / name).as_uri() for name in ("archive.tgz", "graph.pb")]
+
+    def fetch(self, folder, urls, content=content):
+        import hashlib
+
+        return inception.fetch_graph(folder, urls, hashlib.sha256(content).hexdigest())
+
+    def test_takes_it_from_an_archive_or_as_it_is(self, tmp_path, urls):
+        for index, url in enumerate(urls):
+            folder = tmp_path / f"cache{index}"
+            path = self.fetch(folder, [(tmp_path / "absent").as_uri(), url])
+            assert path.read_bytes() == self.content
+            assert inception.find_graph(None, [folder]) == path
+
+    def test_keeps_no_other_file(self, tmp_path, urls):
+        (tmp_path / "broken.tgz").write_bytes(b"no archive")
+        with tarfile.open(tmp_path / "empty.tgz", "w:gz"):
+            pass
+        broken = [(tmp_path / name).as_uri() for name in ("broken.tgz", "empty.tgz", "absent.tgz")]
+        with pytest.raises(UserError) as caught:
+            self.fetch(tmp_path / "cache", [*urls, *broken], content=b"another graph")
+        message = str(caught.value)
+        assert "\n" not in message
+        assert message.count("sha256 differs") == 2
+        for part in (inception.GRAPH_FILE, inception.ARCHIVE_URL, str(tmp_path / "cache" / "inception"), *broken):
+            assert part in message
+        assert not (tmp_path / "cache").exists()
+
+    def test_says_where_it_cannot_write(self, tmp_path, urls):
+        (tmp_path / "file").touch()
+        with pytest.raises(UserError, match=r"cannot be written to .*file"):
+            self.fetch(tmp_path / "file", urls)
+
+
+def test_the_published_graph_gives_published_shapes():
+    """Runs where the real file is: $KGAN_DATA_DIR has it."""
+    path = inception.find_graph(None, [os.environ.get("KGAN_DATA_DIR")])
+    if path is None:
+        pytest.skip(f"{inception.GRAPH_FILE} is not in $KGAN_DATA_DIR")
+    network = inception.InceptionFeatures(path)
+    rows, probabilities = network.outputs(np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8))
+    assert rows.shape == (3, 2048) and probabilities.shape == (3, 1008)
+    assert network.protocol()["distance_name"] == "FID"

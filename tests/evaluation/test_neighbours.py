@@ -1,0 +1,261 @@
+"""The exact search against brute force, and what it promises about translations, mirrors and duplicates."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kgan.evaluation import bounds, neighbours
+from kgan.evaluation.bounds import Space, principal_components, shortened
+from kgan.evaluation.neighbours import PCA, PIXELS, NeighbourSearch, neighbour_ratios, translations
+
+
+def smooth_images(count, size=10, channels=1, seed=0, coarse=4):
+    """Random images with most of their variance in a few directions, as photographs have it."""
+    random = np.random.default_rng(seed)
+    grid = random.uniform(0, 255, (count, coarse, coarse, channels))
+    weights = np.maximum(0, 1 - np.abs(np.linspace(0, coarse - 1, size)[:, None] - np.arange(coarse)))
+    images = np.einsum("yi,xj,nijc->nyxc", weights, weights, grid) + random.normal(0, 4, (count, size, size, channels))
+    return np.clip(np.rint(images), 0, 255).astype(np.uint8)
+
+
+def brute_force_distances(queries, references, shifts, mirror):
+    """(n, N) distances, one window and one pair at a time, in float64."""
+    height, width = references.shape[1] - 2 * shifts, references.shape[2] - 2 * shifts
+    centres = references[:, shifts : shifts + height, shifts : shifts + width].astype(float)
+    distances = np.full((len(queries), len(references)), np.inf)
+    for i, query in enumerate(queries.astype(float)):
+        for version in [query, query[:, ::-1]] if mirror else [query]:
+            for y in range(2 * shifts + 1):
+                for x in range(2 * shifts + 1):
+                    window = version[y : y + height, x : x + width]
+                    distances[i] = np.minimum(distances[i], np.sqrt(((centres - window) ** 2).sum(axis=(1, 2, 3))))
+    return distances
+
+
+def assert_agrees(found, queries, references, k, shifts, mirror):
+    ratios, indices, nearest = found
+    distances = brute_force_distances(queries, references, shifts, mirror)
+    smallest = np.sort(distances, axis=1)[:, :k]
+    scale = np.abs(references.astype(float)).max() + 1
+    np.testing.assert_allclose(nearest, smallest[:, 0], rtol=1e-4, atol=1e-4 * scale)
+    np.testing.assert_allclose(
+        distances[np.arange(len(queries)), indices], smallest[:, 0], rtol=1e-4, atol=1e-4 * scale
+    )
+    expected = np.where(smallest[:, 0] > 1e-4 * scale, smallest[:, 0] / np.maximum(smallest.mean(axis=1), 1e-12), 0)
+    apart = smallest.mean(axis=1) > 1e-2 * scale
+    np.testing.assert_allclose(ratios[apart], expected[apart], rtol=1e-3, atol=1e-3)
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_search_equals_brute_force(data):
+    """Whatever the shapes, dtypes and contents: noise (where the bounds rule nothing out), smooth, or few levels."""
+    random = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1), label="seed"))
+    shifts = data.draw(st.integers(0, 2), label="shifts")
+    height, width = (data.draw(st.integers(2 * shifts + 1, 9), label=side) for side in ("height", "width"))
+    channels = data.draw(st.sampled_from([1, 3]), label="channels")
+    count = data.draw(st.integers(2, 80), label="references")
+    levels = data.draw(st.sampled_from([2, 256]), label="levels")
+    images = random.integers(0, levels, (count + 5, height, width, channels)).astype(np.uint8)
+    if data.draw(st.booleans(), label="float"):
+        images = (images / np.float32(127.5) - 1).astype(np.float32)
+    references, queries = images[:count], images[count - 3 :]
+    k = data.draw(st.integers(1, count), label="k")
+    mirror = data.draw(st.booleans(), label="mirror")
+    found = neighbour_ratios(queries, references, k, shifts, mirror)
+    assert_agrees(found, queries, references, k, shifts, mirror)
+
+
+@pytest.mark.parametrize("noise", [0, 60])
+def test_search_equals_brute_force_where_bounds_rule_references_out(noise):
+    images = smooth_images(608, size=14, channels=3, coarse=5)
+    queries = np.clip(images[600:] + np.random.default_rng(1).normal(0, noise, (8, 14, 14, 3)), 0, 255).astype(np.uint8)
+    found = neighbour_ratios(queries, images[:600], 20, 1, True)
+    assert_agrees(found, queries, images[:600], 20, 1, True)
+
+
+def test_search_through_tensorflow_equals_search_through_numpy(monkeypatch):
+    """What runs on a GPU: products in TensorFlow, of the images themselves; here on the CPU."""
+    import tensorflow
+
+    images = smooth_images(260, size=12, channels=3)
+    expected = NeighbourSearch(images[:200], mirror=True, collapse=True).search(images[200:])
+    for module in (bounds, neighbours):
+        monkeypatch.setattr(module, "accelerator", lambda: tensorflow)
+    found = NeighbourSearch(images[:200], mirror=True, collapse=True).search(images[200:])
+    for space in (PIXELS, PCA):
+        np.testing.assert_allclose(found[space].ratios, expected[space].ratios, rtol=1e-5)
+        assert (found[space].indices == expected[space].indices).all()
+
+
+def test_short_forms_are_lower_bounds_that_bite():
+    vectors = smooth_images(320, size=14, channels=3, coarse=5).reshape(320, -1).astype(np.float32)
+    vectors -= vectors.mean(axis=0)
+    basis = principal_components(vectors, 128)
+    space = Space(vectors[:300], shortened(vectors[:300], basis))
+    lower = space.lower_bounds(shortened(vectors[300:], basis)[None])
+    exact = ((vectors[300:, None].astype(float) - vectors[None, :300]) ** 2).sum(axis=2)
+    assert (lower <= exact).all()
+    assert (lower / np.maximum(exact, 1)).mean() > 0.5
+
+
+def test_components_space_is_the_projection_on_the_principal_components():
+    images = smooth_images(90, size=8, coarse=3)
+    references, queries = images[:60], images[60:]
+    centres = references[:, 1:-1, 1:-1].reshape(60, -1).astype(float)
+    _, _, directions = np.linalg.svd(centres - centres.mean(axis=0), full_matrices=False)
+    search = NeighbourSearch(references, k=7)
+    assert search.num_components == 36  # all of them: a projection that is a rotation
+    found = search.search(queries)
+    np.testing.assert_allclose(found[PCA].ratios, found[PIXELS].ratios, rtol=1e-3)
+    basis = principal_components((centres - centres.mean(axis=0)).astype(np.float32), 5)
+    np.testing.assert_allclose(np.abs(directions[:5] @ basis), np.eye(5), atol=1e-2)
+
+
+def test_components_are_one_fewer_than_the_images():
+    search = NeighbourSearch(smooth_images(6, size=12))
+    assert search.num_components == 5
+    assert search.k == 3
+    assert search.coordinates(smooth_images(4, size=12)).shape == (4, 5)
+
+
+def test_exact_copy_has_ratio_zero_and_is_found_wherever_it_was_moved():
+    references = smooth_images(200, size=12, channels=3)
+    moves = translations(2)
+    moved = np.concatenate([np.roll(references[17:18], move, axis=(1, 2)) for move in moves])
+    found = NeighbourSearch(references, shifts=2, mirror=True).search(np.concatenate([moved, moved[:, :, ::-1]]))
+    for space in (PIXELS, PCA):
+        assert (found[space].indices == 17).all()
+        assert (found[space].ratios < 1e-4).all()
+        assert found[space].shifts.tolist() == [list(move) for move in moves * 2]
+        assert found[space].mirrored.tolist() == [False] * len(moves) + [True] * len(moves)
+    assert (found[PIXELS].distances == 0).all()
+    assert (found[PIXELS].ratios == 0).all()
+
+
+def test_shifts_and_mirror_are_not_looked_for_unless_asked():
+    references = smooth_images(100, size=12)
+    moved = np.roll(references[:1], 1, axis=1)
+    assert neighbour_ratios(moved, references, shifts=0)[0][0] > 0.01
+    assert neighbour_ratios(moved, references, shifts=1)[0][0] == 0
+    assert neighbour_ratios(references[:1, :, ::-1], references, mirror=False)[0][0] > 0.01
+
+
+def test_images_all_alike_give_ratio_zero_not_nan():
+    images = np.full((4, 5, 5, 1), 7, np.uint8)
+    ratios, indices, distances = neighbour_ratios(images, images, k=3)
+    assert ratios.tolist() == [0, 0, 0, 0] == distances.tolist()
+    assert indices.tolist() == [0, 0, 0, 0]
+
+
+def test_ratio_is_one_when_all_neighbours_are_equally_far():
+    references = (np.eye(16) * 255).reshape(16, 4, 4, 1).astype(np.uint8)
+    ratios, _, distances = neighbour_ratios(np.zeros((1, 4, 4, 1), np.uint8), references, k=16, shifts=0)
+    assert ratios[0] == pytest.approx(1)
+    assert distances[0] == pytest.approx(255)
+
+
+def test_collapse_keeps_the_first_of_exact_and_near_duplicates():
+    images = smooth_images(30, size=12)
+    near = np.clip(images[3].astype(int) + np.random.default_rng(0).integers(-2, 3, images[3].shape), 0, 255)
+    references = np.concatenate([images, images[5:6], near[None].astype(np.uint8), images[5:6]])
+    search = NeighbourSearch(references, collapse=True)
+    assert search.kept.tolist() == list(range(30))
+    assert search.search(images[5:6])[PIXELS].indices.tolist() == [5]
+    assert NeighbourSearch(references).kept.tolist() == list(range(33))
+
+
+def test_collapse_reports_indices_into_what_was_given():
+    images = smooth_images(20)
+    references = np.concatenate([images[:1], images[:1], images[:1], images])
+    search = NeighbourSearch(references, collapse=True)
+    assert search.kept.tolist() == [0, *range(4, 23)]
+    assert search.search(images[7:8])[PIXELS].indices.tolist() == [10]
+
+
+def test_collapse_agrees_with_the_definition_on_many_clusters():
+    """Leaders: an image is dropped if and only if an earlier kept one is within the radius."""
+    random = np.random.default_rng(3)
+    centres = smooth_images(40, size=8)
+    references = centres[random.integers(40, size=2500)].astype(int) + random.integers(-9, 10, (2500, 8, 8, 1))
+    references = np.clip(references, 0, 255).astype(np.uint8)
+    search = NeighbourSearch(references, collapse=True)
+    vectors = references[:, 1:-1, 1:-1].reshape(2500, -1).astype(float)
+    kept = []
+    for index, vector in enumerate(vectors):
+        if not (np.sqrt(((vectors[kept] - vector) ** 2).sum(axis=1)) <= search.radius).any():
+            kept.append(index)
+    assert search.kept.tolist() == kept
+    assert 40 <= len(kept) < 2500
+
+
+def test_left_out_references_are_not_their_own_neighbours():
+    images = smooth_images(300)
+    search = NeighbourSearch(images)
+    found = search.search(images[:5], leave_out=np.arange(5))
+    for i in range(5):
+        others = NeighbourSearch(np.delete(images, i, axis=0), k=search.k).search(images[i : i + 1])
+        assert found[PIXELS].ratios[i] == pytest.approx(others[PIXELS].ratios[0], rel=1e-5)
+        assert found[PIXELS].indices[i] != i
+
+
+def test_relative_ratios_are_over_what_is_usual_in_the_neighbours_cell():
+    """Two far clusters, one nearly a line: its ratios are smaller, its relative ratios are not."""
+    random = np.random.default_rng(0)
+    steps = random.uniform(0, 1, (1_600, 1, 1, 1))
+    line = 20 + 60 * steps[:800] * np.linspace(0, 1, 64).reshape(1, 8, 8, 1) + random.normal(0, 1, (800, 8, 8, 1))
+    cloud = 200 + random.uniform(-40, 40, (800, 8, 8, 1))
+    references, queries = np.concatenate([line[:600], cloud[:600]]), np.concatenate([line[600:], cloud[600:]])
+    search = NeighbourSearch(references.astype(np.float32), localise=True)
+    found = search.search(queries.astype(np.float32))[PCA]
+    low = [np.quantile(half, 0.02) for half in np.split(found.ratios, 2)]
+    low_relative = [np.quantile(half, 0.02) for half in np.split(found.relative_ratios, 2)]
+    assert low[0] < 0.75 * low[1]
+    assert low_relative == pytest.approx([1, 1], abs=0.25)
+    plain = NeighbourSearch(references[:400].astype(np.float32), localise=True).search(queries.astype(np.float32))[PCA]
+    np.testing.assert_array_equal(plain.relative_ratios, plain.ratios)  # too few references to tell cells apart
+
+
+def test_result_does_not_depend_on_the_blocks_of_queries():
+    images = smooth_images(400, size=10)
+    search = NeighbourSearch(images[:200])
+    whole = search.search(images[200:])[PIXELS]
+    parts = [search.search(images[start : start + 7])[PIXELS].ratios for start in range(200, 400, 7)]
+    np.testing.assert_allclose(np.concatenate(parts), whole.ratios, rtol=1e-6)
+
+
+def test_progress_counts_queries():
+    seen = []
+    images = smooth_images(200)
+    NeighbourSearch(images[:50]).search(images, progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (200, 200)
+    assert seen == sorted(seen)
+
+
+def test_no_queries_give_empty_arrays():
+    images = smooth_images(20)
+    ratios, indices, distances = neighbour_ratios(images[:0], images, k=5)
+    assert ratios.shape == indices.shape == distances.shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("queries", "references", "options", "message"),
+    [
+        ((2, 8, 8, 1), (9, 8, 8, 3), {"k": 3}, "queries are"),
+        ((2, 8, 8), (9, 8, 8, 3), {"k": 3}, r"\(n, h, w, c\)"),
+        ((2, 8, 8, 1), (9, 8, 8, 1), {"k": 10}, "k=10"),
+        ((2, 8, 8, 1), (9, 8, 8, 1), {"k": 0}, "k=0"),
+        ((2, 8, 2, 1), (9, 8, 2, 1), {"k": 3}, "shifts=1"),
+        ((2, 8, 8, 1), (0, 8, 8, 1), {"k": 3}, "no references"),
+    ],
+)
+def test_misuse_is_refused(queries, references, options, message):
+    with pytest.raises(ValueError, match=message):
+        neighbour_ratios(np.zeros(queries, np.uint8), np.zeros(references, np.uint8), **options)
+
+
+def test_integers_other_than_bytes_are_refused():
+    images = np.zeros((3, 8, 8, 1), np.int64)
+    with pytest.raises(ValueError, match="int64"):
+        neighbour_ratios(images, images, k=2)
