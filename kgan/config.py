@@ -47,6 +47,10 @@ class TrainConfig:
     num_train: int | None = _setting(
         None, "Train on only this many images. Default: all that are not held out.", lower=1
     )
+    accept_unknown_license: bool = _setting(
+        False, "Train on --dataset=folder though no licence is on record (kgan data inspect writes one)."
+    )
+    ignore_datamining: bool = _setting(False, "Train on --dataset=folder though the XMP of some images forbids mining.")
     flip: bool = _setting(False, "Mirror half of the real images, at random.")
     dequantize: bool = _setting(False, "Add uniform noise of one grey level to the real images.")
     augment: str = _setting(
@@ -78,7 +82,7 @@ class TrainConfig:
     steps: int | None = _setting(None, "Generator updates, instead of --epochs.", lower=1)
     batch_size: int = _setting(64, "Global batch: the images of one discriminator update, over all replicas.", lower=2)
     g_lr: float = _setting(2e-4, "Learning rate of the generator.", above=0.0)
-    d_lr: float = _setting(2e-4, "Learning rate of the discriminator.", above=0.0)
+    d_lr: float = _setting(4e-4, "Learning rate of the discriminator.", above=0.0)
     beta_1: float = _setting(0.5, "Adam's first moment decay.", lower=0.0, below=1.0)
     beta_2: float = _setting(0.999, "Adam's second moment decay.", lower=0.0, below=1.0)
     lr_decay: str = _setting("none", "linear: both rates fall to 0 at the last step.", choices=("none", "linear"))

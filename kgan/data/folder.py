@@ -34,8 +34,20 @@ def class_of(path: Path, root: Path) -> str | None:
 def read_image(path: Path, size: int, channels: int) -> np.ndarray:
     """Decodes one file to (size, size, channels) uint8: centre crop, then Lanczos resampling; transparency over white.
 
-    Of an animation, the first frame. Raises UserError naming the file when it is damaged or has more than
-    50 million pixels (it is not decoded then).
+    Raises UserError as `decode` does.
+    """
+    image = decode(path, channels, draft=2 * size)
+    side = min(image.size)
+    left, top = (image.width - side) / 2, (image.height - side) / 2
+    resized = image.resize((size, size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))
+    return np.asarray(resized, np.uint8).reshape(size, size, channels)
+
+
+def decode(path: Path, channels: int, draft: int | None = None) -> Image.Image:
+    """One file as a Pillow image of mode L or RGB in its own size; with `draft`, a JPEG may come smaller than that,
+    but not below `draft` pixels a side. Of an animation, the first frame.
+
+    Raises UserError naming the file when it is damaged or has more than 50 million pixels (it is not decoded then).
     """
     try:
         with warnings.catch_warnings():
@@ -43,17 +55,13 @@ def read_image(path: Path, size: int, channels: int) -> np.ndarray:
             with Image.open(path) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise UserError(f"{path}: {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are read")
-                image.draft("RGB" if channels == 3 else "L", (2 * size, 2 * size))
-                image = ImageOps.exif_transpose(image)
-                image = _flatten(image).convert("L" if channels == 1 else "RGB")
+                if draft:
+                    image.draft("RGB" if channels == 3 else "L", (draft, draft))
+                return _flatten(ImageOps.exif_transpose(image)).convert("L" if channels == 1 else "RGB")
     except UserError:
         raise
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
         raise UserError(f"{path}: not a readable image ({error})") from None
-    side = min(image.size)
-    left, top = (image.width - side) / 2, (image.height - side) / 2
-    resized = image.resize((size, size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))
-    return np.asarray(resized, np.uint8).reshape(size, size, channels)
 
 
 def read_folder(root: Path, size: int, channels: int) -> tuple[np.ndarray, np.ndarray | None, list[str], list[str]]:

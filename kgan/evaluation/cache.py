@@ -23,6 +23,11 @@ from kgan.images import write_atomically
 Arrays = dict[str, np.ndarray]
 
 
+def default_folder() -> Path:
+    """$KGAN_CACHE_DIR, else ~/.cache/kgan."""
+    return Path(os.environ.get("KGAN_CACHE_DIR") or Path.home() / ".cache" / "kgan")
+
+
 def sha256_of_arrays(*arrays: np.ndarray) -> str:
     """The sha256, in hexadecimal, over dtype, shape and bytes (C order) of the arrays, in turn."""
     digest = hashlib.sha256()

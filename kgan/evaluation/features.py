@@ -59,12 +59,17 @@ class FeatureNetwork(abc.ABC):
         }
 
     def require_enough(self, count: int) -> None:
-        """Raises UserError if the covariance of `count` images would lack rank: it takes more images than features."""
-        if count <= self.width:
-            raise UserError(
-                f"{count} images are too few for {self.name} features: a covariance of {self.width} features takes "
-                f"at least {self.width + 1} images a side (more images, or --features with fewer features)"
-            )
+        """`require_enough` of these features."""
+        require_enough(self.name, self.width, count)
+
+
+def require_enough(name: str, width: int, count: int) -> None:
+    """Raises UserError if the covariance of `count` images would lack rank: it takes more images than features."""
+    if count <= width:
+        raise UserError(
+            f"{count} images are too few for {name} features: a covariance of {width} features takes "
+            f"at least {width + 1} images a side (more images, or --features with fewer features)"
+        )
 
 
 def check_images(images: np.ndarray) -> None:

@@ -32,6 +32,7 @@ class DatasetCard:
     origin: str = ""  # where the images were taken from: an address, a person, a device
     holder: str = ""  # who holds the rights
     sha256: str = ""  # over the decoded uint8 training pixels and labels in canonical order
+    files_sha256: str = ""  # of a folder: over the names and bytes of its image files, whatever size they are read at
     num_images: int = 0
     num_train: int = 0
     num_heldout: int = 0
@@ -164,6 +165,10 @@ def _are_counts(value) -> bool:
     return isinstance(value, dict) and all(map(_is_text, value)) and all(map(_is_count, value.values()))
 
 
+def _is_hash(value) -> bool:
+    return isinstance(value, str) and bool(re.fullmatch(r"([0-9a-f]{64})?", value))
+
+
 def _is_text(value) -> bool:
     return isinstance(value, str)
 
@@ -177,7 +182,8 @@ _KINDS = {
     "license": _is_text,
     "origin": _is_text,
     "holder": _is_text,
-    "sha256": lambda value: isinstance(value, str) and bool(re.fullmatch(r"([0-9a-f]{64})?", value)),
+    "sha256": lambda value: _is_hash(value),
+    "files_sha256": lambda value: _is_hash(value),
     "num_images": _is_count,
     "num_train": _is_count,
     "num_heldout": _is_count,

@@ -164,6 +164,7 @@ def _data(card: Mapping, overrides: Iterable[str]) -> str:
         "Consent": card.get("consent"),
         "Images that forbid data mining": "not looked for" if prohibited is None else prohibited,
         "sha256 of pixels and labels": card.get("sha256"),
+        **({"sha256 of the files": card["files_sha256"]} if card.get("files_sha256") else {}),
         "Checks switched off": list(overrides) or card.get("overrides") or "none",
     }
     return "\n".join(["## Training data", "", *_items(facts)])

@@ -76,14 +76,19 @@ def describe(machine: Machine) -> dict:
         },
         "threads": {"cores": os.cpu_count(), "usable": len(os.sched_getaffinity(0))},
         "platform": platform.platform(terse=True),
-        "versions": {
-            "kgan": kgan.__version__,
-            "python": platform.python_version(),
-            "tensorflow": tf.__version__,
-            "keras": keras.__version__,
-            "numpy": importlib.metadata.version("numpy"),
-        },
+        "versions": versions(),
         "git_revision": _git_revision(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that decide what a network computes."""
+    return {
+        "kgan": kgan.__version__,
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "numpy": importlib.metadata.version("numpy"),
     }
 
 

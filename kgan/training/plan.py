@@ -7,6 +7,8 @@ import numpy as np
 from kgan.config import TrainConfig
 from kgan.data import sources
 from kgan.errors import UserError
+from kgan.provenance.cards import ACCEPTED_UNKNOWN_LICENSE, IGNORED_DATAMINING
+from kgan.training import datacard
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Plan:
 
 def make_plan(config: TrainConfig) -> Plan:
     """Loads the data and fills in what they decide. Raises UserError, naming the flag, if the two do not fit."""
+    permission = datacard.permitted(config)
     data = sources.load(config.dataset, config.data_dir, image_size=config.image_size, channels=config.channels)
     if config.conditional and data.labels is None:
         raise UserError("--conditional needs labels: put each class of images into a folder of its own")
@@ -55,7 +58,7 @@ def make_plan(config: TrainConfig) -> Plan:
         images=data.images[training],
         labels=None if data.labels is None else data.labels[training],
         num_classes=data.num_classes,
-        card=data.card() | {"num_train": len(training), "num_heldout": len(heldout)},
+        card=datacard.training_card(data, permission, len(training), len(heldout)),
         unreadable=data.unreadable,
         batches_per_epoch=batches,
         total_steps=total_steps,
@@ -63,17 +66,19 @@ def make_plan(config: TrainConfig) -> Plan:
 
 
 def resume_config(saved: TrainConfig, given: dict) -> TrainConfig:
-    """The saved settings, with more epochs or steps, or another place of the data, if `given` asks for them.
+    """The saved settings, with more epochs or steps, another place of the data, or a check of them switched off, if
+    `given` asks for them.
 
     Raises UserError showing every other difference.
     """
     changes = dict(given)
     length = {name: changes.pop(name) for name in ("epochs", "steps") if name in changes}
-    data_dir = {"data_dir": changes.pop("data_dir")} if "data_dir" in changes else {}
+    about_data = ("data_dir", ACCEPTED_UNKNOWN_LICENSE, IGNORED_DATAMINING)
+    data = {name: changes.pop(name) for name in about_data if name in changes}
     different = {name: value for name, value in changes.items() if value != getattr(saved, name)}
     if different:
         listed = ", ".join(f"--{name} was {getattr(saved, name)} and is {value}" for name, value in different.items())
         raise UserError(f"a resumed run keeps its settings, and may only get more epochs or steps; {listed}")
     if length:
         length = {"epochs": None, "steps": None} | length
-    return saved.replace(**length, **data_dir)
+    return saved.replace(**length, **data)

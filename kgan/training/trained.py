@@ -1,6 +1,7 @@
 """A trained generator, read back from its run folder."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,8 @@ BATCH = 100
 class TrainedGenerator:
     """`generator` is the Keras model in float32, `num_classes` 0 unless it takes labels, `step` the updates made.
 
-    `checkpoint_sha256` identifies the weights it came from, and everything that was trained along with them.
+    `checkpoint_sha256` identifies the weights it came from, and everything that was trained along with them; `ema`
+    says whether `generator` has the averaged ones.
     """
 
     config: TrainConfig
@@ -32,6 +34,7 @@ class TrainedGenerator:
     step: int
     checkpoint_sha256: str
     record: dict
+    ema: bool
 
     def generate(self, n: int, seed: int = 0, labels: Sequence[int] | int | None = None) -> np.ndarray:
         """Images 0..n-1 of `seed`, uint8 (n, h, w, c).
@@ -60,14 +63,15 @@ class TrainedGenerator:
             raise UserError(f"a label must be one of 0 to {self.num_classes - 1}")
         return chosen.astype(np.int64)
 
-    def decode(self, z: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    def decode(self, z: np.ndarray, labels: np.ndarray, row: int = 0) -> np.ndarray:
         """The images of up to 100 latents, float32 (n, latent_dim), as uint8 (n, h, w, c).
 
-        The network always sees a full batch, so that the number of latents cannot change how it rounds.
+        The network always sees a full batch with the first latent in `row`, so that neither the number of latents
+        nor, where image i is in row i % 100, their order can change how it rounds.
         """
-        missing = BATCH - len(z)
-        padded = np.pad(z, ((0, missing), (0, 0))), np.pad(labels, (0, missing))
-        return to_uint8(sample(self.generator, *padded)[: len(z)])
+        place = (row, BATCH - row - len(z))
+        padded = np.pad(z, (place, (0, 0))), np.pad(labels, place)
+        return to_uint8(sample(self.generator, *padded)[row : row + len(z)])
 
 
 def load(run_dir: str | Path, checkpoint_name: str = "best", ema: bool = True) -> TrainedGenerator:
@@ -79,22 +83,48 @@ def load(run_dir: str | Path, checkpoint_name: str = "best", ema: bool = True) -
     run = RunDir.open(run_dir)
     config, record = run.read_config(), run.read_record()
     path = checkpoint.choose(run.checkpoints, checkpoint_name)
-    arrays = checkpoint.read(path)
-    num_classes = len(record["dataset"]["classes"]) if config.conditional else 0
-    generator = build_generator(config, Shapes(config.image_size, config.channels, num_classes))
-    part = "ema_generator" if ema and config.ema_decay else "generator"
     try:
-        for variable in generator.variables:
-            variable.assign(arrays[f"{part}/{variable.path}"])
+        return from_arrays(config, record, checkpoint.read(path), ema)
     except (KeyError, ValueError) as error:
         raise UserError(f"{path}: does not hold the generator that config.json describes ({error})") from None
-    return TrainedGenerator(config, generator, num_classes, int(arrays["step"]), checkpoint.sha256(arrays), record)
+
+
+def from_arrays(
+    config: TrainConfig,
+    record: dict,
+    arrays: Mapping[str, np.ndarray],
+    ema: bool = True,
+    generator: keras.Model | None = None,
+) -> TrainedGenerator:
+    """The generator of a checkpoint's arrays, in float32; `generator`, an earlier one of the same run, is reused.
+
+    Raises KeyError or ValueError if the arrays are not those of the networks that `config` describes.
+    """
+    num_classes = len(record["dataset"]["classes"]) if config.conditional else 0
+    generator = generator or build_generator(config, Shapes(config.image_size, config.channels, num_classes))
+    ema = ema and bool(config.ema_decay)
+    for variable in generator.variables:
+        variable.assign(arrays[f"{'ema_generator' if ema else 'generator'}/{variable.path}"])
+    return TrainedGenerator(config, generator, num_classes, int(arrays["step"]), checkpoint.sha256(arrays), record, ema)
 
 
 def sample(generator: keras.Model, z: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """float32 images in [-1, 1] of latents (n, latent_dim) and labels (n,), ignored by an unconditional generator."""
     inputs = [tf.constant(z), tf.constant(labels)] if len(generator.inputs) == 2 else tf.constant(z)
-    return _apply(generator)(inputs).numpy()
+    with _full_float32():
+        return _apply(generator)(inputs).numpy()
+
+
+@contextlib.contextmanager
+def _full_float32():
+    """No TensorFloat-32 within: its ten bits of mantissa would show, and differ between GPUs and CPUs."""
+    setting = tf.config.experimental
+    before = setting.tensor_float_32_execution_enabled()
+    setting.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        setting.enable_tensor_float_32_execution(before)
 
 
 def _apply(generator: keras.Model):

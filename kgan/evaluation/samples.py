@@ -1,0 +1,119 @@
+"""Reading the images of any generator: a folder of image files, or an .npz with the array `samples`."""
+
+import os
+import zipfile
+import zlib
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kgan.data.folder import decode, list_images
+from kgan.errors import UserError
+from kgan.images import Image
+from kgan.provenance import png
+from kgan.provenance.marks import read_marks
+
+
+@dataclass(frozen=True)
+class Samples:
+    """`images` is uint8 (n, h, w, c), `num_found` how many there were to read, `skipped` a line for each sheet."""
+
+    images: np.ndarray
+    num_found: int
+    skipped: tuple[str, ...] = ()
+
+
+def image_shape(path: str | os.PathLike) -> tuple[int, int, int]:
+    """The (h, w, c) of the first image in a folder, or of all in an .npz. Raises UserError as `read_samples` does."""
+    path = Path(path)
+    if not path.is_dir():
+        return _read_npz(path).shape[1:]
+    first = _list(path)[0]
+    try:
+        with Image.open(first) as picture:
+            return picture.height, picture.width, 1 if picture.mode in ("1", "L", "I", "I;16") else 3
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{first}: not a readable image ({error})") from None
+
+
+def read_samples(path: str | os.PathLike, shape: tuple[int, int, int], limit: int | None = None) -> Samples:
+    """The first `limit` images of the folder or .npz at `path`, as they are, without resampling.
+
+    An .npz is read in its order; a folder by file name, its subfolders in turn, so that a class a folder does not put
+    one class first. Sheets that `kgan sample` left beside the single images are skipped, which their marks tell.
+    Raises UserError, naming the file, for what cannot be read and for images of another shape (h, w, c).
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _read_folder(path, shape, limit)
+    images = _read_npz(path)
+    if images.shape[1:] != tuple(shape):
+        raise UserError(f"{path}: its images are {_size(images.shape[1:])}, and the data set's are {_size(shape)}")
+    return Samples(images[:limit], len(images))
+
+
+def _read_npz(path: Path) -> np.ndarray:
+    if not path.exists():
+        raise UserError(f"--samples={path}: there is no such file or folder")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if "samples" not in getattr(archive, "files", ()):
+                there = ", ".join(getattr(archive, "files", ())) or "none"
+                raise UserError(f"{path}: the images must be an array called samples (arrays in it: {there})")
+            images = archive["samples"]
+    except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"--samples={path}: neither a folder of images nor a readable .npz ({reason})") from None
+    except AttributeError:  # a bare .npy
+        raise UserError(f"{path}: a single array; it must be an .npz with the array samples") from None
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3) or 0 in images.shape:
+        raise UserError(f"{path}: samples is {images.dtype} {images.shape}; it must be uint8 (n, h, w, 1 or 3)")
+    return images
+
+
+def _list(path: Path) -> list[Path]:
+    found = list_images(path)
+    if not found:
+        raise UserError(f"--samples={path}: there are no images in this folder")
+    seen: Counter[Path] = Counter()
+    turns = []
+    for file in found:
+        turns.append((seen[file.parent], file))
+        seen[file.parent] += 1
+    return [file for _, file in sorted(turns, key=lambda turn: turn[0])]
+
+
+def _read_folder(path: Path, shape: tuple[int, int, int], limit: int | None) -> Samples:
+    height, width, channels = shape
+    images, skipped, files = [], [], _list(path)
+    for file in files:
+        if limit is not None and len(images) == limit:
+            break
+        picture = decode(file, channels)
+        if picture.size == (width, height):
+            images.append(np.asarray(picture, np.uint8).reshape(shape))
+        elif _is_sheet(file):
+            skipped.append(f"{file.name}: a sheet of several images")
+        else:
+            raise UserError(
+                f"{file}: {picture.height}x{picture.width} pixels, and the data set's images are {height}x{width}: "
+                "samples are compared as they are, not resized"
+            )
+    if not images:
+        raise UserError(f"--samples={path}: there are only sheets in this folder, no single images")
+    return Samples(np.stack(images), len(files) - len(skipped), tuple(skipped))
+
+
+def _is_sheet(file: Path) -> bool:
+    """Whether the file's kgan marks say that it holds several images."""
+    try:
+        marks = read_marks(png.read(file))[0]
+    except UserError:
+        return False
+    return marks is not None and marks.index is None
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))

@@ -1,0 +1,121 @@
+"""What can be seen of a folder of images before anyone trains on it; the facts of its dataset.json."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kgan.data.folder import class_of, decode, list_images
+from kgan.errors import UserError
+from kgan.provenance.cards import DatasetCard
+from kgan.provenance.mining import data_mining
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """`card` has what was counted; the others are lines for people, one a file: those that cannot be read, and those
+    whose owner forbids mining."""
+
+    card: DatasetCard
+    unreadable: tuple[str, ...]
+    prohibited: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    file_sha256: str
+    pixels: bytes | None  # a digest; None if it cannot be decoded
+    size: str
+    problem: str
+    mining: str
+
+
+def inspect(root: Path, **facts) -> Inspection:
+    """Reads every image below `root`, as `kgan train` would, at its own size. `facts` are fields of the card that only
+    people know: name, license, origin, holder, contains_people, consent.
+
+    Raises UserError if there are no images.
+    """
+    paths = _images(root)
+    with ThreadPoolExecutor() as pool:
+        seen = list(pool.map(_look, paths))
+    read = [(path, one) for path, one in zip(paths, seen, strict=True) if one.pixels]
+    classes = [class_of(path, root) for path, _ in read]
+    card = DatasetCard(
+        **{"name": root.resolve().name or "folder"} | facts,
+        files_sha256=_digest(_named(paths, root), (one.file_sha256 for one in seen)),
+        num_images=len(read),
+        unreadable=len(seen) - len(read),
+        duplicates=len(read) - len({one.pixels for _, one in read}),
+        datamining_prohibited=sum(bool(one.mining) for one in seen),
+        sizes=dict(Counter(one.size for _, one in read).most_common()),
+        classes={} if None in classes else dict(sorted(Counter(classes).items())),
+    )
+    prohibited = (f"{path}: {one.mining}" for path, one in zip(paths, seen, strict=True) if one.mining)
+    return Inspection(card, tuple(one.problem for one in seen if one.problem), tuple(prohibited))
+
+
+def files_sha256(root: Path) -> str:
+    """The hash that `inspect` puts on record: over the names and bytes of all image files, in the order of names.
+
+    Raises UserError if there are no images, or one cannot be opened.
+    """
+    paths = _images(root)
+    with ThreadPoolExecutor() as pool:
+        return _digest(_named(paths, root), pool.map(_file_sha256, paths))
+
+
+def count_prohibited(root: Path) -> int:
+    """How many images forbid mining. Raises UserError if there are no images, or one cannot be opened."""
+    with ThreadPoolExecutor() as pool:
+        return sum(bool(term) for term in pool.map(_prohibition, _images(root)))
+
+
+def _images(root: Path) -> list[Path]:
+    paths = list_images(root) if root.is_dir() else []
+    if not paths:
+        raise UserError(f"{root}: no images in it" if root.is_dir() else f"{root}: not a folder")
+    return paths
+
+
+def _named(paths: list[Path], root: Path) -> list[str]:
+    return [path.relative_to(root).as_posix() for path in paths]
+
+
+def _digest(names: list[str], hashes: Iterator[str]) -> str:
+    digest = hashlib.sha256()
+    for name, file_hash in zip(names, hashes, strict=True):
+        digest.update(f"{file_hash}  {name}\0".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _look(path: Path) -> _Seen:
+    mining, file_hash = _prohibition(path), _file_sha256(path)
+    try:
+        image = decode(path, 3)
+    except UserError as error:
+        return _Seen(file_hash, None, "", str(error), mining)
+    size = f"{image.width}x{image.height}"
+    pixels = hashlib.sha256(size.encode() + np.asarray(image).tobytes()).digest()
+    return _Seen(file_hash, pixels, size, "", mining)
+
+
+def _file_sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+
+
+def _prohibition(path: Path) -> str:
+    """Why mining this image is forbidden, or ""."""
+    try:
+        found = data_mining(path)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    return (", ".join(found.values) or found.problem) if found.prohibited else ""

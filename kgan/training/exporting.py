@@ -1,0 +1,142 @@
+"""A trained generator as files for others: a .keras archive that is always the same bytes, the facts of its card."""
+
+import dataclasses
+import io
+import json
+import tempfile
+import zipfile
+from pathlib import Path
+
+import keras
+
+from kgan.config import TrainConfig
+from kgan.errors import UserError
+from kgan.training.rundir import RunDir
+from kgan.training.trained import TrainedGenerator
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date that a zip file can hold
+_DATE_SAVED = "1980-01-01@00:00:00"
+_OBJECTIVES = {
+    "ns": "non-saturating (Goodfellow et al. 2014)",
+    "minimax": "minimax (Goodfellow et al. 2014)",
+    "hinge": "hinge (Lim and Ye 2017)",
+    "lsgan": "least squares (Mao et al. 2017)",
+    "wgan": "Wasserstein (Arjovsky et al. 2017)",
+}
+
+
+def keras_archive(model: keras.Model) -> bytes:
+    """The model as a .keras file that plain Keras reads; the same weights give the same bytes.
+
+    Keras writes the time into the zip directory and into metadata.json, and numbers shared objects by their address in
+    memory: all three are put in order.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.keras")
+        model.save(path)
+        with zipfile.ZipFile(path) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+    members["metadata.json"] = _json(json.loads(members["metadata.json"]) | {"date_saved": _DATE_SAVED})
+    members["config.json"] = _json(_renumbered(json.loads(members["config.json"]), {}))
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in sorted(members):
+            archive.writestr(zipfile.ZipInfo(name, _EPOCH), members[name])
+    return buffer.getvalue()
+
+
+def _json(content: dict) -> bytes:
+    return json.dumps(content, sort_keys=True).encode("ascii")
+
+
+def _renumbered(value, numbers: dict[int, int]):
+    """The configuration with its shared objects numbered in the order in which they come."""
+    if isinstance(value, list):
+        return [_renumbered(item, numbers) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: numbers.setdefault(item, len(numbers)) if key == "shared_object_id" else _renumbered(item, numbers)
+        for key, item in value.items()
+    }
+
+
+def facts(trained: TrainedGenerator, run: RunDir, license: str, checkpoint_choice: str) -> dict:
+    """What `kgan.provenance.modelcard` is to say; nothing in it depends on when, or from where, it is asked."""
+    config, record = trained.config, trained.record
+    dataset = record.get("dataset", {})
+    shown = trained.step * config.d_steps * config.batch_size
+    num_train = dataset.get("num_train") or 0
+    epoch = num_train // config.batch_size
+    height, width, channels = trained.generator.output_shape[1:]
+    return {
+        "name": f"{dataset.get('name', config.dataset)}-{config.arch}-{config.loss}",
+        "license": license,
+        "run_id": record.get("id"),
+        "checkpoint_sha256": trained.checkpoint_sha256,
+        "checkpoint_choice": checkpoint_choice,
+        "ema": trained.ema,
+        "step": trained.step,
+        "epochs": round(trained.step * config.d_steps / epoch, 3) if epoch else None,
+        "passes_per_image": round(shown / num_train, 3) if num_train else None,
+        "versions": record.get("versions"),
+        "device": _device(record.get("device") or {}),
+        "config": dataclasses.asdict(config),
+        "chosen": _chosen(config),
+        "architecture": {
+            "Networks": config.arch + (", conditional on the class" if trained.num_classes else ""),
+            "Generator parameters": trained.generator.count_params(),
+            "Output (height, width, channels)": [height, width, channels],
+        },
+        "objective": _objective(config),
+        "dataset": dataset,
+        "overrides": list(dataset.get("overrides", [])),
+        "evaluation": read_report(run.path / "evaluation.json", trained.checkpoint_sha256),
+        "audit": read_report(run.path / "audit.json", trained.checkpoint_sha256),
+    }
+
+
+def read_report(path: Path, checkpoint_sha256: str) -> dict | None:
+    """The JSON object in `path`; None if there is none, or if it says that it is about another checkpoint.
+
+    Raises UserError if it cannot be read.
+    """
+    try:
+        report = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not readable ({error})") from None
+    if not isinstance(report, dict):
+        raise UserError(f"{path}: not a JSON object")
+    protocol = report.get("protocol")
+    about = report.get("checkpoint_sha256") or (
+        protocol.get("checkpoint_sha256") if isinstance(protocol, dict) else None
+    )
+    return report if about in (None, checkpoint_sha256) else None
+
+
+def _device(device: dict) -> str | None:
+    if not device.get("names"):
+        return None
+    names = ", ".join(str(name).removeprefix("/physical_device:") for name in device["names"])
+    return f"{names}; {device.get('replicas')} replica(s), {device.get('precision')}"
+
+
+def _chosen(config: TrainConfig) -> dict:
+    """The settings that are not the program's own choice, as far as config.json shows."""
+    filled_in = {"image_size", "channels", "num_heldout", "log_every", "sample_every", "save_every", "steps_per_call"}
+    default = TrainConfig().replace(epochs=None if config.steps else 50)
+    found = {name: mine for name, (mine, _) in config.differences(default).items() if name not in filled_in}
+    return found if found else {"settings": "none but the defaults"}
+
+
+def _objective(config: TrainConfig) -> str:
+    extras = {
+        "R1 penalty, weight": config.r1_weight,
+        "gradient penalty, weight": config.gp_weight,
+        "one-sided label smoothing": config.label_smoothing,
+    }
+    return ", ".join(
+        [_OBJECTIVES.get(config.loss, config.loss), *(f"{name} {value:g}" for name, value in extras.items() if value)]
+    )

@@ -1,0 +1,128 @@
+"""`kgan export`: files that need no kgan, the same bytes each time, and a card that says what the run's record says."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kgan.errors import UserError
+from kgan.images import to_uint8
+from kgan.latents import latents
+from kgan.provenance.check import Verdict, check
+from kgan.training import exporting
+from kgan.training.rundir import RunDir
+from tests.conftest import kgan, refused
+
+PLAIN_KERAS = """
+import sys
+sys.modules["kgan"] = None  # importing it fails
+import keras, numpy as np, tensorflow as tf
+z, label = np.load("z.npy"), np.arange(8) % 2
+generator = keras.saving.load_model("out/generator.keras", safe_mode=True)
+served = tf.saved_model.load("out/saved_model").serve([tf.constant(z), tf.constant(label)])
+np.savez("made.npz", keras=generator([z, label], training=False), served=served)
+"""
+
+
+@pytest.fixture(scope="module")
+def exported(trained_run, tmp_path_factory):
+    """The run with an evaluation, exported once by the command; the folder beside has generator and z."""
+    root = tmp_path_factory.mktemp("export")
+    run = root / "run"
+    shutil.copytree(trained_run, run)
+    report = {"scores": {"frechet_distance": 12.5}, "floor": {"frechet_distance": 1.5}, "protocol": {"seed": 0}}
+    (run / "evaluation.json").write_text(json.dumps(report))
+    other = {"verdict": "no copies found", "protocol": {"checkpoint_sha256": "0" * 64}}
+    (run / "audit.json").write_text(json.dumps(other))
+    done = kgan("export", run, f"--out={root / 'out'}", "--license=cc-by-sa-4.0")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("wrote README.md, generator.keras, samples.png, saved_model to ")
+    return root
+
+
+def test_plain_keras_and_tensorflow_load_it(exported):
+    z = latents(0, range(8), 100)
+    np.save(exported / "z.npy", z)
+    done = subprocess.run([sys.executable, "-c", PLAIN_KERAS], cwd=exported, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    from kgan.training.trained import load
+
+    expected = load(exported / "run").generate(8)
+    with np.load(exported / "made.npz") as made:
+        for name in ("keras", "served"):
+            levels = to_uint8(made[name]).astype(int) - expected
+            assert made[name].shape == (8, 28, 28, 1) and np.abs(levels).max() <= 1
+
+
+def test_two_exports_are_the_same_bytes(exported, monkeypatch):
+    from kgan.commands import export
+    from kgan.training.trained import load
+
+    class Flags:
+        checkpoint, producer = "best", ""
+
+    monkeypatch.setattr(export, "FLAGS", Flags)
+    again = exported / "again"
+    again.mkdir(exist_ok=True)
+    export.write(load(exported / "run"), RunDir.open(exported / "run"), again, "CC-BY-SA-4.0")
+    for name in ("generator.keras", "README.md", "samples.png"):
+        assert (again / name).read_bytes() == (exported / "out" / name).read_bytes(), name
+    import tensorflow as tf
+
+    z, label = tf.constant(latents(1, range(8), 100)), tf.constant(np.arange(8) % 2)
+    first, second = (tf.saved_model.load(str(exported / name / "saved_model")) for name in ("out", "again"))
+    assert np.array_equal(first.serve([z, label]), second.serve([z, label]))
+
+
+def test_card_record_and_picture_agree(exported):
+    yaml = pytest.importorskip("yaml")
+    text = (exported / "out" / "README.md").read_text("utf-8")
+    meta = yaml.safe_load(text[4:].partition("\n---\n")[0])
+    record = json.loads((exported / "run" / "run.json").read_text())
+    assert meta["license"] == "cc-by-sa-4.0" and meta["pipeline_tag"] == "unconditional-image-generation"
+    assert meta["library_name"] == "keras" and meta["metrics"] == ["frechet_distance"]
+    plain = text.replace("\\", "")
+    assert "**Licence:** CC0-1.0" in plain and record["dataset"]["license"] == "CC0-1.0"
+    assert record["dataset"]["sha256"] in plain and record["dataset"]["files_sha256"] in plain
+    assert record["id"] in plain and "Not looked for." in plain  # the audit was of another checkpoint
+    assert "**Generator updates:** 4" in plain and "**Times each training image was shown:** 0.727" in plain
+    assert "g_lr 0.01" in plain and "conditional yes" in plain
+    assert str(exported) not in text
+    finding = check(exported / "out" / "samples.png")
+    assert finding.verdict == Verdict.CONSISTENT
+    marks = finding.marks
+    assert (marks.data_sha256, marks.data_license) == (record["dataset"]["sha256"], record["dataset"]["license"])
+    assert marks.checkpoint_sha256 in plain
+    with Image.open(exported / "out" / "samples.png") as picture:
+        assert picture.height > 500  # 32 rows of two classes, and the caption
+
+
+def test_damaged_reports_are_named(exported, tmp_path):
+    (tmp_path / "a.json").write_text("[")
+    (tmp_path / "b.json").write_text("[]")
+    for name in "ab":
+        with pytest.raises(UserError, match=f"{name}.json: not"):
+            exporting.read_report(tmp_path / f"{name}.json", "")
+    assert exporting.read_report(tmp_path / "c.json", "") is None
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        (["--out=x"], "--license is missing"),
+        (["--license=MIT"], "--out is missing"),
+        (["--out=x", "--license=MITT"], "'MITT' is no SPDX licence"),
+        (["--out=full", "--license=MIT"], "--out=full is there already"),
+        (["--out=x", "--license=MIT", "--checkpoint=9"], "--checkpoint=9: must be best, last or one of the steps 4"),
+    ],
+)
+def test_mistakes_get_one_line(trained_run, tmp_path, flags, words):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    before = sorted(tmp_path.rglob("*"))
+    assert words in refused("export", trained_run, *flags, cwd=tmp_path)
+    assert sorted(tmp_path.rglob("*")) == before

@@ -1,0 +1,224 @@
+"""`kgan verify`: 0 for what a run made, 1 for anything that claims more than is so, 2 where it cannot be told."""
+
+import base64
+import dataclasses
+import json
+import random
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kgan.errors import UserError
+from kgan.images import write_png
+from kgan.provenance import png
+from kgan.provenance.check import Verdict, check, check_png
+from kgan.provenance.marks import COMPOSITE, pnginfo
+from kgan.provenance.sidecars import check_film, sidecar_path
+from tests.conftest import kgan, refused
+from tests.provenance.marked_pngs import join, png_bytes, split, with_text
+
+OK, NO, UNKNOWN = Verdict.CONSISTENT, Verdict.INCONSISTENT, Verdict.CANNOT_TELL
+
+
+@pytest.fixture(scope="module")
+def made(writer, tmp_path_factory):
+    """Single images, a sheet, a strip and a film, of the averaged weights and of the others."""
+    root = tmp_path_factory.mktemp("made")
+    paths = []
+    for ema in (True, False):
+        paths += writer(root / f"ema{ema}", ema=ema).singles(104, grid=True, caption=ema)
+        paths += writer(root / f"ema{ema}", ema=ema, truncation=0.5, seed=3).path(3, caption=not ema)
+    return paths
+
+
+@pytest.fixture(scope="module")
+def judge(trained_run):
+    """judge(paths, run=...) -> [(verdict, words)]"""
+    from kgan.training.verifying import Remaker
+
+    def judge(paths, run=trained_run):
+        findings = ((str(path), check_film(path) if str(path).endswith(".gif") else check(path)) for path in paths)
+        return [(result.verdict, result.words) for _, result in Remaker(run).judge(findings)]
+
+    return judge
+
+
+def remarked(path, target, image=None, source_type=None, **changes):
+    """A copy of a marked PNG whose marks are changed and consistent: what a forger would write."""
+    finding = check(path)
+    image = finding.image if image is None else image
+    from kgan.provenance.marks import pixels_sha256
+
+    marks = dataclasses.replace(finding.marks, **{"pixels_sha256": pixels_sha256(image), **changes})
+    write_png(target, image, pnginfo(marks, source_type or finding.source_type))
+    return target
+
+
+def test_what_the_run_made_is_verified(made, judge, trained_run):
+    assert len(made) == 2 * 107
+    assert set(judge(made)) == {(OK, "same pixels")}
+    assert judge([trained_run / "samples" / "step-0000004.png"]) == [(OK, "same pixels")]
+    ((verdict, words),) = judge([trained_run / "training.gif"])
+    assert verdict == UNKNOWN and "many checkpoints" in words
+    ((verdict, words),) = judge([trained_run / "samples" / "reals.png"])
+    assert verdict == NO and "no kgan marks" in words
+
+
+def test_one_pixel_one_level_is_noticed(made, judge, tmp_path):
+    info = png_text(made[0])
+    paths = []
+    for place in [(0, 0), (13, 14), (27, 27)]:
+        image = check(made[0]).image.copy()
+        image[place] ^= 1
+        paths.append(tmp_path / f"{place[0]}.png")
+        write_png(paths[-1], image, info)
+    assert {verdict for verdict, _ in judge(paths)} == {NO}
+    forged = remarked(made[0], tmp_path / "forged.png", image)
+    ((verdict, words),) = judge([forged])
+    assert verdict == OK and words.startswith("every pixel within 1 level, 0.13% not the same")
+    image[5, 5] += np.uint8(2)
+    ((verdict, words),) = judge([remarked(made[0], tmp_path / "forged.png", image)])
+    assert check(forged).verdict == OK and verdict == NO and "makes another image" in words
+
+
+def png_text(path):
+    """The text chunks of a PNG, to be put onto another image."""
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    with Image.open(path) as picture:
+        for key, value in picture.text.items():
+            info.add_itxt(key, value)
+    return info
+
+
+def test_any_one_bit_of_z_is_noticed(made):
+    finding = check(made[0])
+    z = bytearray(base64.b64decode(finding.marks.z))
+    for bit in range(8 * len(z)):
+        z[bit // 8] ^= 1 << bit % 8
+        marks = dataclasses.replace(finding.marks, z=base64.b64encode(z).decode())
+        content = png_bytes(finding.image, pnginfo(marks))
+        assert check_png(png.parse(content, "x"), "x").verdict == NO, bit
+        z[bit // 8] ^= 1 << bit % 8
+
+
+def test_marks_of_another_image_are_noticed(made, judge, tmp_path):
+    copied = tmp_path / "copied.png"
+    write_png(copied, check(made[1]).image, png_text(made[0]))
+    forged = remarked(made[0], tmp_path / "forged.png", check(made[1]).image)
+    assert [verdict for verdict, _ in judge([copied, forged])] == [NO, NO]
+    assert check(copied).verdict == NO and check(forged).verdict == OK
+
+
+@pytest.mark.parametrize(
+    "changes, word",
+    [
+        ({"run_id": "another"}, "another run made it: another"),
+        ({"data_license": "MIT"}, "licence"),
+        ({"data_sha256": "0" * 64}, "training data"),
+        ({"checkpoint_sha256": "0" * 64}, "no longer has its checkpoint 000000000000"),
+        ({"label": 1}, "makes another image"),
+        ({"label": None}, "label"),
+        ({"label": 2}, "label"),
+        ({"ema": False}, "makes another image"),
+        ({"index": None, "z": None}, "no single latent"),
+        ({"index": None, "z": {"recipe": "draws", "first": 0, "count": 4}}, "its size"),
+        ({"index": None, "z": {"recipe": "draws", "first": 0, "count": 1}, "label": 0}, "size"),
+        ({"index": None, "z": {"recipe": "slerp", "indices": [0, 1], "frames": 9, "frame": 3}}, "makes another image"),
+        ({"source_type": COMPOSITE}, "says that it has other parts"),
+    ],
+)
+def test_forged_claims(made, judge, tmp_path, changes, word):
+    forged = remarked(made[0], tmp_path / "forged.png", **changes)
+    assert check(forged).verdict == OK
+    ((verdict, words),) = judge([forged])
+    assert word in words
+    assert verdict == (UNKNOWN if "checkpoint_sha256" in changes or changes.get("z", 0) is None else NO)
+
+
+def test_a_sheet_of_other_draws_is_noticed(made, judge, tmp_path):
+    sheet = next(path for path in made if "grid" in path.name)
+    labels = check(sheet).marks.label
+    assert labels == [index % 2 for index in range(64)]
+    changes = [{"seed": 9}, {"label": labels[::-1]}, {"label": labels[1:]}, {"truncation": 0.4}]
+    forged = [remarked(sheet, tmp_path / f"{i}.png", **change) for i, change in enumerate(changes)]
+    assert {verdict for verdict, _ in judge(forged)} == {NO}
+
+
+def test_a_film_and_its_json_belong_together(made, judge, tmp_path):
+    films = [path for path in made if path.suffix == ".gif"]
+    for film in films:
+        shutil.copy(film, tmp_path / f"{film.parent.name}.gif")
+    a, b = (tmp_path / f"{film.parent.name}.gif" for film in films)
+    assert check_film(a).verdict == NO and "no kgan marks" in check_film(a).reasons[0]
+    shutil.copy(sidecar_path(films[1]), sidecar_path(a))
+    assert "not the one that was marked" in check_film(a).reasons[0]
+    text = sidecar_path(films[1]).read_text()
+    for damaged in ("", "{}", "[", text.replace('"truncation": 0.5', '"truncation": 0.6'), text + " "):
+        sidecar_path(b).write_text(damaged)
+        assert check_film(b).verdict == NO, damaged
+    sidecar_path(b).write_text(text)
+    assert judge([b]) == [(OK, "same pixels")]
+    assert check_film(tmp_path / "absent.gif").verdict == UNKNOWN
+
+
+def test_a_run_that_lost_its_checkpoint_or_is_another(made, judge, trained_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained_run, run)
+    (run / "checkpoints" / "step-0000004.npz").write_bytes(b"damaged")
+    ((verdict, words),) = judge(made[:1], run)
+    assert verdict == UNKNOWN and "no longer has its checkpoint" in words
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(record | {"id": "f" * 32}))
+    assert judge(made[:1], run)[0][0] == NO
+    (run / "run.json").unlink()
+    with pytest.raises(UserError, match="does not say which run"):
+        judge(made[:1], run)
+
+
+def test_mutated_files_never_pass(made, judge, tmp_path):
+    randoms = random.Random(5)
+    original = made[0].read_bytes()
+    pixels = check(made[0]).image.tobytes()
+    for round_number in range(6):
+        paths = []
+        for number in range(50):
+            content = bytearray(original)
+            for _ in range(randoms.choice([1, 1, 2, 8])):
+                content[randoms.randrange(len(content))] = randoms.randrange(256)
+            if number % 3 == 0:  # with checksums put right, to get past them
+                chunks = split(original)
+                place = randoms.randrange(len(chunks) - 1)
+                data = bytearray(chunks[place][1])
+                data[randoms.randrange(len(data))] ^= 1 << randoms.randrange(8)
+                chunks[place] = (chunks[place][0], bytes(data))
+                content = join(chunks)
+            paths.append(tmp_path / f"{round_number}-{number}.png")
+            paths[-1].write_bytes(content)
+        for path, (verdict, words) in zip(paths, judge(paths), strict=True):
+            assert "\n" not in words
+            if verdict == OK:
+                assert check(path).image.tobytes() == pixels and check(path).marks == check(made[0]).marks
+
+
+def test_exit_codes_and_words_of_the_command(made, trained_run, tmp_path):
+    bomb, cut, dtd = tmp_path / "bomb.png", tmp_path / "cut.png", tmp_path / "dtd.png"
+    Image.new("1", (10_000, 10_000)).save(bomb)
+    cut.write_bytes(made[0].read_bytes()[:700])
+    evil = b'<!DOCTYPE x [<!ENTITY a "b">]><x/>'
+    dtd.write_bytes(with_text(made[0].read_bytes(), "XML:com.adobe.xmp", evil))
+    alone = kgan("verify", made[0])
+    assert (alone.returncode, alone.stderr) == (0, "")
+    assert "consistent with itself" in alone.stdout and "marks can be forged" in alone.stdout
+    unreadable = kgan("verify", bomb, cut, tmp_path / "absent.png")
+    assert (unreadable.returncode, unreadable.stderr) == (2, "") and "100 megapixels" in unreadable.stdout
+    assert "3 images: 3 cannot tell" in unreadable.stdout and "truncated PNG" in unreadable.stdout
+    mixed = kgan("verify", made[0], cut, dtd, f"--run={trained_run}")
+    assert (mixed.returncode, mixed.stderr) == (1, "")
+    assert "same pixels" in mixed.stdout and "document type" in mixed.stdout
+    assert "3 images: 1 verified, 1 not what it claims, 1 cannot tell" in mixed.stdout
+    assert "nowhere: not a run folder" in refused("verify", made[0], "--run=nowhere", cwd=tmp_path)
+    assert "name the images" in refused("verify")
