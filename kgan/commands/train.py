@@ -39,8 +39,11 @@ def main(arguments: list[str]) -> None:
     if FLAGS.dry_run:
         show(loop.describe(config))
         return
-    run_dir = loop.train(config, FLAGS.resume or FLAGS.run_dir, resume=bool(FLAGS.resume))
-    print(f"next:     kgan train --resume={run_dir} --epochs={2 * (config.epochs or 50)}   # train it longer")
+    run = RunDir(loop.train(config, FLAGS.resume or FLAGS.run_dir, resume=bool(FLAGS.resume)))
+    done = run.read_config()
+    longer = f"--epochs={2 * done.epochs}" if done.epochs else f"--steps={2 * done.steps}"
+    print(f"next:     kgan sample {run.path} --num=64   # single images, each with its origin inside")
+    print(f"          kgan train --resume={run.path} {longer}   # train it longer")
 
 
 def show(description: dict) -> None:

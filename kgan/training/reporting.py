@@ -1,10 +1,12 @@
 """What a person sees while a run trains: a progress bar on a terminal, plain lines elsewhere, and log.txt."""
 
+import contextlib
 import sys
 import time
+from collections.abc import Iterator, Mapping
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from kgan.training.machine import Machine
 from kgan.training.plan import Plan
@@ -20,14 +22,8 @@ class Reporter:
         self._since, self._waited = (time.perf_counter(), first_step), 0.0
         self._bar = None
         if sys.stdout.isatty():
-            columns = (
-                TextColumn("step"),
-                MofNCompleteColumn(),
-                BarColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.description}"),
-            )
-            self._bar = Progress(*columns, console=Console())
+            words = TextColumn("{task.description}", table_column=Column(no_wrap=True))
+            self._bar = Progress(MofNCompleteColumn(), BarColumn(None), TimeRemainingColumn(), words, expand=True)
             self._task = self._bar.add_task("", total=plan.total_steps, completed=first_step)
 
     def __enter__(self):
@@ -66,9 +62,17 @@ class Reporter:
         if self._bar:
             self._bar.update(self._task, completed=step)
 
-    def log(self, step: int, means: dict[str, float]) -> None:
-        """Records the means since the last line, the real images a second, and the share of that time spent waiting
-        for data. The first line's time includes building the graph."""
+    @contextlib.contextmanager
+    def untimed(self) -> Iterator[None]:
+        """What is done within, such as scoring, counts for no speed of training."""
+        started = time.perf_counter()
+        yield
+        then, step = self._since
+        self._since = then + time.perf_counter() - started, step
+
+    def log(self, step: int, means: Mapping[str, float], scores: Mapping[str, float] | None = None) -> None:
+        """Records the means since the last line, the real images a second, the share of that time spent waiting for
+        data, and the scores if this step has any. The first line's time includes building the graph."""
         then, step_then = self._since
         now = time.perf_counter()
         speed = (step - step_then) * self.plan.config.batch_size * self.plan.config.d_steps / (now - then)
@@ -78,14 +82,16 @@ class Reporter:
             "images_per_second": round(speed, 1),
             "data_wait": round(self._waited / (now - then), 4),
             **means,
+            **(scores or {}),
         }
         self._since, self._waited = (now, step), 0.0
         self.run.append_metrics(values)
-        losses = f"d_loss {means['d_loss']:.4f}  g_loss {means['g_loss']:.4f}"
+        losses = f"d_loss {means['d_loss']:.3f}  g_loss {means['g_loss']:.3f}"
         summary = f"epoch {values['epoch']:.2f}  {losses}  {speed:.0f} images/s"
         if self._bar:
-            self._bar.update(self._task, description=summary)
-        self.say(f"step {step}/{self.plan.total_steps}  {summary}", everywhere=False)
+            self._bar.update(self._task, description=f"{losses}  {speed:.0f} images/s")
+        score = f"  Frechet distance {scores['frechet_distance']:.4g}" if scores else ""
+        self.say(f"step {step}/{self.plan.total_steps}  {summary}{score}", everywhere=bool(scores))
         if self._events:
             self._events(step, values)
 

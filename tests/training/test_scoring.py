@@ -1,0 +1,131 @@
+"""Scores while training: when, what they leave, and that the best checkpoint outlives a crash."""
+
+import json
+import shutil
+
+import pytest
+
+import kgan as package
+from kgan.errors import UserError
+from kgan.evaluation import protocol
+from kgan.training import checkpoint, scoring
+from kgan.training.plan import Plan, make_plan
+from kgan.training.trained import load
+from tests.conftest import draw_folder
+
+SCORED = [9, 18, 27]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KGAN_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory) -> package.TrainConfig:
+    """Three epochs of 9 steps on 160 unlabelled images, scored after each."""
+    data = draw_folder(tmp_path_factory.mktemp("data") / "images", 160, classes=0)
+    return package.TrainConfig(
+        dataset="folder", data_dir=str(data), image_size=28, channels=1, arch="mlp", batch_size=16, epochs=3,
+        save_every=4, log_every=5, eval_every=1, g_lr=0.01, ema_decay=0.5,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(config, tmp_path_factory):
+    return package.train(config, tmp_path_factory.mktemp("whole") / "run")
+
+
+def lines(run) -> list[dict]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def scores(run) -> dict[int, float]:
+    return {line["step"]: line["frechet_distance"] for line in lines(run) if "frechet_distance" in line}
+
+
+def test_scored_steps_are_logged_and_saved_and_the_best_is_kept(run):
+    assert list(scores(run)) == SCORED
+    assert [line["step"] for line in lines(run)] == [5, 9, 10, 15, 18, 20, 25, 27]
+    assert set(scoring.SCORES) <= set(lines(run)[-1])
+    step = min(scores(run), key=scores(run).get)
+    assert json.loads((run / "checkpoints" / "best.json").read_text()) == {"step": step, "score": scores(run)[step]}
+    kept = [checkpoint.step_of(path) for path in checkpoint.paths(run / "checkpoints")]
+    assert kept == sorted({20, 24, 27, step})
+    assert load(run).step == step
+    record = json.loads((run / "run.json").read_text())["evaluation"]
+    assert record["protocol"]["num_samples"] == 72 and record["protocol"]["distance_name"] == "PCA FD"
+    assert 0 < record["floor"]["frechet_distance"] < min(scores(run).values())
+
+
+def test_the_score_is_that_of_evaluate(run, config):
+    prepared = scoring.prepare(make_plan(config))
+    network = protocol.load_network(prepared.choice, prepared.reference, prepared.cache)
+    evaluator = protocol.Evaluator(network, prepared.reference, 72, prepared.cache)
+    found = load(run, "27")
+    assert found.ema
+    assert evaluator.scores(found.generate(72, config.seed))["frechet_distance"] == scores(run)[27]
+
+
+def test_what_was_read_again_and_what_was_there_already_are_the_same(config):
+    at_hand = scoring.prepare(make_plan(config)).reference
+    everything = make_plan(config.replace(num_train=144))
+    again = scoring.prepare(everything).reference
+    assert (at_hand.images == again.images).all() and (at_hand.fit_images == again.fit_images).all()
+    assert at_hand.data_sha256 == again.data_sha256 and at_hand.num_heldout == again.num_heldout
+
+
+@pytest.mark.parametrize("moment", ["save", "keep_if_best"])
+def test_the_best_outlives_a_crash(run, config, tmp_path, monkeypatch, moment):
+    crashed, original = tmp_path / "run", getattr(checkpoint, moment)
+
+    def crash(folder, step, *rest):
+        if step == 18:
+            raise RuntimeError("killed")
+        return original(folder, step, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, moment, crash)
+        with pytest.raises(RuntimeError, match="killed"):
+            package.train(config, crashed)
+    package.train(config, crashed, resume=True)
+    assert scores(crashed) == pytest.approx(scores(run), rel=1e-6)
+    best = [json.loads((path / "checkpoints" / "best.json").read_text()) for path in (crashed, run)]
+    assert best[0] == pytest.approx(best[1], rel=1e-6)
+
+
+def test_what_a_crash_left_out_of_best_json_is_entered_on_resuming(run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    opened = scoring.RunDir.open(tmp_path / "run")
+    (opened.checkpoints / "best.json").write_text('{"step": 9, "score": 1e9}')
+    scoring.settle_best(opened, 24)  # no score was logged there
+    assert checkpoint.best(opened.checkpoints) == (9, 1e9)
+    scoring.settle_best(opened, 27)
+    assert checkpoint.best(opened.checkpoints) == (27, scores(run)[27])
+
+
+def test_too_few_images_are_refused_before_anything_is_written(config, tmp_path):
+    with pytest.raises(
+        UserError, match="--eval_every: 40 images are too few for pca features: .*more training images"
+    ):
+        package.train(config.replace(eval_samples=40), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("d_steps, total", [(1, 40), (2, 41), (3, 40), (5, 33)])
+def test_scored_steps(d_steps, total):
+    settings = {"eval_every": 2, "d_steps": d_steps, "steps": total}
+    plan = Plan(package.TrainConfig(**settings), None, None, 0, {}, (), batches_per_epoch=7, total_steps=total)
+    expected = {next(step for step in range(total + 1) if step * d_steps >= passes or step == total)
+                for passes in range(14, 14 * 40, 14)}  # fmt: skip
+    assert {plan.next_score(step) for step in range(total)} == expected
+    assert all(plan.next_score(step) > step for step in range(total))
+    assert Plan(package.TrainConfig(), None, None, 0, {}, (), 7, 40).next_score(3) is None
+
+
+def test_a_damaged_best_json_is_named(tmp_path):
+    (tmp_path / "best.json").write_text("{}")
+    with pytest.raises(UserError, match="best.json: not readable"):
+        checkpoint.best(tmp_path)
