@@ -23,7 +23,8 @@ sys.modules["kgan"] = None  # importing it fails
 import keras, numpy as np, tensorflow as tf
 z, label = np.load("z.npy"), np.arange(8) % 2
 generator = keras.saving.load_model("out/generator.keras", safe_mode=True)
-served = tf.saved_model.load("out/saved_model").serve([tf.constant(z), tf.constant(label)])
+model = tf.saved_model.load("out/saved_model")
+served = model.serve([tf.constant(z), tf.constant(label)])
 np.savez("made.npz", keras=generator([z, label], training=False), served=served)
 """
 
