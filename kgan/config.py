@@ -116,6 +116,12 @@ class TrainConfig:
         None, "Steps between sample grids. Default: an epoch or a tenth of the run.", lower=1
     )
     save_every: int | None = _setting(None, "Steps between checkpoints. Default: an epoch, at least 100.", lower=1)
+    eval_every: int | None = _setting(
+        None,
+        "Epochs between scores of the generator (see kgan evaluate); the best checkpoint is kept. Default: never.",
+        lower=1,
+    )
+    eval_samples: int = _setting(5000, "Samples of each score; at most half the training images.", lower=2)
     tensorboard: bool = _setting(False, "Also write TensorBoard events (needs kgan[tensorboard]).")
 
     def __post_init__(self):

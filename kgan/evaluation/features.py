@@ -63,12 +63,14 @@ class FeatureNetwork(abc.ABC):
         require_enough(self.name, self.width, count)
 
 
-def require_enough(name: str, width: int, count: int) -> None:
+def require_enough(
+    name: str, width: int, count: int, way_out: str = "more images, or --features with fewer features"
+) -> None:
     """Raises UserError if the covariance of `count` images would lack rank: it takes more images than features."""
     if count <= width:
         raise UserError(
             f"{count} images are too few for {name} features: a covariance of {width} features takes "
-            f"at least {width + 1} images a side (more images, or --features with fewer features)"
+            f"at least {width + 1} images a side ({way_out})"
         )
 
 

@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from kgan.data.folder import decode, list_images
 from kgan.errors import UserError
-from kgan.images import Image
 from kgan.provenance import png
 from kgan.provenance.marks import read_marks
+from kgan.provenance.sidecars import sidecar_path
 
 
 @dataclass(frozen=True)
 class Samples:
-    """`images` is uint8 (n, h, w, c), `num_found` how many there were to read, `skipped` a line for each sheet."""
+    """`images` is uint8 (n, h, w, c), `skipped` a line for each sheet among them."""
 
     images: np.ndarray
-    num_found: int
     skipped: tuple[str, ...] = ()
 
 
@@ -51,23 +51,21 @@ def read_samples(path: str | os.PathLike, shape: tuple[int, int, int], limit: in
     images = _read_npz(path)
     if images.shape[1:] != tuple(shape):
         raise UserError(f"{path}: its images are {_size(images.shape[1:])}, and the data set's are {_size(shape)}")
-    return Samples(images[:limit], len(images))
+    return Samples(images[:limit])
 
 
 def _read_npz(path: Path) -> np.ndarray:
     if not path.exists():
         raise UserError(f"--samples={path}: there is no such file or folder")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if "samples" not in getattr(archive, "files", ()):
-                there = ", ".join(getattr(archive, "files", ())) or "none"
+        with open(path, "rb") as stream, np.lib.npyio.NpzFile(stream, allow_pickle=False) as archive:
+            if "samples" not in archive.files:
+                there = ", ".join(archive.files) or "none"
                 raise UserError(f"{path}: the images must be an array called samples (arrays in it: {there})")
             images = archive["samples"]
     except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"--samples={path}: neither a folder of images nor a readable .npz ({reason})") from None
-    except AttributeError:  # a bare .npy
-        raise UserError(f"{path}: a single array; it must be an .npz with the array samples") from None
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3) or 0 in images.shape:
         raise UserError(f"{path}: samples is {images.dtype} {images.shape}; it must be uint8 (n, h, w, 1 or 3)")
     return images
@@ -87,8 +85,8 @@ def _list(path: Path) -> list[Path]:
 
 def _read_folder(path: Path, shape: tuple[int, int, int], limit: int | None) -> Samples:
     height, width, channels = shape
-    images, skipped, files = [], [], _list(path)
-    for file in files:
+    images, skipped = [], []
+    for file in _list(path):
         if limit is not None and len(images) == limit:
             break
         picture = decode(file, channels)
@@ -103,11 +101,13 @@ def _read_folder(path: Path, shape: tuple[int, int, int], limit: int | None) -> 
             )
     if not images:
         raise UserError(f"--samples={path}: there are only sheets in this folder, no single images")
-    return Samples(np.stack(images), len(files) - len(skipped), tuple(skipped))
+    return Samples(np.stack(images), tuple(skipped))
 
 
 def _is_sheet(file: Path) -> bool:
-    """Whether the file's kgan marks say that it holds several images."""
+    """Whether the file's kgan marks say that it holds several images; a film's lie beside it."""
+    if sidecar_path(file).exists():
+        return True
     try:
         marks = read_marks(png.read(file))[0]
     except UserError:

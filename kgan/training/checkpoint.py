@@ -18,6 +18,7 @@ from kgan.errors import UserError
 from kgan.images import write_atomically
 
 KEEP = 3
+BEST = "best.json"
 
 
 def save(folder: Path, step: int, arrays: Mapping[str, np.ndarray]) -> Path:
@@ -30,7 +31,8 @@ def save(folder: Path, step: int, arrays: Mapping[str, np.ndarray]) -> Path:
     np.savez(buffer, **arrays)
     path = folder / f"step-{step:07}.npz"
     write_atomically(path, buffer.getbuffer())
-    kept = {*paths(folder)[-KEEP:], folder / f"step-{best_step(folder) or 0:07}.npz"}
+    found = best(folder)
+    kept = {*paths(folder)[-KEEP:], *([folder / f"step-{found[0]:07}.npz"] if found else [])}
     for old in set(paths(folder)) - kept:
         old.unlink()
     return path
@@ -45,12 +47,26 @@ def step_of(path: Path) -> int:
     return int(path.stem.removeprefix("step-"))
 
 
-def best_step(folder: Path) -> int | None:
-    """The step with the best score, or None if none was scored."""
+def best(folder: Path) -> tuple[int, float] | None:
+    """The step with the best (lowest) score and the score, or None if none was scored.
+
+    Raises UserError if best.json is damaged.
+    """
+    path = folder / BEST
     try:
-        return int(json.loads((folder / "best.json").read_text())["step"])
+        record = json.loads(path.read_text())
+        return int(record["step"]), float(record["score"])
     except FileNotFoundError:
         return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not readable ({error}); without it the last checkpoint counts as the best") from None
+
+
+def keep_if_best(folder: Path, step: int, score: float) -> None:
+    """Makes `step`, whose checkpoint must be there, the best one if `score` is below that of the best so far."""
+    earlier = best(folder)
+    if earlier is None or score < earlier[1]:
+        write_atomically(folder / BEST, (json.dumps({"step": step, "score": score}) + "\n").encode())
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
@@ -84,8 +100,8 @@ def choose(folder: Path, which: str = "best") -> Path:
     if not found:
         raise UserError(f"{folder}: no checkpoint yet; go on with kgan train --resume={folder.parent}")
     if which in ("best", "last"):
-        step = best_step(folder) if which == "best" else None
-        return found.get(step, found[max(found)])
+        scored = best(folder) if which == "best" else None
+        return found.get(scored[0] if scored else None, found[max(found)])
     if not which.isdecimal() or int(which) not in found:
         raise UserError(f"--checkpoint={which}: must be best, last or one of the steps {', '.join(map(str, found))}")
     return found[int(which)]

@@ -15,7 +15,7 @@ from kgan.data.pipeline import step_batches
 from kgan.errors import NonFiniteLoss, Stopped, UserError
 from kgan.images import write_atomically
 from kgan.models.architectures import Shapes
-from kgan.training import checkpoint, datacard, machine, pictures
+from kgan.training import checkpoint, datacard, machine, pictures, scoring
 from kgan.training.plan import Plan, make_plan
 from kgan.training.reporting import Reporter
 from kgan.training.rundir import RunDir
@@ -37,12 +37,14 @@ def train(config: TrainConfig, run_dir: str | Path | None = None, resume: bool =
         raise UserError("--tensorboard needs the package tensorboard: pip install 'kgan[tensorboard]'")
     if run_dir is None and (resume or machine.is_multiworker(config)):
         raise UserError("name the run folder with --run_dir: several workers, or a resumed run, must agree on it")
-    return Job(plan, machine.choose(plan.config)).start(run_dir, resume)
+    prepared = scoring.prepare(plan)
+    return Job(plan, machine.choose(plan.config)).start(run_dir, resume, prepared)
 
 
 def describe(config: TrainConfig) -> dict:
     """What `train(config)` would do: settings, data, parameter counts, steps, bytes on disk. Writes nothing."""
     plan = make_plan(config)
+    scoring.prepare(plan)
     hardware = machine.choose(plan.config)
     job = Job(plan, hardware)
     return {
@@ -73,8 +75,9 @@ class Job:
         self.meter = Meter()
         self.step = 0
         self.drawer = None  # a float32 generator, made when the first picture is drawn
+        self.scorer = None
 
-    def start(self, run_dir: str | Path | None, resume: bool) -> Path:
+    def start(self, run_dir: str | Path | None, resume: bool, prepared: scoring.Preparation | None) -> Path:
         """Opens or makes the run folder, trains, and leaves its record complete however the run ends."""
         if not self.hardware.is_chief:
             if resume:
@@ -91,7 +94,8 @@ class Job:
         )
         try:
             with Reporter(run, self.plan, self.step) as reporter:
-                self._introduce(run, reporter)
+                self._introduce(run, reporter, prepared)
+                del prepared  # the real images in it take memory
                 self._train(run, reporter)
                 self._finish(run, reporter)
         except BaseException as error:
@@ -116,6 +120,7 @@ class Job:
             raise UserError(f"{run.path} was trained on other images than are there now: resume it on the same data")
         self._restore(run)
         run.cut_metrics(self.step)
+        scoring.settle_best(run, self.step)
         run.write_config(self.config)
         return run
 
@@ -151,13 +156,17 @@ class Job:
                 f"{run.path} is finished: it has made all {self.plan.total_steps} steps; give more --epochs or --steps"
             )
 
-    def _introduce(self, run: RunDir, reporter: Reporter) -> None:
+    def _introduce(self, run: RunDir, reporter: Reporter, prepared: scoring.Preparation | None) -> None:
         for line in self.plan.unreadable:
             reporter.say(f"skipped {line}")
         for line in datacard.warnings(self.plan.card):
             reporter.say(line)
         pictures.write_reals(run, self.plan)
         reporter.introduce(self.hardware)
+        if prepared:
+            with reporter.untimed():
+                self.scorer = scoring.Scorer(prepared, self.config.seed, reporter.say)
+            run.update_record(evaluation=self.scorer.record())
 
     def _train(self, run: RunDir | None, reporter: Reporter | None) -> None:
         """Runs the steps. Workers that are not the chief have neither a run folder nor a reporter."""
@@ -180,17 +189,26 @@ class Job:
                     raise Stopped(f"stopped at step {self.step}, all saved{how}", stop.received)
 
     def _events(self, run: RunDir, reporter: Reporter, last: bool) -> None:
-        due = lambda every: last or self.step % every == 0  # noqa: E731
+        scores = {}
+        if self.plan.next_score(self.step - 1) == self.step:
+            with reporter.untimed():
+                scores = self.scorer(self._snapshot(run))
+        due = lambda every: last or bool(scores) or self.step % every == 0  # noqa: E731
         if due(self.config.log_every):
-            reporter.log(self.step, self.meter.read_and_reset())
+            reporter.log(self.step, self.meter.read_and_reset(), scores)
         if due(self.config.sample_every):
             pictures.write_grid(run, self._snapshot(run))
         if due(self.config.save_every):
             self._save(run)
+        if scores:
+            checkpoint.keep_if_best(run.checkpoints, self.step, scores["frechet_distance"])
 
     def _until_next_event(self) -> int:
         cadences = (self.config.log_every, self.config.sample_every, self.config.save_every)
-        return min(every - self.step % every for every in cadences)
+        return min(
+            (self.plan.next_score(self.step) or self.plan.total_steps) - self.step,
+            *(every - self.step % every for every in cadences),
+        )
 
     def _batches(self):
         config, strategy = self.config, self.hardware.strategy
@@ -234,7 +252,11 @@ class Job:
         return found
 
     def _finish(self, run: RunDir, reporter: Reporter) -> None:
-        write_atomically(run.path / "curves.png", plots.to_png(plots.curves(run.read_metrics())))
+        scored = run.read_record().get("evaluation") or {"protocol": {}, "floor": {}}
+        curves = plots.curves(
+            run.read_metrics(), scored["protocol"].get("distance_name"), scored["floor"].get("frechet_distance")
+        )
+        write_atomically(run.path / "curves.png", plots.to_png(curves))
         pictures.write_training_gif(run, self._snapshot(run))
         run.update_record(status="finished", step=self.step)
         reporter.conclude()

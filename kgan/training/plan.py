@@ -29,6 +29,17 @@ class Plan:
         """Passes over the training images after `step` steps."""
         return step * self.config.d_steps / self.batches_per_epoch
 
+    def next_score(self, step: int) -> int | None:
+        """The first step after `step` at which the generator is scored, or None if it never is.
+
+        That is the first one at or past a multiple of --eval_every epochs, and the last step of all.
+        """
+        if not self.config.eval_every:
+            return None
+        every = self.config.eval_every * self.batches_per_epoch
+        scores = step * self.config.d_steps // every + 1
+        return min(-(-scores * every // self.config.d_steps), self.total_steps)
+
 
 def make_plan(config: TrainConfig) -> Plan:
     """Loads the data and fills in what they decide. Raises UserError, naming the flag, if the two do not fit."""

@@ -107,9 +107,7 @@ def test_what_a_crash_left_out_of_best_json_is_entered_on_resuming(run, tmp_path
 
 
 def test_too_few_images_are_refused_before_anything_is_written(config, tmp_path):
-    with pytest.raises(
-        UserError, match="--eval_every: 40 images are too few for pca features: .*more training images"
-    ):
+    with pytest.raises(UserError, match="--eval_every: 40 images are too few for pca features: .*more training images"):
         package.train(config.replace(eval_samples=40), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

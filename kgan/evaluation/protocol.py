@@ -1,0 +1,166 @@
+"""One protocol for every score: features, N reference images, N samples, and the floor measured the same way.
+
+The floor is what N other real images score against the same N reference images: no generator should be expected below
+it. Both sides have N rows, since several of the scores depend on their number.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kgan.errors import UserError
+from kgan.evaluation import classifier, features, inception, quality
+from kgan.evaluation.cache import cached, sha256_of_arrays
+from kgan.evaluation.features import FeatureNetwork
+from kgan.evaluation.reference import Reference
+
+_INCEPTION_WIDTH = 2048
+_NEIGHBOURS = 5
+# Part of the floor's key in the cache: raise it when the scores change.
+_VERSION = 1
+
+# Scores that are a spread, not a score: they stand beside another in a table.
+SPREADS = {"kernel_distance_std": "kernel_distance", "inception_score_std": "inception_score"}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A feature network before it is loaded: its name, why it was chosen, and the Inception graph if one was found."""
+
+    name: str
+    reason: str
+    graph: Path | None = None
+
+
+def choose(
+    asked: str,
+    reference: Reference,
+    cache_folder: Path,
+    graph: str | None = None,
+    data_dir: str | None = None,
+) -> Choice:
+    """What --features=`asked` means for these images; TensorFlow is not needed to know.
+
+    The Inception graph is `graph` if given, else sought in `data_dir`, $KGAN_DATA_DIR and the cache folder. Raises
+    UserError for features that cannot be used here.
+    """
+    path = inception.find_graph(graph, [data_dir, os.environ.get("KGAN_DATA_DIR"), cache_folder])
+    name, reason = features.choose(asked, reference.images.shape[-1], reference.num_classes, path)
+    return Choice(name, reason, path)
+
+
+def check_count(choice: Choice, reference: Reference, count: int, **way_out: str) -> None:
+    """`features.require_enough` before the features are fitted, which may take minutes."""
+    pixels = int(np.prod(reference.fit_images.shape[1:]))
+    widths = {
+        "inception": _INCEPTION_WIDTH,
+        "classifier": classifier.WIDTH,
+        "pca": min(features.PCA_COMPONENTS, len(reference.fit_images) - 1, pixels),
+    }
+    features.require_enough(choice.name, widths[choice.name], count, **way_out)
+
+
+def load_network(
+    choice: Choice, reference: Reference, cache_folder: Path, log: Callable[[str], None] = lambda line: None
+) -> FeatureNetwork:
+    """The chosen features: read, downloaded or fitted (on images that are not held out), and cached.
+
+    `log` gets a line now and then while a classifier trains. Raises UserError if the Inception graph is out of reach.
+    """
+    if choice.name == "inception":
+        return inception.InceptionFeatures(choice.graph or inception.fetch_graph(cache_folder))
+    if choice.name == "classifier":
+        return classifier.load_classifier(
+            reference.fit_images,
+            reference.fit_labels,
+            reference.num_classes,
+            cache_folder,
+            reference.checked_images,
+            reference.checked_labels,
+            log,
+        )
+    return features.load_pca(reference.fit_images, cache_folder)
+
+
+class Evaluator:
+    """Scores sets of N samples against N reference images; `floor` is what N other reference images score.
+
+    What was computed of the reference images is kept in the cache folder, and their pixels are not kept at all.
+    """
+
+    def __init__(self, network: FeatureNetwork, reference: Reference, count: int, cache_folder: Path):
+        network.require_enough(count)
+        self.network, self.count = network, count
+        self._about_reference = reference.protocol()
+
+        def outputs(which: int) -> tuple[np.ndarray, np.ndarray | None]:
+            key = {**reference.key(), "half": which, "count": count}
+            return features.cached_outputs(network, lambda: reference.half(which, count), cache_folder, key)
+
+        self._real = outputs(0)[0]
+
+        def floor() -> dict[str, np.ndarray]:
+            scores = quality.scores(self._real, *outputs(1), k=_NEIGHBOURS)
+            return {name: np.array(value) for name, value in scores.items()}
+
+        key = {"version": _VERSION, "network_sha256": network.sha256, **reference.key(), "count": count}
+        found = cached(cache_folder, "floor", key, floor)
+        self.floor = {name: float(value) for name, value in found.items()}
+
+    def scores(self, images: np.ndarray) -> dict[str, float]:
+        """The scores of uint8 images (N, h, w, c), under the names that evaluation.json has."""
+        if len(images) != self.count:
+            raise ValueError(f"there are {len(images)} samples, and {self.count} reference images")
+        return quality.scores(self._real, *self.network.outputs(images), k=_NEIGHBOURS)
+
+    def protocol(self) -> dict[str, object]:
+        """How the scores and the floor were measured, as JSON values; what the samples are is the caller's to add."""
+        subset = min(1000, self.count)
+        found = {
+            **self.network.protocol(),
+            **self._about_reference,
+            "num_samples": self.count,
+            "num_reference": self.count,
+            "floor": f"{self.count} other images of the reference, as if they were the samples",
+            "kernel_distance": f"mean over 100 subsets of {subset}; kernel_distance_std is their standard deviation, "
+            "not a standard error",
+            "prdc_neighbours": _NEIGHBOURS,
+        }
+        if self.network.num_classes:
+            found["inception_score"] = (
+                f"by the {self.network.num_classes} classes of the {self.network.name} features; mean of 10 splits, "
+                "inception_score_std their standard deviation; inception_score_unsplit of all samples at once"
+            )
+        return found
+
+
+def summarise(runs: list[dict[str, float]]) -> tuple[dict[str, float], dict[str, float]]:
+    """The mean of each score over fresh sets of samples, and its standard deviation (n - 1; empty for one set)."""
+    mean = {name: float(np.mean([run[name] for run in runs])) for name in runs[0]}
+    if len(runs) == 1:
+        return mean, {}
+    return mean, {name: float(np.std([run[name] for run in runs], ddof=1)) for name in mean if name not in SPREADS}
+
+
+def common_count(reference: Reference, num_samples: int, available: int | None = None) -> tuple[int, str]:
+    """The N of samples and reference images alike, and a sentence that says where it comes from.
+
+    `available` is the number of samples there are, None if they are made as needed. Raises UserError below 2.
+    """
+    if num_samples < 2:
+        raise UserError(f"--num_samples={num_samples}: must be at least 2")
+    count = reference.largest_comparison(num_samples)
+    reason = f"--num_samples={num_samples}"
+    if count < num_samples:
+        reason = f"half of the {len(reference.images):,} {reference.split} images"
+    if available is not None and available < count:
+        count, reason = available, "all the samples there are"
+    return count, reason
+
+
+def samples_sha256(images: np.ndarray) -> str:
+    """Over shape and pixels: equal for the same samples, wherever they were read from."""
+    return sha256_of_arrays(images)

@@ -1,0 +1,109 @@
+"""The real side of an evaluation: which images samples are held against, and which ones features may be fitted on."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from kgan.data import sources
+from kgan.errors import UserError
+
+SPLITS = ("train", "test", "heldout")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Real images of one split of a data set, and what a feature network may see of it.
+
+    `images` (n, h, w, c) uint8 are those of `split`: "train" (the images that a run trains on), "heldout" or "test".
+    `sha256` is that of the file set they come from, `data_sha256` that of the training images, whose held-out choice
+    it fixes. `fit_images` and `fit_labels` are all training images that are not held out, whatever `num_train` is, so
+    that runs on fewer of them are measured with the same features; `checked_images` and `checked_labels`, unseen, tell
+    a classifier's accuracy. Labels are int64, or None without classes.
+    """
+
+    name: str
+    split: str
+    images: np.ndarray = field(repr=False)
+    sha256: str
+    data_sha256: str
+    num_heldout: int
+    num_train: int | None
+    num_classes: int
+    fit_images: np.ndarray = field(repr=False)
+    fit_labels: np.ndarray | None = field(repr=False)
+    checked_images: np.ndarray | None = field(default=None, repr=False)
+    checked_labels: np.ndarray | None = field(default=None, repr=False)
+
+    def largest_comparison(self, num_samples: int) -> int:
+        """N = min(num_samples, half the images): the floor takes N images and N others."""
+        return min(num_samples, len(self.images) // 2)
+
+    def half(self, which: int, count: int) -> np.ndarray:
+        """`count` images; halves 0 and 1 share none. Chosen, and ordered, at random by the data's hash alone."""
+        order = np.random.default_rng([int(self.sha256, 16), 2]).permutation(len(self.images))
+        return self.images[order[which * count : (which + 1) * count]]
+
+    def key(self) -> dict[str, object]:
+        """What `images` are, as JSON values."""
+        return {
+            "reference": self.split,
+            "reference_sha256": self.sha256,
+            "num_heldout": self.num_heldout,
+            "num_train": self.num_train,
+        }
+
+    def protocol(self) -> dict[str, object]:
+        return {
+            "dataset": self.name,
+            "data_sha256": self.data_sha256,
+            **self.key(),
+            "reference_images": len(self.images),
+        }
+
+
+def load_reference(
+    dataset: str,
+    split: str = "train",
+    *,
+    data_dir: str | None = None,
+    image_size: int | None = None,
+    channels: int | None = None,
+    num_heldout: int | None = None,
+    num_train: int | None = None,
+) -> Reference:
+    """Reads a data set and divides it as a run with these settings does (`TrainConfig` has the same names).
+
+    Raises UserError if the data are not there, the split is empty or absent, or the numbers do not fit.
+    """
+    if split not in SPLITS:
+        raise UserError(f"--reference={split}: must be one of {', '.join(SPLITS)}")
+    data = sources.load(dataset, data_dir, image_size=image_size, channels=channels)
+    fitting, heldout = sources.split_heldout(len(data.images), data.sha256, num_heldout)
+    trained = sources.first_training(fitting, data.sha256, num_train)
+    test = sources.load(dataset, data_dir, "test") if _has_test(dataset) or split == "test" else None
+    found = Reference(
+        name=dataset,
+        split=split,
+        images=data.images[trained],
+        sha256=data.sha256,
+        data_sha256=data.sha256,
+        num_heldout=len(heldout),
+        num_train=num_train,
+        num_classes=data.num_classes if data.num_classes > 1 else 0,
+        fit_images=data.images[fitting],
+        fit_labels=None if data.labels is None else data.labels[fitting],
+    )
+    if found.num_classes:
+        unseen = (test.images, test.labels) if test else (data.images[heldout], data.labels[heldout])
+        found = replace(found, checked_images=unseen[0], checked_labels=unseen[1])
+    if split == "test":
+        found = replace(found, images=test.images, sha256=test.sha256)
+    elif split == "heldout":
+        found = replace(found, images=data.images[heldout])
+    if len(found.images) < 2:
+        raise UserError(f"--reference={split}: {dataset} has {len(found.images)} such images")
+    return found
+
+
+def _has_test(dataset: str) -> bool:
+    return dataset not in ("mnist5k", "folder")

@@ -1,0 +1,101 @@
+"""Scores while training: what `kgan evaluate` would say of the averaged generator, every so many epochs.
+
+A scored step is always logged and saved, in that order, and then entered in best.json if it is the best so far: of a
+run that is killed in between, the log line tells on resuming what best.json should have said.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from kgan.errors import UserError
+from kgan.evaluation import protocol
+from kgan.evaluation.cache import default_folder
+from kgan.evaluation.reference import Reference, load_reference
+from kgan.training import checkpoint
+from kgan.training.plan import Plan
+from kgan.training.rundir import RunDir
+from kgan.training.trained import TrainedGenerator
+
+SCORES = ("frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage")
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What is settled before TensorFlow starts: the real images, the kind of features, and N."""
+
+    reference: Reference
+    choice: protocol.Choice
+    count: int
+    cache: Path
+
+
+def prepare(plan: Plan) -> Preparation | None:
+    """None without --eval_every. Raises UserError if this run cannot be scored."""
+    config = plan.config
+    if not config.eval_every:
+        return None
+    if config.dataset == "folder" and config.num_train is None:
+        reference = _reference_of(plan)  # a folder takes long to read again
+    else:
+        reference = load_reference(
+            config.dataset, data_dir=config.data_dir, num_heldout=config.num_heldout, num_train=config.num_train,
+            image_size=config.image_size, channels=config.channels,
+        )  # fmt: skip
+    choice = protocol.choose("auto", reference, default_folder(), data_dir=config.data_dir)
+    count, _ = protocol.common_count(reference, config.eval_samples)
+    try:
+        protocol.check_count(choice, reference, count, way_out="more training images and --eval_samples")
+    except UserError as error:
+        raise UserError(f"--eval_every: {error}") from None
+    return Preparation(reference, choice, count, default_folder())
+
+
+def _reference_of(plan: Plan) -> Reference:
+    """The same as `load_reference` gives, less the images that a classifier's accuracy is told by."""
+    classes = plan.num_classes if plan.num_classes > 1 else 0
+    return Reference(
+        name=plan.config.dataset,
+        split="train",
+        images=plan.images,
+        sha256=plan.card["sha256"],
+        data_sha256=plan.card["sha256"],
+        num_heldout=plan.card["num_heldout"],
+        num_train=None,
+        num_classes=classes,
+        fit_images=plan.images,
+        fit_labels=plan.labels,
+    )
+
+
+class Scorer:
+    """Scores a generator as `kgan evaluate --num_samples=EVAL_SAMPLES --seed=SEED` would, with the run's own seed."""
+
+    def __init__(self, prepared: Preparation, seed: int, log: Callable[[str], None]):
+        """Fits the features, unless they are cached: for a classifier that takes minutes, and `log` gets lines."""
+        self.seed = seed
+        network = protocol.load_network(prepared.choice, prepared.reference, prepared.cache, log)
+        self._evaluator = protocol.Evaluator(network, prepared.reference, prepared.count, prepared.cache)
+        self.floor = self._evaluator.floor
+        self.reason = prepared.choice.reason
+        log(
+            f"scores: {network.distance_name} of {prepared.count:,} samples ({self.reason}); "
+            f"{prepared.count:,} real images have {self.floor['frechet_distance']:.4g}"
+        )
+
+    def record(self) -> dict:
+        """What run.json says of the scores: how they are measured, and what real images score."""
+        samples = {"features_reason": self.reason, "samples": "of the averaged weights, if any", "seeds": [self.seed]}
+        return {"protocol": self._evaluator.protocol() | samples, "floor": self.floor}
+
+    def __call__(self, trained: TrainedGenerator) -> dict[str, float]:
+        """The SCORES of the generator's images 0 to N - 1."""
+        found = self._evaluator.scores(trained.generate(self._evaluator.count, self.seed))
+        return {name: found[name] for name in SCORES}
+
+
+def settle_best(run: RunDir, step: int) -> None:
+    """Enters the score logged at `step`, the newest checkpoint's, in best.json: a crash may have come before that."""
+    for line in run.read_metrics():
+        if line["step"] == step and "frechet_distance" in line:
+            checkpoint.keep_if_best(run.checkpoints, step, line["frechet_distance"])

@@ -1,0 +1,118 @@
+"""Which real images are used for what, and the floor."""
+
+import numpy as np
+import pytest
+
+from kgan.data import sources
+from kgan.errors import UserError
+from kgan.evaluation import classifier, protocol
+from kgan.evaluation.reference import Reference, load_reference
+from tests.conftest import draw_folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return draw_folder(tmp_path_factory.mktemp("data") / "images", 170, size=28, classes=2)
+
+
+def load(data, split="train", **settings) -> Reference:
+    return load_reference("folder", split, data_dir=str(data), image_size=28, channels=1, **settings)
+
+
+def as_set(images: np.ndarray) -> set[bytes]:
+    return {image.tobytes() for image in images}
+
+
+def test_the_splits_are_those_of_a_run(data):
+    everything = sources.load("folder", str(data), image_size=28, channels=1)
+    training, heldout = sources.split_heldout(170, everything.sha256, 20)
+    chosen = sources.first_training(training, everything.sha256, 100)
+    for split, indices in (("train", chosen), ("heldout", heldout)):
+        found = load(data, split, num_heldout=20, num_train=100)
+        assert np.array_equal(found.images, everything.images[indices])
+        assert np.array_equal(found.fit_images, everything.images[training])
+        assert np.array_equal(found.fit_labels, everything.labels[training])
+        assert found.data_sha256 == everything.sha256
+    with pytest.raises(UserError, match="folder has no test images"):
+        load(data, "test")
+    with pytest.raises(UserError, match="--reference=heldout: folder has 0 such images"):
+        load(data, "heldout", num_heldout=0)
+
+
+def test_the_halves_are_disjoint_random_and_always_the_same(data):
+    reference = load(data)
+    first, second = reference.half(0, 70), reference.half(1, 70)
+    assert len(as_set(first)) == len(as_set(second)) == 70 and not as_set(first) & as_set(second)
+    assert np.array_equal(first, load(data).half(0, 70))
+    positions = [next(i for i, image in enumerate(reference.images) if np.array_equal(image, one)) for one in first]
+    assert positions != sorted(positions) and 40 < np.mean(positions) < 110  # not the first class alone
+    assert not np.array_equal(first, load(data, "train", num_train=150).half(0, 70))
+
+
+def test_the_classifier_sees_no_heldout_image(data, tmp_path, monkeypatch):
+    seen = {}
+
+    def fit(images, labels, num_classes, cache_folder, checked, checked_labels, log):
+        seen.update(images=images, labels=labels, num_classes=num_classes, checked=checked)
+
+    monkeypatch.setattr(classifier, "load_classifier", fit)
+    reference = load(data, "heldout", num_heldout=30, num_train=50)
+    protocol.load_network(protocol.choose("auto", reference, tmp_path), reference, tmp_path)
+    assert len(seen["images"]) == len(seen["labels"]) == 140 and seen["num_classes"] == 2
+    assert not as_set(seen["images"]) & as_set(reference.images)
+    assert as_set(seen["checked"]) == as_set(reference.images)
+
+
+def test_the_floor_is_the_other_half_against_the_first(data, tmp_path):
+    reference = load(data)
+    choice = protocol.choose("pca", reference, tmp_path)
+    network = protocol.load_network(choice, reference, tmp_path)
+    evaluator = protocol.Evaluator(network, reference, 70, tmp_path)
+    assert evaluator.scores(reference.half(1, 70)) == evaluator.floor
+    assert evaluator.scores(reference.half(0, 70))["frechet_distance"] < 1e-6
+    again = protocol.Evaluator(network, reference, 70, tmp_path)
+    assert again.floor == evaluator.floor and again.scores(reference.half(1, 70)) == evaluator.floor
+    with pytest.raises(ValueError, match="there are 3 samples, and 70 reference images"):
+        evaluator.scores(reference.images[:3])
+    with pytest.raises(UserError, match="60 images are too few"):
+        protocol.Evaluator(network, reference, 60, tmp_path)
+
+
+def test_n_is_at_most_half_the_reference_and_says_so(data):
+    reference = load(data)  # 153 images
+    assert protocol.common_count(reference, 50) == (50, "--num_samples=50")
+    assert protocol.common_count(reference, 100) == (76, "half of the 153 train images")
+    assert protocol.common_count(reference, 100, 60) == (60, "all the samples there are")
+    assert protocol.common_count(reference, 50, 60) == (50, "--num_samples=50")
+    with pytest.raises(UserError, match="--num_samples=1"):
+        protocol.common_count(reference, 1)
+
+
+def test_one_class_is_no_label(tmp_path):
+    reference = load(draw_folder(tmp_path / "images", 12, classes=1))
+    assert reference.num_classes == 0 and protocol.choose("auto", reference, tmp_path).name == "pca"
+
+
+def test_the_graph_is_found_in_the_data_folder(data, tmp_path, monkeypatch):
+    monkeypatch.delenv("KGAN_DATA_DIR", raising=False)
+    (tmp_path / "classify_image_graph_def.pb").write_bytes(b"")
+    colour = load_reference("folder", data_dir=str(data), image_size=28, channels=3)
+    assert protocol.choose("auto", colour, tmp_path / "none").name == "classifier"
+    for choice in (
+        protocol.choose("auto", colour, tmp_path / "none", data_dir=str(tmp_path)),
+        protocol.choose("auto", colour, tmp_path),
+    ):
+        assert choice.name == "inception" and choice.graph == tmp_path / "classify_image_graph_def.pb"
+    with pytest.raises(UserError, match="70 images are too few for inception features: .* at least 2049"):
+        protocol.check_count(choice, colour, 70)
+
+
+def test_repeats_give_a_mean_and_a_labelled_spread():
+    runs = [
+        {"frechet_distance": 1.0, "kernel_distance_std": 0.1},
+        {"frechet_distance": 3.0, "kernel_distance_std": 0.3},
+    ]
+    mean, spread = protocol.summarise(runs)
+    assert mean == pytest.approx({"frechet_distance": 2.0, "kernel_distance_std": 0.2})
+    assert spread == pytest.approx({"frechet_distance": np.sqrt(2.0)})
+    assert protocol.summarise(runs[:1]) == (runs[0], {})

@@ -1,0 +1,79 @@
+"""Reading any generator's images."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kgan.errors import UserError
+from kgan.evaluation.samples import image_shape, read_samples
+
+
+def write(path, level, size=(4, 4), mode="L"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, level if mode == "L" else (level,) * 3).save(path)
+
+
+def levels(path, **options) -> list[int]:
+    return read_samples(path, (4, 4, 1), **options).images[:, 0, 0, 0].tolist()
+
+
+def test_a_folder_is_read_by_name_and_its_subfolders_in_turn(tmp_path):
+    for number in range(3):
+        write(tmp_path / "flat" / f"{number}.png", number)
+        write(tmp_path / "classes" / "a" / f"{number}.png", number)
+        write(tmp_path / "classes" / "b" / f"{number}.png", 10 + number)
+    assert levels(tmp_path / "flat") == [0, 1, 2]
+    assert levels(tmp_path / "classes") == [0, 10, 1, 11, 2, 12]
+    assert levels(tmp_path / "classes", limit=3) == [0, 10, 1]
+
+
+def test_grey_and_colour(tmp_path):
+    write(tmp_path / "rgb" / "0.png", 7, mode="RGB")
+    assert image_shape(tmp_path / "rgb") == (4, 4, 3)
+    assert levels(tmp_path / "rgb") == [7]
+    assert read_samples(tmp_path / "rgb", (4, 4, 3)).images.tolist() == np.full((1, 4, 4, 3), 7).tolist()
+    write(tmp_path / "l" / "0.png", 7)
+    assert image_shape(tmp_path / "l") == (4, 4, 1)
+
+
+def test_an_npz_is_read_in_its_order(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 3), np.uint8)
+    np.savez_compressed(tmp_path / "a.npz", samples=images, labels=np.arange(5))
+    assert image_shape(tmp_path / "a.npz") == (4, 4, 3)
+    assert np.array_equal(read_samples(tmp_path / "a.npz", (4, 4, 3), limit=2).images, images[:2])
+    with pytest.raises(UserError, match="its images are 4x4x3, and the data set's are 4x4x1"):
+        read_samples(tmp_path / "a.npz", (4, 4, 1))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"samples": np.array([{}], object)},
+        {"samples": np.zeros((2, 4, 4), np.uint8)},
+        {"samples": np.zeros((2, 4, 4, 2), np.uint8)},
+        {"samples": np.zeros((0, 4, 4, 1), np.uint8)},
+        {"samples": np.zeros((2, 4, 4, 1), np.float32)},
+        {"images": np.zeros((2, 4, 4, 1), np.uint8)},
+    ],
+)
+def test_other_arrays_are_refused(tmp_path, content):
+    np.savez(tmp_path / "a.npz", **content)
+    with pytest.raises(UserError, match="a.npz"):
+        read_samples(tmp_path / "a.npz", (4, 4, 1))
+
+
+def test_other_files_are_refused(tmp_path):
+    (tmp_path / "text.npz").write_text("not a zip")
+    (tmp_path / "empty.npz").write_bytes(b"")
+    np.save(tmp_path / "array.npy", np.zeros((2, 4, 4, 1), np.uint8))
+    np.savez(tmp_path / "whole.npz", samples=np.zeros((99, 4, 4, 1), np.uint8))
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:700])
+    (tmp_path / "folder").mkdir()
+    for name in ("text.npz", "empty.npz", "array.npy", "cut.npz", "folder", "nowhere"):
+        with pytest.raises(UserError, match=name):
+            read_samples(tmp_path / name, (4, 4, 1))
+    (tmp_path / "folder" / "broken.png").write_bytes(b"\x89PNG")
+    with pytest.raises(UserError, match="broken.png: not a readable image"):
+        read_samples(tmp_path / "folder", (4, 4, 1))
+    with pytest.raises(UserError, match="broken.png: not a readable image"):
+        image_shape(tmp_path / "folder")
