@@ -68,8 +68,13 @@ def write_atomically(path: str | os.PathLike, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def write_png(path: str | os.PathLike, image: np.ndarray, pnginfo=None) -> None:
-    """Writes an (h, w, c) uint8 image as PNG, atomically. `pnginfo` is Pillow's PngInfo with the marks to embed."""
+def png_bytes(image: np.ndarray, pnginfo=None) -> bytes:
+    """An (h, w, c) uint8 image as PNG. `pnginfo` is Pillow's PngInfo with the marks to embed."""
     buffer = io.BytesIO()
     to_pillow(image).save(buffer, "PNG", pnginfo=pnginfo)
-    write_atomically(path, buffer.getvalue())
+    return buffer.getvalue()
+
+
+def write_png(path: str | os.PathLike, image: np.ndarray, pnginfo=None) -> None:
+    """Writes an (h, w, c) uint8 image as PNG, atomically; `pnginfo` as in `png_bytes`."""
+    write_atomically(path, png_bytes(image, pnginfo))

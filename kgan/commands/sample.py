@@ -1,6 +1,7 @@
 """Draw images from a trained run, each with marks that say where it comes from.
 
 usage: kgan sample RUN [--num=64] [--seed=0] [--label=3] [--out=DIR] [--interpolate | --npz]
+                       [--c2pa_cert=CERT.pem --c2pa_key=KEY.pem]
 
 Image i of a seed is the same whatever else is asked. A file of that name is replaced only if its marks say that it is
 the same image; anything else that is there stops the command.
@@ -20,10 +21,12 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
+import kgan
 from kgan import cli, images
 from kgan.errors import UserError
 from kgan.latents import MIN_TRUNCATION, draws_recipe, slerp_recipe
 from kgan.provenance import png
+from kgan.provenance.c2pa import Signer
 from kgan.provenance.marks import Marks, implicit_label, pnginfo, read_marks, sidecar, xmp_fields
 from kgan.provenance.sidecars import sidecar_path
 from kgan.training import checkpoint
@@ -52,6 +55,10 @@ def define_flags() -> None:
         os.environ.get("KGAN_PRODUCER"),
         "Add China's implicit label (GB 45438-2025) with this name. Default: $KGAN_PRODUCER, else no such label.",
     )
+    flags.DEFINE_string(
+        "c2pa_cert", None, "Sign each PNG with this certificate (PEM, its issuers after it). Needs kgan[c2pa]."
+    )
+    flags.DEFINE_string("c2pa_key", None, "The private key of --c2pa_cert (PEM). There is no time stamp.")
     flags.DEFINE_bool("caption", True, "Draw 'AI-generated' below grids, strips and GIFs.")
 
 
@@ -60,14 +67,19 @@ def main(arguments: list[str]) -> None:
         raise UserError("name one run folder, as in kgan sample runs/00000-mnist-dcgan-ns --num=64")
     if FLAGS.interpolate and FLAGS.npz:
         raise UserError("--interpolate and --npz are two different outputs: give one of them")
+    signed = FLAGS.c2pa_cert is not None or FLAGS.c2pa_key is not None
+    if signed and FLAGS.npz:
+        raise UserError("--c2pa_cert signs PNG files: leave it out, or --npz")
     run = RunDir.open(arguments[0])
     checkpoint.choose(run.checkpoints, FLAGS.checkpoint)
     num = _num()
+    signer = Signer(FLAGS.c2pa_cert, FLAGS.c2pa_key, kgan.__version__) if signed else None
     cli.import_tensorflow()
     from kgan.training import sampling, trained
 
     found = trained.load(run.path, FLAGS.checkpoint, FLAGS.ema)
-    writer = Writer(found, sampling.Draw(FLAGS.seed, FLAGS.truncation, FLAGS.label), _folder(run), FLAGS.producer or "")
+    draw = sampling.Draw(FLAGS.seed, FLAGS.truncation, FLAGS.label)
+    writer = Writer(found, draw, _folder(run), FLAGS.producer or "", signer)
     if FLAGS.interpolate:
         files = writer.path(num, FLAGS.caption)
     elif FLAGS.npz:
@@ -102,11 +114,11 @@ def _folder(run: RunDir) -> Path:
 class Writer:
     """Writes what a trained generator draws into `folder`; every file is written whole or not at all."""
 
-    def __init__(self, trained, draw, folder: Path, producer: str):
+    def __init__(self, trained, draw, folder: Path, producer: str, signer: Signer | None = None):
         from kgan.training import sampling
 
         self.sampling, self.trained, self.draw, self.folder = sampling, trained, draw, folder
-        self.origin, self.producer = sampling.origin(trained), producer
+        self.origin, self.producer, self.signer = sampling.origin(trained), producer, signer
         self._asked = (draw.truncation, draw.seed)
         sampling.labels_of(trained, draw, range(1))  # says what is wrong with --label before anything is written
         if producer:
@@ -122,7 +134,7 @@ class Writer:
 
         def write(index: int, z: np.ndarray, label: int, picture: np.ndarray) -> None:
             marks = self.sampling.mark_single(self.trained, self.origin, self.draw, index, z, label, picture)
-            images.write_png(files[index], picture, pnginfo(marks, producer=self.producer))
+            self._write_png(files[index], picture, marks)
 
         with ThreadPoolExecutor(8) as pool:  # a disk makes sure of many files at once almost as fast as of one
             for batch in _progress(self.sampling.singles(self.trained, self.draw, num), num):
@@ -177,7 +189,12 @@ class Writer:
 
     def _write_sheet(self, path: Path, recipe: dict, draw, caption: bool) -> None:
         drawn = self.sampling.draw_sheet(self.trained, recipe, draw, caption)
-        images.write_png(path, drawn, pnginfo(self._sheet_marks(recipe, draw, drawn), producer=self.producer))
+        self._write_png(path, drawn, self._sheet_marks(recipe, draw, drawn))
+
+    def _write_png(self, path: Path, picture: np.ndarray, marks: Marks) -> None:
+        """The signature comes last, over the marks too; the file appears under its name when all is done."""
+        content = images.png_bytes(picture, pnginfo(marks, producer=self.producer))
+        images.write_atomically(path, self.signer.sign(content) if self.signer else content)
 
     def _sheet_marks(self, recipe: dict, draw, drawn: np.ndarray) -> Marks:
         return self.sampling.mark_recipe(self.origin, recipe, draw, drawn)

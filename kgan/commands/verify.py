@@ -1,6 +1,6 @@
 """Check the marks of images; with --run, make the images again and compare.
 
-usage: kgan verify IMAGE... [--run=RUN]
+usage: kgan verify IMAGE... [--run=RUN] [--c2pa_trust=CA.pem]
 
 Exit 0: verified. 1: an image is not what it claims, or has no marks. 2: it cannot be told. Of many images, any 1 wins,
 then 2. Without --run this proves only that a file is consistent with itself: marks can be forged.
@@ -15,6 +15,7 @@ from rich.text import Text
 
 from kgan import cli
 from kgan.errors import UserError
+from kgan.provenance.c2pa import SignatureReader
 from kgan.provenance.check import Finding, Verdict, check
 from kgan.provenance.sidecars import check_film
 from kgan.provenance.text import one_line
@@ -31,12 +32,16 @@ _NAMES = {
 
 def define_flags() -> None:
     flags.DEFINE_string("run", None, "The run that made the images: each is made again from its latent and compared.")
+    flags.DEFINE_string("c2pa_trust", None, "PEM certificates of the authorities whose C2PA signers you trust.")
 
 
 def main(arguments: list[str]) -> int:
     if not arguments:
         raise UserError("name the images, as in kgan verify runs/x/generated/*.png --run=runs/x")
-    findings = ((path, check_film(path) if path.lower().endswith(".gif") else check(path)) for path in arguments)
+    signature = SignatureReader(FLAGS.c2pa_trust)
+    findings = (
+        (path, check_film(path) if path.lower().endswith(".gif") else check(path, signature)) for path in arguments
+    )
     if FLAGS.run:
         RunDir.open(FLAGS.run)
         cli.import_tensorflow()
@@ -50,7 +55,7 @@ def main(arguments: list[str]) -> int:
 
 def _alone(findings: Iterable[tuple[str, Finding]]) -> Iterator[tuple[str, Verdict, str]]:
     for path, finding in findings:
-        yield path, finding.verdict, "; ".join(finding.reasons) or "consistent with itself"
+        yield path, finding.verdict, finding.told("; ".join(finding.reasons) or "consistent with itself")
 
 
 def _report(judged: Iterable[tuple[str, Verdict, str]], count: int, names: dict[Verdict, str]) -> int:

@@ -5,7 +5,8 @@ seed and index. That proves nothing about who made it: marks can be forged, by a
 """
 
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from kgan.errors import UserError
 from kgan.latents import latents
 from kgan.provenance import png as png_files
+from kgan.provenance.c2pa import Signature
 from kgan.provenance.marks import (
     COMPOSITE,
     GENERATED,
@@ -48,14 +50,24 @@ class Finding:
     marks: Marks | None = None
     source_type: str | None = None
     image: np.ndarray | None = None  # (h, w, c) uint8
+    note: str = ""  # to be told beside the verdict, whatever that is
+
+    def told(self, words: str) -> str:
+        """The words about the verdict, and the note."""
+        return f"{words}; {self.note}" if self.note else words
 
 
-def check(path: str | os.PathLike) -> Finding:
-    """Checks one file; never raises for what the file holds."""
+def check(path: str | os.PathLike, signature: Callable[[png_files.Png], Signature | None] | None = None) -> Finding:
+    """Checks one file; never raises for what the file holds. `signature` reads its C2PA signature."""
     try:
-        return check_png(png_files.read(path), one_line(path))
+        png = png_files.read(path)
+        finding = check_png(png, one_line(path))
     except UnreadableImage as error:
         return Finding(Verdict.CANNOT_TELL, (str(error),))
+    if not signature or not (found := signature(png)):
+        return finding
+    verdict = Verdict.INCONSISTENT if found.faults else finding.verdict
+    return replace(finding, verdict=verdict, reasons=finding.reasons + found.faults, note=found.words)
 
 
 def check_png(png: Png, name: str) -> Finding:

@@ -60,6 +60,11 @@ class Png:
     chunks: tuple[Chunk, ...]
 
     @property
+    def content(self) -> bytes:
+        """The file itself: its chunks are views of it."""
+        return self.chunks[0].data.obj
+
+    @property
     def kinds(self) -> set[str]:
         return {chunk.kind.decode("ascii") for chunk in self.chunks}
 

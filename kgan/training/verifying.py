@@ -71,8 +71,9 @@ class Remaker:
         for key, group in batches.items():
             for batch in group:
                 results |= self._remake_batch(self.generator(*key), batch)
-        for number, (path, _) in enumerate(window):
-            yield path, results[number]
+        for number, (path, finding) in enumerate(window):
+            result = results[number]
+            yield path, Result(result.verdict, finding.told(result.words))
 
     def generator(self, sha256: str, ema: bool) -> TrainedGenerator | None:
         """The generator of the checkpoint with this hash, or None if the run does not have it any more."""
