@@ -4,10 +4,13 @@ Everything in kgan that is called `images` is NHWC with 1 or 3 channels; this is
 floats become the bytes that are saved.
 """
 
+import contextlib
 import io
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -51,21 +54,29 @@ def to_pillow(image: np.ndarray) -> Image.Image:
     return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
 
 
-def write_atomically(path: str | os.PathLike, content: bytes) -> None:
-    """Writes a file whole or not at all: a reader, or a crash, sees the old content or the new, never a part.
+@contextlib.contextmanager
+def written_whole(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """A stream to a file that appears under its name, replacing what was there, once the block has ended well.
 
-    Raises OSError (disk full, no permission) with the old file untouched.
+    A reader, or a crash, sees the old content or the new, never a part. Raises OSError (disk full, no permission)
+    with the old file untouched.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as stream:
-            stream.write(content)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: str | os.PathLike, content: bytes) -> None:
+    """Writes a file whole or not at all, as `written_whole` does."""
+    with written_whole(path) as stream:
+        stream.write(content)
 
 
 def png_bytes(image: np.ndarray, pnginfo=None) -> bytes:

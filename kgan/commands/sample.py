@@ -7,7 +7,6 @@ Image i of a seed is the same whatever else is asked. A file of that name is rep
 the same image; anything else that is there stops the command.
 """
 
-import contextlib
 import hashlib
 import json
 import os
@@ -178,7 +177,7 @@ class Writer:
                 digest.update(content)
                 yield content
 
-        with _written_whole(path) as stream, zipfile.ZipFile(stream, "w") as archive:
+        with images.written_whole(path) as stream, zipfile.ZipFile(stream, "w") as archive:
             _write_member(archive, "samples", shape, "|u1", pixels())
             _write_member(archive, "labels", labels.shape, "<i8", [labels.astype("<i8").tobytes()])
             blank = self._sheet_marks(draws_recipe(0, num), self.draw, np.zeros((1, 1, 1), np.uint8))
@@ -232,20 +231,6 @@ def _npz_marks(path: Path) -> Marks | None:
             return Marks(**json.loads(str(arrays["marks"]))["kgan"])
     except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, UserError):
         return None
-
-
-@contextlib.contextmanager
-def _written_whole(path: Path):
-    """A stream to a file that appears under its name once all is written."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _write_member(archive: zipfile.ZipFile, name: str, shape: tuple, dtype: str, parts: Iterable[bytes]) -> None:
