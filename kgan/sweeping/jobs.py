@@ -13,7 +13,6 @@ from pathlib import Path
 from kgan.errors import Stopped
 from kgan.training.stopping import stop_signals
 
-COPIES_FOUND = 1  # how `kgan audit` ends when it found copies: an answer, no failure
 _POLL_SECONDS = 0.2
 
 
@@ -76,11 +75,13 @@ def run_all(
     started: Callable[[Task], None] = lambda task: None,
     ended: Callable[[Task, list[str], int], None] = lambda task, command, code: None,
     tick: Callable[[Sequence[Task]], None] = lambda tasks: None,
+    succeeded: Callable[[Task, list[str], int], bool] = lambda task, command, code: code == 0,
 ) -> None:
     """Runs the tasks, as many at once as there are shares.
 
     `started(task)` and `ended(task, its last command, exit code)` are called for each, `tick(those running)` now and
-    then. Ctrl-C or SIGTERM is passed on as SIGTERM; when all have saved and ended, Stopped is raised. A second Ctrl-C
+    then. `succeeded(task, command, exit code)` says whether its next command may run; the code of one that did is 0.
+    Ctrl-C or SIGTERM is passed on as SIGTERM; when all have saved and ended, Stopped is raised. A second Ctrl-C
     kills them.
     """
     waiting, running, told = deque(tasks), [], False
@@ -97,7 +98,7 @@ def run_all(
                     told = True
                     for one in running:
                         one.process.terminate()
-                running = [after for one in running if (after := _next(one, ended, bool(stop.received)))]
+                running = [after for one in running if (after := _next(one, ended, succeeded, bool(stop.received)))]
                 tick([one.task for one in running])
         finally:
             for one in running:
@@ -130,14 +131,14 @@ def _start(task: Task, place: Place, position: int = 0) -> Running:
     return Running(task, place, position, process)
 
 
-def _next(one: Running, ended: Callable[[Task, list[str], int], None], stopping: bool) -> Running | None:
+def _next(one: Running, ended: Callable, succeeded: Callable, stopping: bool) -> Running | None:
     """The task as it is now: the same, at its next command, or None if it has ended."""
     code = one.process.poll()
     if code is None:
         return one
     command = one.task.commands[one.position]
-    failed = code != 0 and not (command[0] == "audit" and code == COPIES_FOUND)
-    if not failed and not stopping and one.position + 1 < len(one.task.commands):
+    went_well = succeeded(one.task, command, code)
+    if went_well and not stopping and one.position + 1 < len(one.task.commands):
         return _start(one.task, one.place, one.position + 1)
-    ended(one.task, command, code if failed else 0)
+    ended(one.task, command, 0 if went_well else code)
     return None
