@@ -12,6 +12,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 _BLACK, _GREY, _PALE = "black", "0.55", "0.85"
 _CAPTION = "AI-generated"
+_FAR_BELOW = 5
 _CELL = 0.7  # inches a side of a small image
 
 
@@ -92,7 +93,7 @@ def sweep(
     """The score of each cell, a point, against each setting that differs; seeds have no panel if others differ.
 
     Pale lines join the cells that are alike but for the setting; a bar is the median of all with one value. `name` is
-    the score's, `floor` what real images have.
+    the score's, `floor` what real images have: a line, or where it is far below all cells, a note.
     """
     differing = [key for key in settings[0] if len({cell[key] for cell in settings}) > 1]
     names = [key for key in differing if key != "seed"] or differing or list(settings[0])
@@ -100,8 +101,10 @@ def sweep(
     axes = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
     for axis, key in zip(axes, names, strict=True):
         _draw_setting(axis, key, settings, scores)
-        if floor is not None:
+        if floor is not None and floor >= min(scores) / _FAR_BELOW:
             _draw_floor(axis, floor)
+    if floor is not None and floor < min(scores) / _FAR_BELOW:
+        figure.supxlabel(f"real images have {floor:.3g}, below the axis", fontsize=8, color=_GREY)
     axes[0].set_ylabel(name)
     _make_logarithmic(axes[0], scores)
     return _plain(figure)

@@ -72,6 +72,13 @@ def test_the_sweep_has_a_panel_for_each_setting_but_the_seed():
     assert len(plots.sweep([{"loss": "ns"}], [1.0]).axes) == 1
 
 
+def test_a_floor_far_below_every_cell_is_a_note_that_leaves_the_axis_to_the_cells():
+    cells = [{"loss": "ns"}, {"loss": "hinge"}]
+    near, far = (plots.sweep(cells, [100.0, 200.0], "FD", floor) for floor in (30.0, 0.1))
+    assert near.axes[0].get_ylim()[0] < 30 and near.get_supxlabel() == ""
+    assert far.axes[0].get_ylim()[0] > 50 and far.get_supxlabel() == "real images have 0.1, below the axis"
+
+
 def test_a_score_curve_stands_above_its_floor():
     axis = plots.scores([1, 2], [9.0, 4.0], "classifier FD", floor=0.5).axes[0]
     assert axis.get_ylabel() == "classifier FD" and axis.lines[1].get_ydata()[0] == 0.5

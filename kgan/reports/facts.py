@@ -16,6 +16,7 @@ from kgan.evaluation.protocol import LOWER_IS_BETTER, SPREADS, TITLES
 from kgan.provenance.modelcard import data_facts, public
 from kgan.reports import pictures
 from kgan.reports.pictures import Picture
+from kgan.training import findings
 from kgan.training.plan import SETTLED, settle
 from kgan.training.rundir import RunDir
 
@@ -44,7 +45,8 @@ class Score:
 @dataclass(frozen=True)
 class Run:
     """One run. `path` is what to type for it; `changed` has the settings that are not the defaults, and `defaults` what
-    each would be on these data; `data`, `machine` and `speed` are headings and values; `reproduce` are commands.
+    each would be on these data; `outdated` has those of `evaluation` and `audit` that are not of the checkpoint that
+    samples come from now; `data`, `machine` and `speed` are headings and values; `reproduce` are commands.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Run:
     evaluation: dict | None
     scores: list[Score]
     audit: dict | None
+    outdated: list[dict]
     pairs: Picture | None
     reproduce: list[str]
 
@@ -75,7 +78,7 @@ def read_run(run: RunDir, max_frames: int, max_bytes: int) -> Run:
     config, record, metrics = run.read_config(), run.read_record(), run.read_metrics()
     card = record.get("dataset", {})
     name, path = run.path.resolve().name, _typed(run.path)
-    evaluation, audit = (_read_json(run.path / f"{what}.json") for what in ("evaluation", "audit"))
+    evaluation, audit = (findings.read(run, what) for what in (findings.EVALUATION, findings.AUDIT))
     settings, defaults = public(_as_dict(config)), _defaults(config, card)
     changed = {key: value for key, value in settings.items() if value != defaults[key]}
     return Run(
@@ -95,6 +98,7 @@ def read_run(run: RunDir, max_frames: int, max_bytes: int) -> Run:
         evaluation=evaluation,
         scores=_scores(evaluation),
         audit=audit,
+        outdated=[found for found in (evaluation, audit) if found and not findings.is_current(run, found)],
         pairs=pictures.from_file(
             run.path / "audit-pairs.png",
             f"Generated images of {name} beside the training images that they are closest to",
@@ -108,18 +112,6 @@ def _typed(path: Path) -> str:
     """The folder as one would type it here, without what lies above this place."""
     relative = os.path.relpath(path)
     return shlex.quote(path.resolve().name if relative.startswith("..") else relative)
-
-
-def _read_json(path: Path) -> dict | None:
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise UserError(f"{path}: not readable ({error})") from None
-    if not isinstance(found, dict):
-        raise UserError(f"{path}: must be a JSON object")
-    return found
 
 
 def _as_dict(config: TrainConfig) -> dict:

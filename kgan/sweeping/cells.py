@@ -5,7 +5,6 @@ the same one; a run with the same settings that an earlier grid left under anoth
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from kgan.config import TrainConfig, as_flag
 from kgan.errors import UserError
 from kgan.provenance.cards import ACCEPTED_UNKNOWN_LICENSE, IGNORED_DATAMINING
 from kgan.sweeping.grid import Settings, shown
-from kgan.training import checkpoint
+from kgan.training import findings
 from kgan.training.plan import SETTLED, settle
 from kgan.training.rundir import RunDir
 
@@ -66,20 +65,17 @@ class Cell:
 
     def evaluation(self) -> dict | None:
         """evaluation.json, if it is of the checkpoint that samples are drawn from now."""
-        return self._report("evaluation.json", "scores")
+        return self._found(findings.EVALUATION, "scores")
 
     def audit(self) -> dict | None:
         """audit.json, likewise."""
-        return self._report("audit.json", "verdict")
+        return self._found(findings.AUDIT, "verdict")
 
-    def _report(self, name: str, key: str) -> dict | None:
+    def _found(self, name: str, key: str) -> dict | None:
         try:
-            report = json.loads((self.run.path / name).read_text("utf-8"))
-            how = report.get("protocol", {})
-            step = checkpoint.step_of(checkpoint.choose(self.run.checkpoints))
-            mine = {"run_id": self.run.read_record().get("id"), "step": step}
-            return report if key in report and all(how.get(name, mine[name]) == mine[name] for name in mine) else None
-        except (OSError, ValueError, AttributeError, UserError):
+            found = findings.read(self.run, name)
+            return found if found and key in found and findings.is_current(self.run, found) else None
+        except UserError:
             return None
 
 

@@ -130,6 +130,15 @@ def test_scores_and_audit_are_shown_with_their_floor_and_limits(tmp_path):
     assert any("beside the training images" in img["alt"] for img in read.all("img"))
 
 
+def test_scores_of_an_earlier_checkpoint_are_marked(tmp_path):
+    run = make_run(tmp_path / "run")
+    (run.checkpoints / "step-0000280.npz").touch()
+    for step, is_old in ((280, False), (100, True)):
+        report = EVALUATION | {"protocol": {"run_id": run.read_record()["id"], "step": step}}
+        (run.path / "evaluation.json").write_text(json.dumps(report))
+        assert ("Not of the checkpoint that samples are drawn from now." in render(run).words()) == is_old
+
+
 def test_an_audit_of_another_version_is_shown_as_far_as_it_goes(tmp_path):
     run = make_run(tmp_path / "run")
     (run.path / "audit.json").write_text('{"verdict": "cannot tell"}')
