@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,8 +12,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from kgan.errors import NonFiniteLoss
 from kgan.provenance.text import one_line
+from kgan.sweeping import jobs
 from kgan.sweeping.jobs import Task
 
+_STOPPED = (130, jobs.STOPPED, -signal.SIGTERM)
 _TAIL_LINES = 12
 _TAIL_BYTES = 8192
 
@@ -54,7 +57,7 @@ class Display:
         if self._progress:
             self._progress.remove_task(self._bars.pop(task.name))
             self._progress.update(self._overall, completed=self._num_done)
-        if code in (0, 130, 143, -15):
+        if code in (0, *_STOPPED):
             word = "finished " if code == 0 else "stopped  "
             self._say(f"{word} {task.name} ({self._num_done} of {self._num_tasks})")
             return

@@ -13,6 +13,7 @@ from pathlib import Path
 from kgan.errors import Stopped
 from kgan.training.stopping import stop_signals
 
+STOPPED = 143  # the code of a task that was stopped between two of its commands
 _POLL_SECONDS = 0.2
 
 
@@ -138,7 +139,8 @@ def _next(one: Running, ended: Callable, succeeded: Callable, stopping: bool) ->
         return one
     command = one.task.commands[one.position]
     went_well = succeeded(one.task, command, code)
-    if went_well and not stopping and one.position + 1 < len(one.task.commands):
+    has_more = one.position + 1 < len(one.task.commands)
+    if went_well and has_more and not stopping:
         return _start(one.task, one.place, one.position + 1)
-    ended(one.task, command, 0 if went_well else code)
+    ended(one.task, command, code if not went_well else STOPPED if has_more else 0)
     return None
