@@ -50,7 +50,7 @@ def define_flags() -> None:
     flags.DEFINE_enum("dataset", None, list(sources.SOURCES), "The real images that --samples are held against.")
     flags.DEFINE_string("data_dir", None, "Where the data lie. Default: the run's, else $KGAN_DATA_DIR, as in train.")
     flags.DEFINE_integer("num_heldout", None, "With --samples: as in train. Default: min(5000, a tenth).")
-    flags.DEFINE_enum("features", "auto", ("auto", *NAMES), "auto: inception, else classifier, else pca.")
+    flags.DEFINE_enum("features", "auto", ("auto", *NAMES), "auto: the first that colour, labels and N allow.")
     flags.DEFINE_string("inception_graph", None, "classify_image_graph_def.pb of inception-2015-12-05.tgz.")
     flags.DEFINE_enum("reference", "train", SPLITS, "The real images: those trained on, the test or the held-out ones.")
     flags.DEFINE_integer("num_samples", 10_000, "Samples to score; at most half the reference images.", lower_bound=2)
@@ -67,8 +67,8 @@ def main(arguments: list[str]) -> None:
     job = _of_run(run) if run else _of_samples(Path(FLAGS.samples))
     out = _out(job.out)
     cache = default_folder()
-    choice = protocol.choose(FLAGS.features, job.reference, cache, FLAGS.inception_graph, job.data_dir)
     count, reason = protocol.common_count(job.reference, FLAGS.num_samples, job.available)
+    choice = protocol.choose(FLAGS.features, job.reference, count, cache, FLAGS.inception_graph, job.data_dir)
     protocol.check_count(choice, job.reference, count)
     if run or choice.name != "pca":
         cli.import_tensorflow()
