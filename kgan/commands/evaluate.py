@@ -131,8 +131,7 @@ def _of_run(run: RunDir) -> Job:
         num_heldout=config.num_heldout,
         num_train=config.num_train,
     )
-    if record.get("dataset", {}).get("sha256") != reference.data_sha256:
-        raise UserError(f"{run.path} was trained on other images than {config.dataset} holds now: see --data_dir")
+    run.check_data(reference.data_sha256)
 
     def draw(count: int) -> tuple[dict, Iterable[np.ndarray]]:
         from kgan.training import trained
