@@ -240,6 +240,27 @@ def test_count_below_equals_the_full_search(data):
     }
 
 
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_least_ratios_are_lower_bounds_wherever_the_left_out_parts_point(sign):
+    """Opposite ones are the farthest that short forms allow: with the bound of any less the mean would be too small."""
+    random = np.random.default_rng(0)
+    vectors = random.normal(0, 3, (40, 6)).astype(np.float32)
+    vectors[:, 5] = 10
+    queries = random.normal(0, 3, (2, 8, 6)).astype(np.float32)  # 2 windows of 8
+    queries[..., 5] = 10 * sign
+    basis, usual = np.eye(6, 5, dtype=np.float32), random.uniform(0.5, 1, 40)
+    space, short = Space(vectors, shortened(vectors, basis)), shortened(queries, basis)
+    least = space.least_ratios(short, space.lower_bounds(short), 7, usual)
+    distances = np.sqrt(((queries[:, :, None].astype(float) - vectors) ** 2).sum(axis=3)).min(axis=0)
+    nearest = distances.argmin(axis=1)
+    ratios = distances.min(axis=1) / np.sort(distances, axis=1)[:, :7].mean(axis=1) / usual[nearest]
+    assert (least <= ratios).all()
+    if sign == -1:  # what the bounds cannot know is at its worst: the mean is what they say
+        largest = np.sqrt(space.lower_bounds(short) + 400)
+        lower = np.sqrt((space.lower_bounds(short) / usual**2).min(axis=1))
+        np.testing.assert_allclose(least, lower / np.sort(largest, axis=1)[:, :7].mean(axis=1), rtol=1e-3)
+
+
 def test_count_below_measures_few(monkeypatch):
     images = smooth_images(2_000, size=14, coarse=5)
     search = NeighbourSearch(images[:800], localise=True)
