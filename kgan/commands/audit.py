@@ -287,8 +287,8 @@ def show(report: dict) -> None:
     print(f"{report['verdict']}: {report['reason']}.")
     if report["p_values"]:
         rate = report["measured_false_positive_rate"]
-        aim = f"aimed at {report['alpha']:.2%} a space"
-        print(f"Of held-out images {rate:.2%} are flagged ({aim}). Copies are found from:")
+        aim = max(found["order"] / (found["size"] + 1) for found in report["calibration"].values())
+        print(f"Of held-out images {rate:.2%} are flagged ({aim:.2%} expected in each space). Copies are found from:")
         table = Table("kind of copy", "share, 95 times in 100", "single copies flagged", box=None, pad_edge=False)
         for kind, limit in report["detection_limit"].items():
             share = "not even all of them" if limit is None else f"{limit:.2%}"
