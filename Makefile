@@ -1,5 +1,7 @@
 # `make` lists what there is to do. Settings: EXPERIMENT, ARGS, SWEEP, RUN, PYTHON.
 EXPERIMENT ?= quickstart
+SWEEP ?= loss
+RUN ?=
 ARGS ?=
 VENV ?= .venv
 SUPPORTED = 3.11, 3.12 or 3.13
@@ -14,16 +16,26 @@ EXTRAS := bundled$(if $(shell command -v nvidia-smi 2>/dev/null),$(comma)gpu)
 PIP = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 INSTALLED = $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 
-.PHONY: help train test test-slow lint clean venv
+# A flagfile with a grid is a sweep.
+sweeps = $(basename $(notdir $(shell grep -l '^--grid=' experiments/*.flags)))
+
+.PHONY: help train sweep report test test-slow lint clean venv
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
 	@echo "make TARGET"
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
-	@echo "experiments: $(basename $(notdir $(wildcard experiments/*.flags)))"
+	@echo "experiments: $(filter-out $(sweeps),$(basename $(notdir $(wildcard experiments/*.flags))))"
+	@echo "sweeps: $(sweeps)"
 
 train: $(INSTALLED)  ## train experiments/$EXPERIMENT.flags (quickstart); ARGS="--seed=3" overrides
 	$(VENV)/bin/kgan train --flagfile=experiments/$(EXPERIMENT).flags $(ARGS)
+
+sweep: $(INSTALLED)  ## train each cell of experiments/$SWEEP.flags (loss); ARGS="--jobs=2"
+	$(VENV)/bin/kgan sweep --flagfile=experiments/$(SWEEP).flags $(ARGS)
+
+report: $(INSTALLED)  ## write the page of a run, or of several: RUN="runs/x runs/y"
+	$(VENV)/bin/kgan report $(RUN) $(ARGS)
 
 test: $(VENV)/.tested lint  ## run the tests, ruff and import-linter
 	$(VENV)/bin/python -m pytest -n auto --maxprocesses=4 --dist=worksteal $(ARGS)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import difflib
 import os
 import sys
 import tempfile
@@ -44,6 +45,18 @@ def given_settings() -> dict:
     """The settings given on the command line or in a flagfile: name -> value."""
     names = (field.name for field in dataclasses.fields(config.TrainConfig))
     return {name: flags.FLAGS[name].value for name in names if flags.FLAGS[name].present}
+
+
+def parse_setting(name: str, text: str):
+    """The value of a setting as its flag would read it. Raises UserError for what the flag would refuse."""
+    names = [field.name for field in dataclasses.fields(config.TrainConfig)]
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
+        raise UserError(f"there is no setting {name!r}{f': did you mean {near[0]}?' if near else ''}")
+    try:
+        return flags.FLAGS[name].parser.parse(text)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"--{name}={text}: {error}") from None
 
 
 def run(main: Callable[[list[str]], int | None]) -> None:

@@ -147,9 +147,7 @@ class TrainConfig:
     def to_flags(self) -> str:
         """A flagfile that repeats these settings; those left to the machine are left out."""
         return "".join(
-            f"--{'' if value is not False else 'no'}{name}{'' if isinstance(value, bool) else f'={value}'}\n"
-            for name, value in dataclasses.asdict(self).items()
-            if value is not None
+            as_flag(name, value) + "\n" for name, value in dataclasses.asdict(self).items() if value is not None
         )
 
     def differences(self, other: "TrainConfig") -> dict[str, tuple]:
@@ -159,6 +157,11 @@ class TrainConfig:
 
     def replace(self, **changes) -> "TrainConfig":
         return dataclasses.replace(self, **changes)
+
+
+def as_flag(name: str, value: bool | int | float | str) -> str:
+    """The flag that gives a setting this value: --flip, --noflip or --g_lr=0.0002."""
+    return f"--{'no' * (value is False)}{name}" + ("" if isinstance(value, bool) else f"={value}")
 
 
 def value_type(field: dataclasses.Field) -> type:

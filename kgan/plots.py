@@ -1,4 +1,7 @@
-"""Every matplotlib figure: functions of arrays that return a Figure, with no global state and no display."""
+"""Every matplotlib figure: functions of arrays that return a Figure, with no global state and no display.
+
+In a notebook the Figure shows itself as a cell's last value. Figures of generated images say so.
+"""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -6,64 +9,106 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
-_LINES = (("black", "-"), ("0.55", "-"))
+_BLACK, _GREY, _PALE = "black", "0.55", "0.85"
+_CAPTION = "AI-generated"
+_FAR_BELOW = 5
+_CELL = 0.7  # inches a side of a small image
 
 
-def curves(metrics: Sequence[Mapping], score_name: str | None = None, floor: float | None = None) -> Figure:
+def curves(
+    metrics: Sequence[Mapping], score_name: str | None = None, floor: float | None = None, width: float = 8
+) -> Figure:
     """Losses, the discriminator's mean logits, and gradient norms against the step, from lines of metrics.jsonl.
 
     If some of the lines have a Frechet distance, also that, on a logarithmic axis called `score_name`, above the
-    `floor` that real images have.
+    `floor` that real images have. `width` is in inches: type stays the same size, so that less is larger type.
     """
     scored = [line for line in metrics if "frechet_distance" in line]
-    figure = Figure(figsize=(8, 11 if scored else 8), layout="constrained")
     panels = (
         ("loss", {"discriminator": "d_loss", "generator": "g_loss"}),
         ("mean logit D", {"real": "d_real", "generated": "d_fake"}),
         ("gradient norm", {"discriminator": "d_grad_norm", "generator": "g_grad_norm"}),
     )
+    figure = Figure(figsize=(width, 11 if scored else 8), layout="constrained")
     steps = [line["step"] for line in metrics]
     axes = figure.subplots(len(panels) + bool(scored), sharex=True, squeeze=False)[:, 0]
     for axis, (title, lines) in zip(axes, panels, strict=False):
-        for (label, key), (colour, style) in zip(lines.items(), _LINES, strict=True):
-            axis.plot(steps, [line[key] for line in metrics], color=colour, linestyle=style, linewidth=1.2)
-            if steps:
-                axis.annotate(
-                    label,
-                    (steps[-1], metrics[-1][key]),
-                    xytext=(4, 0),
-                    textcoords="offset points",
-                    color=colour,
-                    va="center",
-                )
+        for (label, key), colour in zip(lines.items(), (_BLACK, _GREY), strict=True):
+            _draw_line(axis, steps, [line[key] for line in metrics], label, colour)
         axis.set_ylabel(title)
     if scored:
-        _draw_scores(axes[-1], scored, floor)
+        _draw_scores(axes[-1], [line["step"] for line in scored], [line["frechet_distance"] for line in scored], floor)
         axes[-1].set_ylabel(score_name or "Frechet distance")
-    for axis in axes:
-        axis.spines[["top", "right"]].set_visible(False)
     axes[-1].set_xlabel("step (generator updates)")
+    return _plain(figure)
+
+
+def scores(
+    steps: Sequence[int], values: Sequence[float], name: str = "Frechet distance", floor: float | None = None
+) -> Figure:
+    """A score, called `name`, against the step, above the `floor` that real images have."""
+    figure = Figure(figsize=(8, 3.5), layout="constrained")
+    axis = figure.subplots()
+    _draw_scores(axis, steps, values, floor)
+    axis.set(xlabel="step (generator updates)", ylabel=name)
+    return _plain(figure)
+
+
+def sample_grid(images: np.ndarray, columns: int = 8) -> Figure:
+    """(n, h, w, c) uint8 generated images, row by row."""
+    return _table([images[start : start + columns] for start in range(0, len(images), columns)])
+
+
+def through_time(images: np.ndarray, steps: Sequence[int]) -> Figure:
+    """(t, n, h, w, c) uint8: what the same n latents gave at each of t steps. A row a latent, a column a step."""
+    return _table(images.swapaxes(0, 1), columns=[f"{step:,}" for step in steps])
+
+
+def interpolation(images: np.ndarray, keys: Sequence[int] = ()) -> Figure:
+    """(n, h, w, c) uint8: the way from latent to latent as one strip. `keys` are the places of the latents drawn."""
+    return _table([images], columns=["latent" if place in keys else "" for place in range(len(images))])
+
+
+def class_table(images: np.ndarray, names: Sequence[str]) -> Figure:
+    """(classes, n, h, w, c) uint8: a row of generated images for each of the classes, with its name before it."""
+    return _table(images, rows=names)
+
+
+def real_and_generated(real: np.ndarray, generated: np.ndarray, columns: int = 6) -> Figure:
+    """(n, h, w, c) and (m, h, w, c) uint8: real images on the left, generated ones on the right."""
+    rows = max(-(-len(images) // columns) for images in (real, generated))
+    figure = Figure(figsize=(2 * columns * _CELL + 0.5, rows * _CELL + 0.5), layout="constrained")
+    for part, images, title in zip(figure.subfigures(1, 2), (real, generated), ("real", _CAPTION), strict=True):
+        part.suptitle(title)
+        axes = part.subplots(rows, columns, squeeze=False).ravel()
+        for place, axis in enumerate(axes):
+            _draw_image(axis, images[place] if place < len(images) else None)
     return figure
 
 
-def _draw_scores(axis, scored: Sequence[Mapping], floor: float | None) -> None:
-    scores = [line["frechet_distance"] for line in scored]
-    axis.plot([line["step"] for line in scored], scores, color="black", marker="o", markersize=3, linewidth=1.2)
-    if min(scores) > 0:
-        axis.set_yscale("log")
-    if floor is not None:
-        axis.axhline(floor, color="0.55", linestyle="--", linewidth=1.0)
-        axis.annotate(
-            "real images", (1, floor), xycoords=axis.get_yaxis_transform(), color="0.55", va="bottom", ha="right"
-        )
+def sweep(
+    settings: Sequence[Mapping], scores: Sequence[float], name: str = "Frechet distance", floor: float | None = None
+) -> Figure:
+    """The score of each cell, a point, against each setting that differs; seeds have no panel if others differ.
 
-
-def to_png(figure: Figure, dpi: int = 110) -> bytes:
-    """The figure as the bytes of a PNG file."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
-    return buffer.getvalue()
+    Pale lines join the cells that are alike but for the setting; a bar is the median of all with one value. `name` is
+    the score's, `floor` what real images have: a line, or where it is far below all cells, a note.
+    """
+    differing = [key for key in settings[0] if len({cell[key] for cell in settings}) > 1]
+    names = [key for key in differing if key != "seed"] or differing or list(settings[0])
+    figure = Figure(figsize=(max(4.5, 2.6 * len(names) + 0.8), 3.8), layout="constrained")
+    axes = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
+    for axis, key in zip(axes, names, strict=True):
+        _draw_setting(axis, key, settings, scores)
+        if floor is not None and floor >= min(scores) / _FAR_BELOW:
+            _draw_floor(axis, floor)
+    if floor is not None and floor < min(scores) / _FAR_BELOW:
+        figure.supxlabel(f"real images have {floor:.3g}, below the axis", fontsize=8, color=_GREY)
+    axes[0].set_ylabel(name)
+    _make_logarithmic(axes[0], scores)
+    return _plain(figure)
 
 
 def closest_pairs(columns: Mapping[str, tuple[np.ndarray, np.ndarray, Sequence[str]]], other: str, note: str) -> Figure:
@@ -84,9 +129,9 @@ def closest_pairs(columns: Mapping[str, tuple[np.ndarray, np.ndarray, Sequence[s
         for axis in axes.flat:
             axis.set_axis_off()
         for row, image, neighbour, caption in zip(axes, images, neighbours, captions, strict=False):
-            difference = 255 - np.abs(image.astype(np.int16) - neighbour).mean(axis=-1)
-            for axis, picture in zip(row, (image.squeeze(), neighbour.squeeze(), difference), strict=True):
-                axis.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            difference = 255 - np.abs(image.astype(np.int16) - neighbour).mean(axis=-1, keepdims=True)
+            for axis, picture in zip(row, (image, neighbour, difference), strict=True):
+                _draw_image(axis, picture)
             row[1].text(0.5, -0.04, caption, transform=row[1].transAxes, ha="center", va="top", fontsize=7)
     figure.supxlabel(note, fontsize=8)
     return figure
@@ -102,7 +147,7 @@ def ratio_histograms(spaces: Mapping[str, tuple[np.ndarray, np.ndarray, float | 
     for axis, (space, (generated, heldout, threshold)) in zip(axes, spaces.items(), strict=True):
         limit = max(1e-6, *(ratios.max() for ratios in (generated, heldout) if len(ratios)))
         named = {"generated": generated, "held-out": heldout}
-        for (name, ratios), (colour, _), style in zip(named.items(), _LINES, ("-", "--"), strict=True):
+        for (name, ratios), colour, style in zip(named.items(), (_BLACK, _GREY), ("-", "--"), strict=True):
             if len(ratios):
                 weights = np.full(len(ratios), 1 / len(ratios))
                 axis.hist(
@@ -110,13 +155,19 @@ def ratio_histograms(spaces: Mapping[str, tuple[np.ndarray, np.ndarray, float | 
                     linewidth=1.2, label=name,
                 )  # fmt: skip
         if threshold is not None:
-            axis.axvline(threshold, color="black", linestyle=":", linewidth=1.0, label="flagged below")
+            axis.axvline(threshold, color=_BLACK, linestyle=":", linewidth=1.0, label="flagged below")
         axis.set_yscale("log")
         axis.set_xlabel(f"relative neighbour ratio ({space})")
-        axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("share of images")
     axes[0].legend(frameon=False, fontsize=8, loc="upper left")
-    return figure
+    return _plain(figure)
+
+
+def to_png(figure: Figure, dpi: int = 110) -> bytes:
+    """The figure as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi)
+    return buffer.getvalue()
 
 
 def to_pixels(figure: Figure, dpi: int = 110) -> np.ndarray:
@@ -125,3 +176,80 @@ def to_pixels(figure: Figure, dpi: int = 110) -> np.ndarray:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _draw_line(axis, x: Sequence[float], y: Sequence[float], label: str, colour: str) -> None:
+    axis.plot(x, y, color=colour, linewidth=1.2)
+    if x:
+        axis.annotate(label, (x[-1], y[-1]), xytext=(4, 0), textcoords="offset points", color=colour, va="center")
+
+
+def _draw_scores(axis, steps: Sequence[int], values: Sequence[float], floor: float | None) -> None:
+    axis.plot(steps, values, color=_BLACK, marker="o", markersize=3, linewidth=1.2)
+    _make_logarithmic(axis, values)
+    if floor is not None:
+        _draw_floor(axis, floor)
+
+
+def _make_logarithmic(axis, values: Sequence[float]) -> None:
+    if min(values) > 0:
+        axis.set_yscale("log")
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _draw_floor(axis, floor: float) -> None:
+    axis.axhline(floor, color=_GREY, linestyle="--", linewidth=1.0)
+    axis.annotate("real images", (1, floor), xycoords=axis.get_yaxis_transform(), color=_GREY, va="bottom", ha="right")
+
+
+def _draw_setting(axis, key: str, settings: Sequence[Mapping], scores: Sequence[float]) -> None:
+    values = list(dict.fromkeys(cell[key] for cell in settings))
+    if all(isinstance(value, int | float) for value in values):
+        values = sorted(values)
+    alike: dict[tuple, list[tuple[int, float]]] = {}
+    for cell, score in zip(settings, scores, strict=True):
+        others = tuple((name, value) for name, value in cell.items() if name != key)
+        alike.setdefault(others, []).append((values.index(cell[key]), score))
+    for points in alike.values():
+        axis.plot(*zip(*sorted(points), strict=True), color=_PALE, linewidth=1.0, zorder=1)
+    for place in range(len(values)):
+        found = [score for points in alike.values() for where, score in points if where == place]
+        axis.plot([place] * len(found), found, "o", markerfacecolor="white", color=_BLACK, markersize=4, zorder=2)
+        axis.plot([place - 0.2, place + 0.2], [np.median(found)] * 2, color=_BLACK, linewidth=2, zorder=3)
+    axis.set_xticks(range(len(values)), [str(value) for value in values], parse_math=False)
+    axis.set_xlim(-0.5, len(values) - 0.5)
+    axis.set_xlabel(key)
+
+
+def _table(rows_of_images, columns: Sequence[str] = (), rows: Sequence[str] = ()) -> Figure:
+    """Rows of (n, h, w, c) generated images, with headings, above a caption that says what they are."""
+    height, width = len(rows_of_images), max(len(row) for row in rows_of_images)
+    margin = 0.1 * max(map(len, rows), default=0)
+    figure = Figure(figsize=(width * _CELL + margin, height * _CELL + 0.5), layout="constrained")
+    axes = figure.subplots(height, width, squeeze=False)
+    for row, images in zip(axes, rows_of_images, strict=True):
+        for place, axis in enumerate(row):
+            _draw_image(axis, images[place] if place < len(images) else None)
+    for axis, title in zip(axes[0], columns, strict=False):
+        axis.set_title(title, fontsize=8)
+    for axis, title in zip(axes[:, 0], rows, strict=False):
+        axis.set_ylabel(title, rotation=0, ha="right", va="center", fontsize=8, parse_math=False)
+    figure.supxlabel(_CAPTION, fontsize=8)
+    return figure
+
+
+def _draw_image(axis, image: np.ndarray | None) -> None:
+    axis.set(xticks=[], yticks=[])
+    axis.spines[:].set_visible(False)
+    if image is not None:
+        axis.imshow(
+            image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255, interpolation="nearest"
+        )
+
+
+def _plain(figure: Figure) -> Figure:
+    for axis in figure.axes:
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure

@@ -1,4 +1,11 @@
-"""The figures: which panels there are."""
+"""The figures: which panels there are, and that each can be drawn."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from matplotlib.text import Text
 
 from kgan import plots
 
@@ -18,3 +25,67 @@ def test_curves_have_a_panel_of_scores_only_if_there_are_some():
     assert axis.lines[1].get_ydata()[0] == 0.5
     assert plots.to_png(figure).startswith(b"\x89PNG")
     assert len(plots.curves([]).axes) == 3
+
+
+GREY = np.arange(12 * 28 * 28, dtype=np.uint8).reshape(12, 28, 28, 1)
+COLOUR = np.zeros((3, 4, 32, 32, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "figure, count",
+    [
+        (lambda: plots.sample_grid(GREY, columns=8), 12),
+        (lambda: plots.through_time(COLOUR, [0, 500, 20_000]), 12),
+        (lambda: plots.interpolation(GREY[:9], keys=[0, 4, 8]), 9),
+        (lambda: plots.class_table(COLOUR, ["cat", "$\\frac{", "<script>"]), 12),
+        (lambda: plots.real_and_generated(GREY[:5], GREY, columns=4), 17),
+    ],
+)
+def test_pictures_show_every_image_and_say_which_are_generated(figure, count):
+    drawn = figure()
+    assert sum(len(axis.images) for axis in drawn.axes) == count
+    assert plots.to_png(drawn, dpi=40).startswith(b"\x89PNG")
+    words = [text.get_text() for text in drawn.findobj(Text)]
+    assert "AI-generated" in words
+
+
+def test_colours_and_greys_are_drawn_as_they_are():
+    axis = plots.sample_grid(GREY).axes[0]
+    assert axis.images[0].get_clim() == (0, 255) and axis.images[0].get_array().shape == (28, 28)
+    assert plots.class_table(COLOUR, "abc").axes[0].images[0].get_array().shape == (32, 32, 3)
+
+
+def test_a_time_figure_has_a_row_a_latent():
+    figure = plots.through_time(COLOUR, [0, 500, 20_000])
+    assert [axis.get_title() for axis in figure.axes[:3]] == ["0", "500", "20,000"]
+
+
+def test_the_sweep_has_a_panel_for_each_setting_but_the_seed():
+    cells = [{"loss": loss, "g_lr": g_lr, "seed": seed} for loss in ("ns", "$x") for g_lr in (2, 1) for seed in (0, 1)]
+    figure = plots.sweep(cells, range(1, 9), "classifier FD", 0.5)
+    assert [axis.get_xlabel() for axis in figure.axes] == ["loss", "g_lr"]
+    assert [label.get_text() for label in figure.axes[1].get_xticklabels()] == ["1", "2"]
+    points = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert [len(line.get_xdata()) for line in points] == [4, 4]
+    assert plots.to_png(figure, dpi=40).startswith(b"\x89PNG")
+    assert [axis.get_xlabel() for axis in plots.sweep([{"seed": 0}, {"seed": 1}], [0.0, 1.0]).axes] == ["seed"]
+    assert len(plots.sweep([{"loss": "ns"}], [1.0]).axes) == 1
+
+
+def test_a_floor_far_below_every_cell_is_a_note_that_leaves_the_axis_to_the_cells():
+    cells = [{"loss": "ns"}, {"loss": "hinge"}]
+    near, far = (plots.sweep(cells, [100.0, 200.0], "FD", floor) for floor in (30.0, 0.1))
+    assert near.axes[0].get_ylim()[0] < 30 and near.get_supxlabel() == ""
+    assert far.axes[0].get_ylim()[0] > 50 and far.get_supxlabel() == "real images have 0.1, below the axis"
+
+
+def test_a_score_curve_stands_above_its_floor():
+    axis = plots.scores([1, 2], [9.0, 4.0], "classifier FD", floor=0.5).axes[0]
+    assert axis.get_ylabel() == "classifier FD" and axis.lines[1].get_ydata()[0] == 0.5
+
+
+def test_nothing_of_pyplot_is_touched():
+    code = (
+        "import sys; from kgan import plots; plots.to_png(plots.curves([])); print('matplotlib.pyplot' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"

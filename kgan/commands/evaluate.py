@@ -33,16 +33,6 @@ FLAGS = flags.FLAGS
 FILE_NAME = "evaluation.json"
 _OF_A_RUN = ("checkpoint", "ema", "seed", "repeats")
 _OF_SAMPLES = ("dataset", "num_heldout")
-_TITLES = {
-    "frechet_distance": "Frechet distance",
-    "kernel_distance": "KID",
-    "precision": "precision",
-    "recall": "recall",
-    "density": "density",
-    "coverage": "coverage",
-    "inception_score": "Inception-score form",
-    "inception_score_unsplit": "  the same, unsplit",
-}
 
 
 def define_flags() -> None:
@@ -198,7 +188,7 @@ def show(report: dict) -> None:
     )
     columns = ["score", f"mean of {len(how['seeds'])} seeds" if spread else "samples", "floor: real images"]
     table = Table(*columns, *(["sd over seeds"] if spread else []), box=None, pad_edge=False)
-    for name, title in _TITLES.items():
+    for name, title in protocol.TITLES.items():
         if name in scores:
             title = how["distance_name"] if name == "frechet_distance" else title
             row = [title, _number(scores, name), _number(floor, name)]

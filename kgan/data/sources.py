@@ -165,13 +165,18 @@ def split_heldout(num_images: int, sha256: str, num_heldout: int | None = None) 
     """Chooses the held-out images: (training indices, held-out indices), both ascending int64.
 
     The choice depends on the data set's hash alone, so every run on the same data holds out the same images.
-    By default min(5000, n // 10) are held out. Raises UserError if none would be left to train on.
+    By default `split_default` of them are held out. Raises UserError if none would be left to train on.
     """
-    num_heldout = min(5000, num_images // 10) if num_heldout is None else num_heldout
+    num_heldout = split_default(num_images) if num_heldout is None else num_heldout
     if num_heldout >= num_images:
         raise UserError(f"--num_heldout={num_heldout}: of {num_images} images some must be left to train on")
     order = np.random.default_rng(int(sha256, 16)).permutation(num_images)
     return np.sort(order[num_heldout:]), np.sort(order[:num_heldout])
+
+
+def split_default(num_images: int) -> int:
+    """How many images are held out if nobody says otherwise."""
+    return min(5000, num_images // 10)
 
 
 def first_training(training: np.ndarray, sha256: str, num_train: int | None) -> np.ndarray:

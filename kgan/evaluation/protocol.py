@@ -25,6 +25,20 @@ _VERSION = 2
 SPREADS = {"kernel_distance_std": "kernel_distance", "inception_score_std": "inception_score"}
 
 
+# What people call each score, in the order of a table.
+TITLES = {
+    "frechet_distance": "Frechet distance",
+    "kernel_distance": "KID",
+    "precision": "precision",
+    "recall": "recall",
+    "density": "density",
+    "coverage": "coverage",
+    "inception_score": "Inception-score form",
+    "inception_score_unsplit": "  the same, unsplit",
+}
+LOWER_IS_BETTER = ("frechet_distance", "kernel_distance")
+
+
 @dataclass(frozen=True)
 class Choice:
     """A feature network before it is loaded: its name, why it was chosen, and the Inception graph if one was found."""

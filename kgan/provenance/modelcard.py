@@ -50,7 +50,7 @@ def model_card(facts: Mapping) -> str:
         _front_matter(facts),
         _summary(facts),
         _use(facts),
-        _data(facts.get("dataset", {}), facts.get("overrides", [])),
+        "\n".join(["## Training data", "", *_items(data_facts(facts.get("dataset", {}), facts.get("overrides", [])))]),
         _training(facts),
         _evaluation(facts.get("evaluation")),
         _audit(facts.get("audit")),
@@ -144,10 +144,11 @@ def _call_arguments(facts: Mapping) -> str:
     return "[z, np.zeros(16, 'int64')]" if conditional else "z"
 
 
-def _data(card: Mapping, overrides: Iterable[str]) -> str:
+def data_facts(card: Mapping, overrides: Iterable[str] = ()) -> dict:
+    """What a data set's card says, under the headings that people read; None for what is not on it."""
     people = {True: "yes", False: "no"}.get(card.get("contains_people"))
     prohibited = card.get("datamining_prohibited")
-    facts = {
+    return {
         "Name": card.get("name"),
         "Licence": card.get("license") or "none on record",
         "Origin": card.get("origin"),
@@ -167,7 +168,6 @@ def _data(card: Mapping, overrides: Iterable[str]) -> str:
         **({"sha256 of the files": card["files_sha256"]} if card.get("files_sha256") else {}),
         "Checks switched off": list(overrides) or card.get("overrides") or "none",
     }
-    return "\n".join(["## Training data", "", *_items(facts)])
 
 
 def _training(facts: Mapping) -> str:
@@ -179,7 +179,7 @@ def _training(facts: Mapping) -> str:
         "Device": facts.get("device"),
     }
     lines = ["## Architecture and training", "", *_items(dict(facts.get("architecture", {})) | rows)]
-    settings = _public(facts.get("config", {}))
+    settings = public(facts.get("config", {}))
     if settings:
         lines += ["All settings:", "", "```json", json.dumps(settings, indent=1, sort_keys=True), "```", ""]
     return "\n".join(lines)
@@ -208,7 +208,7 @@ def _audit(report: Mapping | None) -> str:
 
 
 def _control(facts: Mapping) -> str:
-    chosen = _public(facts.get("chosen", {}))
+    chosen = public(facts.get("chosen", {}))
     return "\n".join(
         [
             "## Who chose what",
@@ -238,7 +238,8 @@ itself it fulfils no law's duty to label or to disclose.
 """
 
 
-def _public(settings: Mapping) -> dict:
+def public(settings: Mapping) -> dict:
+    """The settings less those that say where things lay on the user's machine."""
     return {str(key): value for key, value in settings.items() if not _PRIVATE.search(str(key))}
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import importlib.util
 import shutil
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from kgan.training.reporting import Reporter
 from kgan.training.rundir import RunDir
 from kgan.training.state import create_state
 from kgan.training.step import METRICS, TrainStep
+from kgan.training.stopping import stop_signals
 from kgan.training.trained import TrainedGenerator, from_arrays
 
 
@@ -151,7 +151,7 @@ class Job:
         except (KeyError, ValueError) as error:
             raise UserError(f"{path}: does not fit the networks that config.json describes ({error})") from None
         self.step = int(arrays["step"])
-        if self.step >= self.plan.total_steps:
+        if self.step >= self.plan.total_steps and run.read_record().get("status") == "finished":
             raise UserError(
                 f"{run.path} is finished: it has made all {self.plan.total_steps} steps; give more --epochs or --steps"
             )
@@ -172,7 +172,7 @@ class Job:
         """Runs the steps. Workers that are not the chief have neither a run folder nor a reporter."""
         total = self.plan.total_steps
         iterator = iter(self._batches())
-        with _stop_signals() as stop:
+        with stop_signals() as stop:
             while self.step < total:
                 count = min(self._until_next_event(), total - self.step, self.hardware.steps_per_call)
                 rows, waited = (result.numpy() for result in self.step_function(iterator, tf.constant(count, tf.int32)))
@@ -286,27 +286,3 @@ class Meter:
 
     def set_arrays(self, arrays: dict[str, np.ndarray]) -> None:
         self.sums, self.count = arrays["meter/sums"].copy(), int(arrays["meter/count"])
-
-
-class _Stop:
-    received = 0
-
-
-@contextlib.contextmanager
-def _stop_signals():
-    """Notes Ctrl-C and SIGTERM instead of dying of them; a second Ctrl-C is Python's own KeyboardInterrupt."""
-    stop = _Stop()
-
-    def note(number, _frame):
-        stop.received = number
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    try:
-        previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not in the main thread: signals are the program's own business
-        previous = {}
-    try:
-        yield stop
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -10,6 +10,9 @@ from kgan.errors import UserError
 from kgan.provenance.cards import ACCEPTED_UNKNOWN_LICENSE, IGNORED_DATAMINING
 from kgan.training import datacard
 
+SETTLED = ("image_size", "channels", "num_heldout", "epochs", "log_every", "sample_every", "save_every")
+"""The settings that `settle` fills in."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -45,35 +48,47 @@ def make_plan(config: TrainConfig) -> Plan:
     """Loads the data and fills in what they decide. Raises UserError, naming the flag, if the two do not fit."""
     permission = datacard.permitted(config)
     data = sources.load(config.dataset, config.data_dir, image_size=config.image_size, channels=config.channels)
-    if config.conditional and data.labels is None:
-        raise UserError("--conditional needs labels: put each class of images into a folder of its own")
     training, heldout = sources.split_heldout(len(data.images), data.sha256, config.num_heldout)
     training = sources.first_training(training, data.sha256, config.num_train)
-    if config.batch_size > len(training):
-        raise UserError(f"--batch_size={config.batch_size} is more than the {len(training)} training images")
-    batches = len(training) // config.batch_size
-    epochs = config.epochs if config.epochs or config.steps else 50
-    total_steps = config.steps or -(-epochs * batches // config.d_steps)
-    steps_per_epoch = -(-batches // config.d_steps)
-    height, _, channels = data.images.shape[1:]
+    card = datacard.training_card(data, permission, len(training), len(heldout))
+    settled, batches, total_steps = settle(config, card)
     return Plan(
-        config=config.replace(
-            image_size=height,
-            channels=channels,
-            num_heldout=len(heldout),
-            epochs=epochs,
-            log_every=config.log_every or int(np.clip(steps_per_epoch // 20, 10, 100)),
-            sample_every=config.sample_every or max(25, min(steps_per_epoch, total_steps // 10)),
-            save_every=config.save_every or max(100, steps_per_epoch),
-        ),
+        config=settled,
         images=data.images[training],
         labels=None if data.labels is None else data.labels[training],
         num_classes=data.num_classes,
-        card=datacard.training_card(data, permission, len(training), len(heldout)),
+        card=card,
         unreadable=data.unreadable,
         batches_per_epoch=batches,
         total_steps=total_steps,
     )
+
+
+def settle(config: TrainConfig, card: dict) -> tuple[TrainConfig, int, int]:
+    """The settings with those filled in that the data on this card decide, the batches of an epoch, and the steps.
+
+    Raises UserError, naming the flag, if settings and data do not fit together.
+    """
+    num_train = card["num_train"]
+    if config.conditional and not card["classes"]:
+        raise UserError("--conditional needs labels: put each class of images into a folder of its own")
+    if config.batch_size > num_train:
+        raise UserError(f"--batch_size={config.batch_size} is more than the {num_train} training images")
+    batches = num_train // config.batch_size
+    epochs = config.epochs if config.epochs or config.steps else 50
+    total_steps = config.steps or -(-epochs * batches // config.d_steps)
+    steps_per_epoch = -(-batches // config.d_steps)
+    height, _, channels = card["image_shape"]
+    settled = config.replace(
+        image_size=height,
+        channels=channels,
+        num_heldout=card["num_heldout"],
+        epochs=epochs,
+        log_every=config.log_every or int(np.clip(steps_per_epoch // 20, 10, 100)),
+        sample_every=config.sample_every or max(25, min(steps_per_epoch, total_steps // 10)),
+        save_every=config.save_every or max(100, steps_per_epoch),
+    )
+    return settled, batches, total_steps
 
 
 def resume_config(saved: TrainConfig, given: dict) -> TrainConfig:

@@ -34,22 +34,27 @@ class RunDir:
     def create(cls, path: str | Path | None, config: TrainConfig) -> "RunDir":
         """Makes and locks the folder at `path`, or the next numbered one below runs/.
 
-        Raises UserError if `path` exists and is not empty, or cannot be made.
+        Raises UserError if `path` exists and is not empty, or cannot be made. config.json is written last: a folder
+        without it, that a process was killed in while it made it, counts as empty.
         """
         run = cls(path or _next_numbered(config))
         try:
             run.path.mkdir(parents=True, exist_ok=True)
-            occupied = any(run.path.iterdir())
+            occupied = any(run._is_content(path) for path in run.path.rglob("*"))
         except OSError as error:
             raise UserError(f"--run_dir={run.path}: cannot make this folder ({error.strerror})") from None
         if occupied:
             raise UserError(f"--run_dir={run.path} is not empty: go on with --resume={run.path}, or name another")
         run.lock()
-        run.samples.mkdir()
-        run.checkpoints.mkdir()
-        run.write_config(config)
+        run.samples.mkdir(exist_ok=True)
+        run.checkpoints.mkdir(exist_ok=True)
+        run.record_file.unlink(missing_ok=True)
         run.update_record(id=uuid.uuid4().hex, created=_now(), status="created")
+        run.write_config(config)
         return run
+
+    def _is_content(self, path: Path) -> bool:
+        return path.is_file() and not path.name.startswith(".") and path != self.record_file
 
     @classmethod
     def open(cls, path: str | Path) -> "RunDir":
@@ -66,6 +71,17 @@ class RunDir:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise UserError(f"{self.path}: another process is training here; wait for it or stop it") from None
+
+    def is_locked(self) -> bool:
+        """Whether a process, this one included, is writing here."""
+        try:
+            with open(self.path / ".lock") as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
 
     def unlock(self) -> None:
         self._lock.close()

@@ -65,3 +65,14 @@ def test_a_resumed_run_may_get_longer_and_nothing_else():
     assert resume_config(saved, {"steps": 70}) == saved.replace(epochs=None, steps=70)
     with pytest.raises(UserError, match="--seed was 1 and is 2, --loss was ns and is hinge"):
         resume_config(saved, {"seed": 2, "loss": "hinge", "epochs": 9})
+
+
+def test_a_folder_whose_making_was_broken_off_counts_as_empty(tmp_path):
+    run = RunDir.create(tmp_path / "x", CONFIG)
+    first = run.read_record()["id"]
+    run.unlock()
+    run.config_file.unlink()
+    (run.path / "flags.txt").unlink()
+    (run.path / ".config.json.1.tmp").touch()
+    again = RunDir.create(tmp_path / "x", CONFIG)
+    assert again.read_record()["id"] != first and again.is_locked()

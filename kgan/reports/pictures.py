@@ -1,0 +1,72 @@
+"""Pictures inside a page: as data URIs, small enough, and still saying where they come from."""
+
+import base64
+import io
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from markupsafe import Markup
+from PIL import Image
+
+from kgan.errors import UserError
+
+_QUALITY = 80
+_MAX_SIDE = 1200
+_XMP = "XML:com.adobe.xmp"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """`uri` holds the file; `width` and `height` are its pixels."""
+
+    uri: Markup
+    alt: str
+    width: int
+    height: int
+
+
+def from_png(content: bytes, alt: str) -> Picture:
+    """A PNG as it is."""
+    with Image.open(io.BytesIO(content)) as image:
+        return Picture(_uri("png", content), alt, *image.size)
+
+
+def from_file(path: Path, alt: str, max_bytes: int) -> Picture | None:
+    """The PNG at `path`, or None if there is none.
+
+    A file above `max_bytes` is made a smaller WebP, which keeps the XMP that says who or what made the picture. Raises
+    UserError if it is no picture.
+    """
+    try:
+        content = path.read_bytes()
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            if len(content) <= max_bytes:
+                return Picture(_uri("png", content), alt, *image.size)
+            return _smaller(image, alt)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path}: not a readable PNG ({error})") from None
+
+
+def chosen(items: list, count: int) -> list:
+    """At most `count` of the items, evenly spread, with the first and the last."""
+    if len(items) <= count:
+        return items
+    if count < 2:
+        return items[-1:]
+    return [items[round(place * (len(items) - 1) / (count - 1))] for place in range(count)]
+
+
+def _smaller(image: Image.Image, alt: str) -> Picture:
+    xmp = str(image.info.get(_XMP, ""))
+    factor = max(1, math.ceil(max(image.size) / _MAX_SIDE))
+    reduced = image.reduce(factor) if factor > 1 else image
+    buffer = io.BytesIO()
+    reduced.save(buffer, "WEBP", quality=_QUALITY, method=4, xmp=xmp.encode())
+    return Picture(_uri("webp", buffer.getvalue()), alt, *reduced.size)
+
+
+def _uri(kind: str, content: bytes) -> Markup:
+    return Markup(f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}")

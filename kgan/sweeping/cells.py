@@ -1,0 +1,149 @@
+"""The cells of a sweep: which run folder each has, what is left to do in it, and what came out.
+
+A cell is known by its settings. Its folder is named after those swept, so that every command, wherever it runs, finds
+the same one; a run with the same settings that an earlier grid left under another name serves as well.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kgan.config import TrainConfig, as_flag
+from kgan.errors import UserError
+from kgan.provenance.cards import ACCEPTED_UNKNOWN_LICENSE, IGNORED_DATAMINING
+from kgan.sweeping.grid import Settings, shown
+from kgan.training import findings
+from kgan.training.plan import SETTLED, settle
+from kgan.training.rundir import RunDir
+
+WAITING, RUNNING, INTERRUPTED, FAILED = "waiting", "running", "interrupted", "failed"
+FINISHED, NON_FINITE = "finished", "non-finite"
+_MAX_NAME = 120
+_ABOUT_DATA = ("data_dir", ACCEPTED_UNKNOWN_LICENSE, IGNORED_DATAMINING)  # may differ from one place to another
+
+
+@dataclass(frozen=True)
+class Cell:
+    """`settings` are those swept, `given` these and the ones all cells share, `config` what they come to."""
+
+    settings: Settings
+    given: Settings
+    config: TrainConfig
+    run: RunDir
+
+    @property
+    def name(self) -> str:
+        return self.run.path.name
+
+    def status(self) -> str:
+        """How far its training got: one of the words above."""
+        if not self.run.config_file.exists():
+            return WAITING
+        status = self.run.read_record().get("status", WAITING)
+        if self.run.is_locked():
+            return RUNNING
+        return status if status in (FINISHED, NON_FINITE, FAILED) else INTERRUPTED
+
+    def commands(self, evaluate: bool, audit: bool) -> list[list[str]]:
+        """What is left to do, each as the arguments of `kgan`; nothing where the loss became non-finite, since it
+        would again."""
+        status, path = self.status(), str(self.run.path)
+        if status == NON_FINITE:
+            return []
+        left = []
+        if status != FINISHED:
+            flags = [as_flag(name, value) for name, value in self.given.items()]
+            left.append(["train", *flags, f"--run_dir={path}", "--go_on"])
+        trains = bool(left)
+        if evaluate and (trains or self.evaluation() is None):
+            left.append(["evaluate", path])
+        if audit and (trains or self.audit() is None):
+            left.append(["audit", path])
+        return left
+
+    def evaluation(self) -> dict | None:
+        """evaluation.json, if it is of the checkpoint that samples are drawn from now."""
+        return self._found(findings.EVALUATION, "scores")
+
+    def audit(self) -> dict | None:
+        """audit.json, likewise."""
+        return self._found(findings.AUDIT, "verdict")
+
+    def _found(self, name: str, key: str) -> dict | None:
+        try:
+            found = findings.read(self.run, name)
+            return found if found and key in found and findings.is_current(self.run, found) else None
+        except UserError:
+            return None
+
+
+def make_cells(shared: Settings, grid: Sequence[Settings], folder: Path) -> list[Cell]:
+    """The cells of a grid. Raises UserError, naming the cell, for settings that `kgan train` would refuse."""
+    cells = []
+    for settings in grid:
+        given = shared | settings
+        try:
+            config = TrainConfig(**given)
+        except UserError as error:
+            raise UserError(f"the cell {_described(settings)} cannot be: {error}") from None
+        cells.append(Cell(settings, given, config, RunDir(folder / folder_name(settings))))
+    return cells
+
+
+def folder_name(settings: Settings) -> str:
+    """A file name that says the settings; those that a file name cannot hold are told apart by a hash."""
+    text = "_".join(f"{name}={shown(value)}" for name, value in settings.items())
+    safe = re.sub(r"[^A-Za-z0-9._=+-]", "-", text)
+    if safe == text and len(text) <= _MAX_NAME:
+        return text
+    return f"{safe[:_MAX_NAME]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def settled_in(folder: Path, cells: Sequence[Cell], cards: Mapping[str, dict] | None = None) -> list[Cell]:
+    """The cells with the run folders they have.
+
+    `cards` has the data card of each cell by its name; without them, settings that the data decide are not compared.
+    Raises UserError, with the difference, if the folder of a cell holds a run with other settings or other images.
+    """
+    known = _saved_configs(folder)
+    found = []
+    for cell in cells:
+        card = cards[cell.name] if cards else None
+        config = settle(cell.config, card)[0] if card else cell.config
+        path = cell.run.path
+        if path not in known:
+            path = next((other for other in known if not _differences(cell, config, known[other])), path)
+        elif different := _differences(cell, config, known[path]):
+            listed = ", ".join(f"--{name} was {was} and is {now}" for name, (now, was) in different.items())
+            raise UserError(f"{path} holds another run: {listed}; name another --sweep_dir, or remove it")
+        run = RunDir(path)
+        trained_on = run.read_record().get("dataset", {}).get("sha256")
+        if card and trained_on and trained_on != card["sha256"]:
+            raise UserError(f"{path} was trained on other images than are there now: name another --sweep_dir")
+        found.append(Cell(cell.settings, cell.given, cell.config, run))
+    return found
+
+
+def _saved_configs(folder: Path) -> dict[Path, TrainConfig]:
+    found = {}
+    for path in sorted(folder.glob("*/config.json")):
+        try:
+            found[path.parent] = RunDir(path.parent).read_config()
+        except (UserError, OSError) as error:
+            raise UserError(f"{path}: {error}") from None
+    return found
+
+
+def _differences(cell: Cell, config: TrainConfig, saved: TrainConfig) -> dict[str, tuple]:
+    """What the two have set differently: name -> (the cell's, the run's), less what `config` leaves to the data."""
+    return {
+        name: (mine, theirs)
+        for name, (mine, theirs) in config.differences(saved).items()
+        if (mine is not None or name not in SETTLED) and (name in cell.settings or name not in _ABOUT_DATA)
+    }
+
+
+def _described(settings: Settings) -> str:
+    return ",".join(f"{name}={shown(value)}" for name, value in settings.items())

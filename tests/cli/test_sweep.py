@@ -1,0 +1,129 @@
+"""`kgan sweep` as its users meet it: what is refused, printed, run, resumed and gathered."""
+
+import csv
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import draw_folder, kgan, refused
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    """Runs or, with `refuse`, expects to be refused: a sweep over 160 unlabelled images in tmp_path."""
+    draw_folder(tmp_path / "images", 160, classes=0)
+    flags = ["--dataset=folder", "--data_dir=images", "--image_size=28", "--channels=1", "--arch=mlp", "--steps=4"]
+    flags += ["--batch_size=16", "--sweep_dir=sweeps/a"]
+    environment = os.environ | {"KGAN_CACHE_DIR": str(tmp_path / "cache"), "COLUMNS": "120"}
+
+    def run(*arguments, refuse: bool = False):
+        return (refused if refuse else kgan)("sweep", *flags, *arguments, cwd=tmp_path, env=environment)
+
+    return run
+
+
+def rows(tmp_path: Path) -> list[dict]:
+    with open(tmp_path / "sweeps/a/sweep.csv", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ([], "give at least one --grid"),
+        (["--grid=loss"], "--grid=loss: must be NAME=V1,V2"),
+        (["--grid=loss=ns,wagn"], "--loss=wagn: value should be one of"),
+        (["--grid=los=ns"], "there is no setting 'los': did you mean loss?"),
+        (["--grid=g_lr=fast"], "--g_lr=fast"),
+        (["--grid=g_lr=1e-4,-1"], "the cell g_lr=-1.0 cannot be: --g_lr=-1.0: must be more than 0.0"),
+        (["--grid=arch=mlp,sndcgan"], "the cell arch=sndcgan cannot be: --arch=sndcgan is for images of 32"),
+        (["--grid=batch_size=8,600"], "the cell batch_size=600 cannot be: --batch_size=600 is more than the 144"),
+        (["--grid=seed=0", "--grid=seed=1"], "seed is swept twice"),
+        (["--grid=seed=0,1", "--random=3"], "--random=3: the grid has only 2 cells"),
+        (["--grid=seed=0,1", "--data_dir=/nowhere"], "/nowhere: not a folder"),
+        (["--grid=seed=0", "--sweep_dir=images/dataset.json"], "cannot make this folder"),
+        (["--grid=seed=0", "--sweep_dir=images/dataset.json/x"], "cannot make this folder"),
+        (["--grid=seed=0", "--sweep_dir="], "name the folder of the sweep with --sweep_dir"),
+        (["--grid=seed=0", "extra"], "unexpected 'extra'"),
+    ],
+)
+def test_mistakes_get_one_line_before_anything_starts(sweep, tmp_path, arguments, words):
+    assert words in sweep(*arguments, refuse=True)
+    assert not (tmp_path / "sweeps").exists()
+
+
+def test_cells_fail_alone_stop_together_and_go_on(sweep, tmp_path):
+    """One sweep through its life: a failure beside a success, a restart that repairs it, a gathering."""
+    broken = tmp_path / "sweeps/a/seed=1"
+    broken.mkdir(parents=True)
+    (broken / "notes.txt").write_text("in the way")
+    grid = ["--grid=seed=0,1"]
+    done = sweep(*grid, "--jobs=2")
+    assert done.returncode == 3, done
+    assert "failed    seed=1: kgan train ended with 2; the end of sweeps/a/seed=1.log:" in done.stdout
+    assert "seed=1 is not empty" in done.stdout and "finished  seed=0" in done.stdout
+    assert [(row["seed"], row["status"], row["score"]) for row in rows(tmp_path)] == [
+        ("0", "finished", ""),
+        ("1", "failed", ""),
+    ]
+    (broken / "notes.txt").unlink()
+    weights = tmp_path / "sweeps/a/seed=0/checkpoints/step-0000004.npz"
+    trained = weights.stat().st_mtime_ns
+    done = sweep(*grid, "--dry_run", "--evaluate")
+    lines = done.stdout.splitlines()
+    assert lines[0] == "kgan evaluate sweeps/a/seed=0"
+    assert lines[1].startswith("kgan train --dataset=folder") and "--seed=1" in shlex.split(lines[1])
+    assert lines[1].endswith("--run_dir=sweeps/a/seed=1 --go_on && kgan evaluate sweeps/a/seed=1")
+    shell_all(tmp_path, done.stdout)
+    done = sweep(*grid, "--evaluate")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "2 cells in sweeps/a, 0 to run" in done.stdout and "sweeps/a/sweep.png" in done.stdout
+    assert [row["status"] for row in rows(tmp_path)] == ["finished"] * 2
+    assert all(float(row["score"]) > 0 for row in rows(tmp_path))
+    assert weights.stat().st_mtime_ns == trained
+    assert "holds another run: --d_lr was 0.0004 and is 0.1" in sweep(*grid, "--d_lr=0.1", refuse=True)
+
+
+def shell_all(folder: Path, lines: str) -> None:
+    """Runs the lines with xargs and sh, where `kgan` is this Python's."""
+    (folder / "bin").mkdir()
+    shim = folder / "bin" / "kgan"
+    shim.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m kgan "$@"\n')
+    shim.chmod(0o755)
+    path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    command = ["xargs", "-d", "\\n", "-n", "1", "-P", "2", "sh", "-c"]
+    environment = os.environ | {"PATH": path, "KGAN_CACHE_DIR": str(folder / "cache")}
+    done = subprocess.run(command, input=lines, text=True, cwd=folder, env=environment, capture_output=True)
+    assert done.returncode == 0, done
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_goes_on_where_it_was(tmp_path):
+    """Ctrl-C while cells train: they save, and the same command resumes them to what a whole run gives."""
+    draw_folder(tmp_path / "images", 48)
+    flags = ["--dataset=folder", "--data_dir=images", "--image_size=28", "--channels=1", "--arch=mlp"]
+    flags += ["--batch_size=8", "--steps=400", "--save_every=100", "--grid=seed=0,1", "--jobs=2", "--deterministic"]
+    command = [sys.executable, "-m", "kgan", "sweep", *flags]
+    started = subprocess.Popen([*command, "--sweep_dir=b"], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    while not list(tmp_path.glob("b/*/checkpoints/step-*.npz")):
+        time.sleep(0.1)
+    started.send_signal(signal.SIGINT)
+    output, _ = started.communicate(timeout=120)
+    assert started.returncode == 130 and "stopped   seed=0" in output
+    statuses = {row["status"] for row in csv.DictReader((tmp_path / "b/sweep.csv").open())}
+    assert statuses <= {"interrupted", "finished"} and "interrupted" in statuses
+    for folder in "bc":
+        done = kgan("sweep", *flags, f"--sweep_dir={folder}", cwd=tmp_path)
+        assert done.returncode == 0, done
+    for name in ("seed=0/checkpoints/step-0000400.npz", "seed=1/metrics.jsonl"):
+        whole, resumed = (tmp_path / folder / name for folder in "cb")
+        if name.endswith("npz"):
+            assert whole.read_bytes() == resumed.read_bytes()
+        else:
+            assert whole.read_text().count("\n") == resumed.read_text().count("\n")

@@ -1,0 +1,229 @@
+"""The report: what is on the page, that it stands alone, and that nothing of a stranger's is markup on it."""
+
+import base64
+import io
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image, PngImagePlugin
+
+from kgan import TrainConfig
+from kgan.errors import UserError
+from kgan.images import write_png
+from kgan.reports import facts, page, pictures
+from kgan.training.plan import settle
+from kgan.training.rundir import RunDir
+
+EVIL = "<script>alert('x')</script>\"&\x00\u202e"
+CARD = {"name": "digits", "license": "CC-BY-SA-3.0", "num_images": 5000, "num_train": 4500, "num_heldout": 500}
+CARD |= {"image_shape": [28, 28, 1], "classes": {"0": 2500, "1": 2500}, "sha256": "d" * 64, "holder": "somebody"}
+EVALUATION = {
+    "scores": {"frechet_distance": 4.25, "kernel_distance": 0.02, "kernel_distance_std": 0.003, "precision": 0.7},
+    "floor": {"frechet_distance": 0.04, "precision": 0.9},
+    "protocol": {"distance_name": "classifier FD", "features": "classifier", "num_samples": 2250},
+}
+AUDIT = {
+    "verdict": "no copying detected",
+    "reason": "at this sensitivity nothing stood out",
+    "alpha": 0.001,
+    "measured_false_positive_rate": 0.002,
+    "num_samples": 1000,
+    "num_flagged": 1,
+    "flagged": [{"sample": 17, "train_index": 4321, "ratio": 0.25, "space": "pixels"}],
+    "p_values": {"pixels": {"count": 0.5, "swap": 0.25}},
+    "detection_limit": {"exact": 0.0125, "mirrored": None},
+    "protocol": {"correction": "Holm"},
+}
+VOID = {"meta", "img", "input"}
+
+
+class Reader(HTMLParser):
+    """Checks that tags nest, and collects elements and text."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.stack, self.tags, self.text = [], [], []
+        self.feed(text)
+        self.close()
+        assert self.stack == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.stack.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.stack.pop() == tag
+
+    def handle_data(self, data):
+        if self.stack and self.stack[-1] not in ("style", "script"):
+            self.text.append(data)
+
+    def words(self) -> str:
+        return " ".join(" ".join(self.text).split())
+
+    def all(self, tag: str) -> list[dict]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def make_run(path, lines=3, frames=3, card=None, **settings) -> RunDir:
+    """What a short training would have left, less the weights."""
+    card = CARD | (card or {})
+    run = RunDir.create(path, settle(TrainConfig(dataset="mnist5k", epochs=2, **settings), card)[0])
+    run.update_record(status="finished", step=280, total_steps=280, dataset=card, git_revision="abc123+")
+    names = ("d_loss", "g_loss", "d_real", "d_fake", "d_grad_norm", "g_grad_norm")
+    for step in range(10, 10 * lines + 10, 10):
+        run.append_metrics({"step": step, "images_per_second": 100.0, "data_wait": 0.1, **dict.fromkeys(names, 1.0)})
+    for step in range(100, 100 * frames + 100, 100):
+        write_png(run.sample_file(step), np.full((8, 8, 1), step % 256, np.uint8))
+    write_png(run.samples / "reals.png", np.zeros((8, 8, 1), np.uint8))
+    run.unlock()
+    return run
+
+
+def render(*runs: RunDir) -> Reader:
+    return Reader(page.render([facts.read_run(run, 12, 100_000) for run in runs]))
+
+
+def test_a_run_with_nothing_more_says_what_to_type(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    read = render(make_run("run", loss="hinge"))
+    words = read.words()
+    for expected in (
+        "Type kgan evaluate run , then",
+        "Type kgan audit run , then",
+        "Licence CC-BY-SA-3.0",
+        "Used for training 4,500",
+        "loss hinge ns",
+        "epochs 2 50",
+        "Images a second (median of log lines) 100",
+        "git checkout abc123 # and changes of its own",
+        "kgan train --dataset=mnist5k --loss=hinge --epochs=2",
+        "Contains AI-generated images.",
+    ):
+        assert expected in words, expected
+    assert str(tmp_path) not in words
+    assert [img["alt"] for img in read.all("img")][:3] == [f"AI-generated samples of run at step {n}00" for n in "123"]
+
+
+def test_scores_and_audit_are_shown_with_their_floor_and_limits(tmp_path):
+    run = make_run(tmp_path / "run")
+    (run.path / "evaluation.json").write_text(json.dumps(EVALUATION))
+    (run.path / "audit.json").write_text(json.dumps(AUDIT))
+    write_png(run.path / "audit-pairs.png", np.zeros((8, 8, 3), np.uint8))
+    read = render(run)
+    words = read.words()
+    for expected in (
+        "classifier FD lower is better 4.25 0.04",
+        "KID lower is better 0.02 (sd 0.003) not recorded",
+        "precision higher is better 0.7 0.9",
+        "no copying detected : at this sensitivity",
+        "exact 1.25% mirrored not even all",
+        "swap, pixels 0.25 not recorded",
+        "17 4,321 0.25 pixels",
+        "It does not judge whether an image infringes a right.",
+    ):
+        assert expected in words, expected
+    assert any("beside the training images" in img["alt"] for img in read.all("img"))
+
+
+def test_scores_of_an_earlier_checkpoint_are_marked(tmp_path):
+    run = make_run(tmp_path / "run")
+    (run.checkpoints / "step-0000280.npz").touch()
+    for step, is_old in ((280, False), (100, True)):
+        report = EVALUATION | {"protocol": {"run_id": run.read_record()["id"], "step": step}}
+        (run.path / "evaluation.json").write_text(json.dumps(report))
+        assert ("Not of the checkpoint that samples are drawn from now." in render(run).words()) == is_old
+
+
+def test_an_audit_of_another_version_is_shown_as_far_as_it_goes(tmp_path):
+    run = make_run(tmp_path / "run")
+    (run.path / "audit.json").write_text('{"verdict": "cannot tell"}')
+    (run.path / "evaluation.json").write_text("{}")
+    assert "cannot tell : not recorded" in render(run).words()
+
+
+def test_the_page_stands_alone(tmp_path):
+    run = make_run(tmp_path / "run")
+    text = page.render([facts.read_run(run, 12, 100_000)])
+    read = Reader(text)
+    assert text.startswith("<!DOCTYPE html>") and read.all("html") == [{"lang": "en"}]
+    assert all(img["src"].startswith("data:image/") and img["alt"] for img in read.all("img"))
+    assert not re.search(r"(src|href)=\"(?!data:|#)", text) and not read.all("link")
+    policy = next(meta["content"] for meta in read.all("meta") if "http-equiv" in meta)
+    assert "default-src 'none'" in policy and "unsafe" not in policy
+    ids = [attributes["id"] for _, attributes in read.tags if "id" in attributes]
+    assert len(set(ids)) == len(ids)
+    assert {label["for"] for label in read.all("label")} <= set(ids)
+
+
+def test_the_policy_allows_just_the_pages_own_script_and_style(tmp_path):
+    text = page.render([facts.read_run(make_run(tmp_path / "run"), 12, 100_000)])
+    for tag in ("style", "script"):
+        (content,) = re.findall(f"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
+        assert f"{tag}-src '{page._csp_hash(content)}'" in text
+
+
+def test_strangers_text_is_only_text(tmp_path):
+    card = {"name": EVIL, "classes": {EVIL: 1, "</td><img src=x>": 2}, "holder": "a\nb" + EVIL, "license": EVIL}
+    run = make_run(tmp_path / "<b>run&", card=card)
+    evil = json.loads(json.dumps(AUDIT)) | {"verdict": EVIL, "reason": EVIL, "p_values": {EVIL: {EVIL: 1}}}
+    evil |= {"detection_limit": {EVIL: 1.0}, "flagged": [{"sample": EVIL}], "protocol": {EVIL: EVIL}}
+    (run.path / "audit.json").write_text(json.dumps(evil))
+    evaluation = {"scores": {"precision": 1}, "protocol": {"features": EVIL, "x": {EVIL: [EVIL]}}}
+    (run.path / "evaluation.json").write_text(json.dumps(evaluation))
+    text = page.render([facts.read_run(run, 12, 100_000)] * 2)
+    read = Reader(text)
+    assert len(read.all("script")) == 1 and not read.all("b")
+    assert all("src" not in img or img["src"].startswith("data:") for img in read.all("img"))
+    assert "alert('x')" in read.words() and "<b>run&" in read.words()
+    assert "\x00" not in text and "\u202e" not in text
+
+
+def test_several_runs_begin_with_what_differs(tmp_path):
+    runs = [make_run(tmp_path / "a", loss="ns"), make_run(tmp_path / "b", loss="hinge", g_lr=1e-3)]
+    (runs[1].path / "evaluation.json").write_text(json.dumps(EVALUATION))
+    found = [facts.read_run(run, 12, 100_000) for run in runs]
+    assert page.differing_settings(found) == {"loss": ["ns", "hinge"], "g_lr": [0.0002, 0.001]}
+    words = render(*runs).words()
+    assert words.index("Settings that differ setting a b loss ns hinge g_lr 0.0002 0.001") < words.index("Samples")
+    assert "classifier FD, and its floor not measured 4.25 (real images 0.04)" in words
+
+
+def test_a_run_that_has_only_begun_has_a_page(tmp_path):
+    run = RunDir.create(tmp_path / "run", TrainConfig())
+    words = render(run).words()
+    assert "No samples were drawn yet." in words and "Nothing was logged yet." in words
+    assert "created, not recorded of not recorded steps. Go on with kgan train --resume=" in words
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    run = make_run(tmp_path / "run")
+    (run.path / "evaluation.json").write_text("{")
+    with pytest.raises(UserError, match="evaluation.json: not readable"):
+        facts.read_run(run, 12, 100_000)
+    (run.path / "evaluation.json").unlink()
+    run.sample_file(100).write_bytes(b"no picture")
+    with pytest.raises(UserError, match="step-0000100.png: not a readable PNG"):
+        facts.read_run(run, 12, 100_000)
+
+
+def test_large_pictures_get_smaller_and_keep_their_statement(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (2000, 1500, 3), np.uint8)
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", "<x:xmpmeta>trainedAlgorithmicMedia</x:xmpmeta>")
+    write_png(tmp_path / "large.png", noise, info)
+    picture = pictures.from_file(tmp_path / "large.png", "noise", 10_000)
+    assert (picture.width, picture.height) == (750, 1000)
+    kind, content = picture.uri.split(",")
+    assert kind == "data:image/webp;base64"
+    with Image.open(io.BytesIO(base64.b64decode(content))) as image:
+        assert b"trainedAlgorithmicMedia" in image.info["xmp"]
+
+
+def test_frames_are_spread_over_the_run():
+    assert pictures.chosen(list(range(100)), 4) == [0, 33, 66, 99]
+    assert pictures.chosen([1, 2], 4) == [1, 2] and pictures.chosen([1, 2], 1) == [2]

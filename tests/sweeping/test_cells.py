@@ -1,0 +1,112 @@
+"""A cell's folder, what is left to do in it, and how it is told from another run's."""
+
+import json
+
+import pytest
+
+from kgan.errors import UserError
+from kgan.sweeping import results
+from kgan.sweeping.cells import folder_name, make_cells, settled_in
+from kgan.training.plan import settle
+from kgan.training.rundir import RunDir
+
+SHARED = {"dataset": "mnist5k", "steps": 4}
+CARD = {"num_train": 4500, "num_heldout": 500, "image_shape": [28, 28, 1], "classes": {"0": 1}, "sha256": "d" * 64}
+
+
+def make(folder, *grid, **shared):
+    return make_cells(SHARED | shared, grid, folder)
+
+
+def train(cell, status="finished", step=4, path=None):
+    """What `kgan train` would have left of a cell, less the weights."""
+    run = RunDir.create(path or cell.run.path, settle(cell.config, CARD)[0])
+    run.update_record(status=status, dataset=CARD)
+    (run.checkpoints / f"step-{step:07}.npz").touch()
+    run.unlock()
+    return run
+
+
+def write_evaluation(run: RunDir, distance: float, step: int = 4):
+    report = {"scores": {"frechet_distance": distance}, "floor": {"frechet_distance": 1.0}}
+    report["protocol"] = {"run_id": run.read_record()["id"], "step": step, "distance_name": "classifier FD"}
+    (run.path / "evaluation.json").write_text(json.dumps(report))
+
+
+def test_folder_names_are_safe_and_tell_settings_apart():
+    assert folder_name({"loss": "ns", "g_lr": 1e-5, "flip": True}) == "loss=ns_g_lr=1e-05_flip=true"
+    names = {folder_name({"data_dir": path}) for path in ("/a/b", "/a b", "/a;b", "x" * 300, "x" * 301)}
+    assert len(names) == 5
+    assert all(not set(name) & set("/ ;'\"$") and len(name) < 200 for name in names)
+
+
+def test_a_cell_that_train_would_refuse_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"the cell loss=hinge,seed=1 cannot be: --label_smoothing has no meaning"):
+        make(tmp_path, {"loss": "ns", "seed": 1}, {"loss": "hinge", "seed": 1}, label_smoothing=0.1)
+    with pytest.raises(UserError, match=r"the cell g_lr=0.0 cannot be: --g_lr=0.0: must be more than 0"):
+        make(tmp_path, {"g_lr": 0.0})
+
+
+def test_what_is_left_to_do(tmp_path):
+    (cell,) = make(tmp_path, {"seed": 1})
+    path = str(cell.run.path)
+    training = ["train", "--dataset=mnist5k", "--steps=4", "--seed=1", f"--run_dir={path}", "--go_on"]
+    assert cell.status() == "waiting"
+    assert cell.commands(True, True) == [training, ["evaluate", path], ["audit", path]]
+    run = train(cell, "running")
+    assert cell.status() == "interrupted"  # nobody holds the lock: it was killed
+    run.lock()
+    assert cell.status() == "running"
+    run.unlock()
+    run.update_record(status="finished")
+    assert cell.commands(False, False) == []
+    assert cell.commands(True, False) == [["evaluate", path]]
+    write_evaluation(run, 2.5, step=3)  # of an earlier checkpoint
+    assert cell.commands(True, False) == [["evaluate", path]]
+    write_evaluation(run, 2.5)
+    (run.path / "audit.json").write_text('{"verdict": "no copying detected"}')
+    assert cell.commands(True, True) == []
+    run.update_record(status="interrupted")
+    assert [command[0] for command in cell.commands(True, True)] == ["train", "evaluate", "audit"]
+    run.update_record(status="non-finite")
+    assert cell.commands(True, True) == []
+
+
+def test_a_folder_with_another_run_is_refused_with_the_difference(tmp_path):
+    (cell,) = make(tmp_path, {"seed": 1})
+    train(cell)
+    cards = {cell.name: CARD}
+    assert settled_in(tmp_path, [cell], cards)[0].run.path == cell.run.path
+    (longer,) = make(tmp_path, {"seed": 1}, steps=8, d_lr=1e-3)
+    with pytest.raises(UserError, match=r"seed=1 holds another run: --steps was 4 and is 8, --d_lr was 0.0004 and is"):
+        settled_in(tmp_path, [longer], cards)
+    (other,) = make(tmp_path, {"seed": 1}, num_heldout=7)
+    with pytest.raises(UserError, match="--num_heldout was 500 and is 7"):
+        settled_in(tmp_path, [other])
+    with pytest.raises(UserError, match="was trained on other images"):
+        settled_in(tmp_path, [cell], {cell.name: CARD | {"sha256": "e" * 64}})
+
+
+def test_another_grid_finds_the_runs_with_its_settings(tmp_path):
+    (narrow,) = make(tmp_path, {"loss": "ns"})
+    train(narrow)
+    wide = make(tmp_path, {"loss": "ns", "seed": 0}, {"loss": "ns", "seed": 1})
+    found = settled_in(tmp_path, wide, {cell.name: CARD for cell in wide})
+    assert [cell.name for cell in found] == ["loss=ns", "loss=ns_seed=1"]
+    assert [cell.status() for cell in found] == ["finished", "waiting"]
+
+
+def test_sweep_csv_has_a_row_a_cell(tmp_path):
+    cells = make(tmp_path, {"loss": "ns", "seed": 0}, {"loss": "ns", "seed": 1}, {"loss": "hinge", "seed": 0})
+    write_evaluation(train(cells[0]), 12.25)
+    write_evaluation(train(cells[1]), 3.5)
+    found = [results.gather(cell) for cell in cells]
+    assert [path.name for path in results.write(tmp_path, found, with_verdict=False)] == ["sweep.csv", "sweep.png"]
+    lines = (tmp_path / "sweep.csv").read_text().splitlines()
+    assert lines[0] == "loss,seed,status,score,run_dir"
+    assert lines[1] == f"ns,0,finished,12.25,{tmp_path}/loss=ns_seed=0"
+    assert lines[3] == f"hinge,0,waiting,,{tmp_path}/loss=hinge_seed=0"
+    table = results.table(found, with_verdict=True)
+    assert [str(cell) for cell in table.columns[3].cells] == ["3.5", "12.25", ""]
+    results.write(tmp_path, found, with_verdict=True)
+    assert (tmp_path / "sweep.csv").read_text().startswith("loss,seed,status,score,verdict,run_dir\n")

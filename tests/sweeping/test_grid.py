@@ -1,0 +1,79 @@
+"""The syntax of --grid, and the cells it makes."""
+
+import pytest
+
+from kgan.errors import UserError
+from kgan.sweeping import grid
+
+KINDS = {"loss": str, "g_lr": float, "seed": int, "flip": lambda text: {"true": True, "false": False}[text]}
+
+
+def parse_value(name: str, text: str):
+    if name not in KINDS:
+        raise UserError(f"there is no setting {name!r}")
+    return KINDS[name](text)
+
+
+def parse(*texts: str):
+    return grid.parse(texts, parse_value)
+
+
+def test_values_keep_their_order_and_kind():
+    axes = parse("loss=ns,hinge", "g_lr = 1e-4, 2e-4", "seed=2,0", "flip=true,false")
+    assert axes == {"loss": ("ns", "hinge"), "g_lr": (1e-4, 2e-4), "seed": (2, 0), "flip": (True, False)}
+    assert [grid.shown(value) for value in axes["flip"] + axes["g_lr"]] == ["true", "false", "0.0001", "0.0002"]
+
+
+def test_a_range_has_equal_ratios_and_exact_ends():
+    assert parse("g_lr=log:1e-5:1e-3:5")["g_lr"] == (1e-5, 3.162e-5, 1e-4, 3.162e-4, 1e-3)
+    assert parse("seed=log:1:100:3,7")["seed"] == (1, 10, 100, 7)
+
+
+@pytest.mark.parametrize(
+    "texts, words",
+    [
+        ([], "give at least one --grid"),
+        ([""], "must be NAME=V1,V2"),
+        (["loss"], "--grid=loss: must be NAME=V1,V2"),
+        (["=ns"], "must be NAME=V1,V2"),
+        (["loss="], "a value is missing"),
+        (["loss=ns,"], "a value is missing"),
+        (["loss=ns,,hinge"], "a value is missing"),
+        (["g_lr=1e-4,0.0001"], "--grid=g_lr=1e-4,0.0001: 0.0001 comes twice"),
+        (["seed=0", "seed=1"], "seed is swept twice"),
+        (["lr=1"], "there is no setting 'lr'"),
+        (["g_lr=log:1:10"], "a range is log:LOW:HIGH:COUNT"),
+        (["g_lr=log:0:1:5"], "a range is log:LOW:HIGH:COUNT"),
+        (["g_lr=log:1:10:1"], "a range is log:LOW:HIGH:COUNT"),
+        (["g_lr=log:1:10:3:4"], "a range is log:LOW:HIGH:COUNT"),
+        (["g_lr=log:nan:10:3"], "a range is log:LOW:HIGH:COUNT"),
+        (["seed=log:1:2:4"], "comes twice"),
+    ],
+)
+def test_mistakes_quote_the_text(texts, words):
+    with pytest.raises(UserError) as error:
+        parse(*texts)
+    assert words in str(error.value)
+
+
+def test_cells_are_the_product_with_the_last_axis_fastest():
+    cells = grid.cells(parse("loss=ns,hinge", "seed=0,1"))
+    assert cells[:2] == [{"loss": "ns", "seed": 0}, {"loss": "ns", "seed": 1}]
+    assert len(cells) == 4
+
+
+def test_a_greater_draw_keeps_the_cells_of_a_smaller_one():
+    axes = parse("g_lr=log:1e-5:1e-3:20", "seed=" + ",".join(map(str, range(20))))
+    few, more = grid.cells(axes, 10), grid.cells(axes, 30)
+    assert few == grid.cells(axes, 10) and len({str(cell) for cell in more}) == 30
+    assert all(cell in more for cell in few)
+    assert [cell for cell in grid.cells(axes) if cell in few] == few
+    with pytest.raises(UserError, match="--random=401: the grid has only 400 cells"):
+        grid.cells(axes, 401)
+
+
+def test_a_huge_grid_is_drawn_from_and_never_laid_out():
+    axes = {name: tuple(range(1000)) for name in "abcdefgh"}
+    with pytest.raises(UserError, match="draw some with --random"):
+        grid.cells(axes)
+    assert len(grid.cells(axes, 5)) == 5
