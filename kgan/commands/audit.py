@@ -30,6 +30,7 @@ from kgan.evaluation.pairs import Pairs, closest_pairs
 from kgan.images import write_atomically, write_png
 from kgan.provenance.marks import COMPOSITE, Origin, describe, pnginfo
 from kgan.training import checkpoint
+from kgan.training.findings import AUDIT
 from kgan.training.rundir import RunDir
 
 FLAGS = flags.FLAGS
@@ -107,7 +108,7 @@ def main(arguments: list[str]) -> int:
     report["protocol"] |= job.about
     if recovery:
         report["latent_recovery"] = recovery
-    write_atomically(out / "audit.json", (json.dumps(report, indent=2) + "\n").encode())
+    write_atomically(out / AUDIT, (json.dumps(report, indent=2) + "\n").encode())
     _draw(out, job, result)
     show(report)
     if FLAGS.dataset and not len(job.heldout):

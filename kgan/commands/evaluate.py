@@ -27,10 +27,10 @@ from kgan.evaluation.features import NAMES
 from kgan.evaluation.reference import SPLITS, Reference, load_reference
 from kgan.images import write_atomically
 from kgan.training import checkpoint
+from kgan.training.findings import EVALUATION
 from kgan.training.rundir import RunDir
 
 FLAGS = flags.FLAGS
-FILE_NAME = "evaluation.json"
 _OF_A_RUN = ("checkpoint", "ema", "seed", "repeats")
 _OF_SAMPLES = ("dataset", "num_heldout")
 
@@ -137,7 +137,7 @@ def _of_run(run: RunDir) -> Job:
         }
         return about, (found.generate(count, seed) for seed in about["seeds"])
 
-    return Job(reference, data_dir, None, run.path / FILE_NAME, draw)
+    return Job(reference, data_dir, None, run.path / EVALUATION, draw)
 
 
 def _of_samples(path: Path) -> Job:
@@ -157,7 +157,7 @@ def _of_samples(path: Path) -> Job:
         about = {"samples": f"the first {count} images in {path.name}"}
         return about, [found.images[:count]]
 
-    out = path / FILE_NAME if path.is_dir() else path.with_name(f"{path.stem}-{FILE_NAME}")
+    out = path / EVALUATION if path.is_dir() else path.with_name(f"{path.stem}-{EVALUATION}")
     return Job(reference, FLAGS.data_dir, len(found.images), out, draw)
 
 
@@ -170,7 +170,7 @@ def _reference(dataset: str, data_dir: str | None, **settings) -> Reference:
 
 def _out(default: Path) -> Path:
     path = Path(FLAGS.out) if FLAGS.out else default
-    path = path / FILE_NAME if path.is_dir() else path
+    path = path / EVALUATION if path.is_dir() else path
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         raise UserError(f"{path}: this folder cannot be written to; name a file with --out")
     return path
