@@ -7,6 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -110,11 +111,71 @@ def sweep(
     return _plain(figure)
 
 
+def closest_pairs(columns: Mapping[str, tuple[np.ndarray, np.ndarray, Sequence[str]]], other: str, note: str) -> Figure:
+    """Images beside their nearest neighbours and the difference of the two, one block of three columns for each entry.
+
+    `columns` maps the name of a block's images to (images, neighbours, captions): uint8 (n, h, w, c) twice, already
+    laid over each other, and n lines of text. `other` names the neighbours, `note` explains the captions. Differences
+    are absolute, from white (none) to black, the mean over colours.
+    """
+    rows = max(len(images) for images, _, _ in columns.values())
+    figure = Figure(figsize=(4.2 * len(columns), 0.7 + 1.45 * rows), layout="constrained")
+    for block, (name, (images, neighbours, captions)) in zip(
+        figure.subfigures(1, len(columns), squeeze=False)[0], columns.items(), strict=True
+    ):
+        axes = block.subplots(rows, 3, squeeze=False)
+        for axis, title in zip(axes[0], (name, other, "difference"), strict=True):
+            axis.set_title(title, fontsize=9)
+        for axis in axes.flat:
+            axis.set_axis_off()
+        for row, image, neighbour, caption in zip(axes, images, neighbours, captions, strict=False):
+            difference = 255 - np.abs(image.astype(np.int16) - neighbour).mean(axis=-1, keepdims=True)
+            for axis, picture in zip(row, (image, neighbour, difference), strict=True):
+                _draw_image(axis, picture)
+            row[1].text(0.5, -0.04, caption, transform=row[1].transAxes, ha="center", va="top", fontsize=7)
+    figure.supxlabel(note, fontsize=8)
+    return figure
+
+
+def ratio_histograms(spaces: Mapping[str, tuple[np.ndarray, np.ndarray, float | None]]) -> Figure:
+    """The neighbour ratios of generated and held-out images, one panel a space: (m,), (n,) and the threshold or None.
+
+    Shares of images on a logarithmic axis, so that a few copies in the left tail can be seen.
+    """
+    figure = Figure(figsize=(4.5 * len(spaces), 3.6), layout="constrained")
+    axes = figure.subplots(1, len(spaces), sharey=True, squeeze=False)[0]
+    for axis, (space, (generated, heldout, threshold)) in zip(axes, spaces.items(), strict=True):
+        limit = max(1e-6, *(ratios.max() for ratios in (generated, heldout) if len(ratios)))
+        named = {"generated": generated, "held-out": heldout}
+        for (name, ratios), colour, style in zip(named.items(), (_BLACK, _GREY), ("-", "--"), strict=True):
+            if len(ratios):
+                weights = np.full(len(ratios), 1 / len(ratios))
+                axis.hist(
+                    ratios, np.linspace(0, limit, 61), weights=weights, histtype="step", color=colour, linestyle=style,
+                    linewidth=1.2, label=name,
+                )  # fmt: skip
+        if threshold is not None:
+            axis.axvline(threshold, color=_BLACK, linestyle=":", linewidth=1.0, label="flagged below")
+        axis.set_yscale("log")
+        axis.set_xlabel(f"relative neighbour ratio ({space})")
+    axes[0].set_ylabel("share of images")
+    axes[0].legend(frameon=False, fontsize=8, loc="upper left")
+    return _plain(figure)
+
+
 def to_png(figure: Figure, dpi: int = 110) -> bytes:
     """The figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()
+
+
+def to_pixels(figure: Figure, dpi: int = 110) -> np.ndarray:
+    """The figure as an image, (H, W, 3) uint8, for a PNG that carries marks."""
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def _draw_line(axis, x: Sequence[float], y: Sequence[float], label: str, colour: str) -> None:
@@ -183,7 +244,9 @@ def _draw_image(axis, image: np.ndarray | None) -> None:
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set_visible(False)
     if image is not None:
-        axis.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
+        axis.imshow(
+            image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255, interpolation="nearest"
+        )
 
 
 def _plain(figure: Figure) -> Figure:

@@ -27,10 +27,10 @@ from kgan.evaluation.features import NAMES
 from kgan.evaluation.reference import SPLITS, Reference, load_reference
 from kgan.images import write_atomically
 from kgan.training import checkpoint
+from kgan.training.findings import EVALUATION
 from kgan.training.rundir import RunDir
 
 FLAGS = flags.FLAGS
-FILE_NAME = "evaluation.json"
 _OF_A_RUN = ("checkpoint", "ema", "seed", "repeats")
 _OF_SAMPLES = ("dataset", "num_heldout")
 
@@ -40,7 +40,7 @@ def define_flags() -> None:
     flags.DEFINE_enum("dataset", None, list(sources.SOURCES), "The real images that --samples are held against.")
     flags.DEFINE_string("data_dir", None, "Where the data lie. Default: the run's, else $KGAN_DATA_DIR, as in train.")
     flags.DEFINE_integer("num_heldout", None, "With --samples: as in train. Default: min(5000, a tenth).")
-    flags.DEFINE_enum("features", "auto", ("auto", *NAMES), "auto: inception, else classifier, else pca.")
+    flags.DEFINE_enum("features", "auto", ("auto", *NAMES), "auto: the first that colour, labels and N allow.")
     flags.DEFINE_string("inception_graph", None, "classify_image_graph_def.pb of inception-2015-12-05.tgz.")
     flags.DEFINE_enum("reference", "train", SPLITS, "The real images: those trained on, the test or the held-out ones.")
     flags.DEFINE_integer("num_samples", 10_000, "Samples to score; at most half the reference images.", lower_bound=2)
@@ -57,8 +57,8 @@ def main(arguments: list[str]) -> None:
     job = _of_run(run) if run else _of_samples(Path(FLAGS.samples))
     out = _out(job.out)
     cache = default_folder()
-    choice = protocol.choose(FLAGS.features, job.reference, cache, FLAGS.inception_graph, job.data_dir)
     count, reason = protocol.common_count(job.reference, FLAGS.num_samples, job.available)
+    choice = protocol.choose(FLAGS.features, job.reference, count, cache, FLAGS.inception_graph, job.data_dir)
     protocol.check_count(choice, job.reference, count)
     if run or choice.name != "pca":
         cli.import_tensorflow()
@@ -121,8 +121,7 @@ def _of_run(run: RunDir) -> Job:
         num_heldout=config.num_heldout,
         num_train=config.num_train,
     )
-    if record.get("dataset", {}).get("sha256") != reference.data_sha256:
-        raise UserError(f"{run.path} was trained on other images than {config.dataset} holds now: see --data_dir")
+    run.check_data(reference.data_sha256)
 
     def draw(count: int) -> tuple[dict, Iterable[np.ndarray]]:
         from kgan.training import trained
@@ -138,7 +137,7 @@ def _of_run(run: RunDir) -> Job:
         }
         return about, (found.generate(count, seed) for seed in about["seeds"])
 
-    return Job(reference, data_dir, None, run.path / FILE_NAME, draw)
+    return Job(reference, data_dir, None, run.path / EVALUATION, draw)
 
 
 def _of_samples(path: Path) -> Job:
@@ -158,7 +157,7 @@ def _of_samples(path: Path) -> Job:
         about = {"samples": f"the first {count} images in {path.name}"}
         return about, [found.images[:count]]
 
-    out = path / FILE_NAME if path.is_dir() else path.with_name(f"{path.stem}-{FILE_NAME}")
+    out = path / EVALUATION if path.is_dir() else path.with_name(f"{path.stem}-{EVALUATION}")
     return Job(reference, FLAGS.data_dir, len(found.images), out, draw)
 
 
@@ -171,7 +170,7 @@ def _reference(dataset: str, data_dir: str | None, **settings) -> Reference:
 
 def _out(default: Path) -> Path:
     path = Path(FLAGS.out) if FLAGS.out else default
-    path = path / FILE_NAME if path.is_dir() else path
+    path = path / EVALUATION if path.is_dir() else path
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         raise UserError(f"{path}: this folder cannot be written to; name a file with --out")
     return path

@@ -10,7 +10,6 @@ the same image; anything else that is there stops the command.
 import hashlib
 import json
 import os
-import sys
 import zipfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -243,17 +242,12 @@ def _write_member(archive: zipfile.ZipFile, name: str, shape: tuple, dtype: str,
 
 
 def _progress(batches: Iterable, num: int) -> Iterator:
-    if not sys.stderr.isatty():
-        yield from batches
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("images", total=num)
+    done = 0
+    with cli.progress("images") as report:
         for batch in batches:
             yield batch
-            bar.update(task, advance=len(batch[0]))
+            done += len(batch[0])
+            report(done, num)
 
 
 if __name__ == "__main__":

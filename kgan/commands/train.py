@@ -53,6 +53,7 @@ def main(arguments: list[str]) -> None:
     done = run.read_config()
     longer = f"--epochs={2 * done.epochs}" if done.epochs else f"--steps={2 * done.steps}"
     print(f"next:     kgan sample {run.path} --num=64   # single images, each with its origin inside")
+    print(f"          kgan evaluate {run.path}; kgan audit {run.path}   # how good are they? are they copies?")
     print(f"          kgan train --resume={run.path} {longer}   # train it longer")
 
 

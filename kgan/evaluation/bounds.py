@@ -26,6 +26,7 @@ class Space:
     def __init__(self, vectors: np.ndarray, shortened: np.ndarray):
         self.vectors, self.shortened = vectors, shortened
         self.squares = square_lengths(vectors)
+        self.short_squares = square_lengths(shortened)
         self.minima = _window_minima(_as_references(shortened))
 
     def subset(self, indices: np.ndarray) -> "Space":
@@ -40,6 +41,20 @@ class Space:
         With `stop`, to the first `stop` references only.
         """
         return self.minima(_as_queries(shortened), stop)
+
+    def least_ratios(self, shortened: np.ndarray, bounds: np.ndarray, k: int, usual: np.ndarray) -> np.ndarray:
+        """(B,) lower bounds of d_1 / mean(d_1 .. d_k) / usual of the nearest, from those of squared distances, (B, N).
+
+        Lengths of what the short forms leave out, r and s, tell how far above its lower bound a squared distance can
+        be: ||a - b||^2 <= ||V'(a - b)||^2 + (r + s)^2, which is the lower bound plus 4 r s.
+        """
+        above = 3 * _ROUNDING * (square_lengths(shortened).max(axis=0)[:, None] + self.short_squares)
+        if self.shortened is not self.vectors:
+            above += 4 * shortened[..., -1].max(axis=0)[:, None] * self.shortened[:, -1]
+        above += np.maximum(bounds, 0)
+        largest = np.sqrt(np.partition(above, k - 1, axis=1)[:, :k]).mean(axis=1)
+        smallest = np.sqrt(np.maximum(bounds * (1 / usual**2).astype(np.float32), 0).min(axis=1))
+        return np.divide(smallest, largest, out=np.zeros_like(largest), where=largest > 0)
 
     def nearest(self, windows: np.ndarray, bounds: np.ndarray, k: int) -> tuple[int, int, np.ndarray]:
         """Index and window of the nearest reference, and the k smallest distances, of one query (W, D).

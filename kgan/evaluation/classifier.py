@@ -14,9 +14,8 @@ import numpy as np
 
 from kgan.errors import UserError
 from kgan.evaluation.cache import cached, sha256_of_arrays
-from kgan.evaluation.features import FeatureNetwork, check_image_shape, check_images
+from kgan.evaluation.features import CLASSIFIER_WIDTH, FeatureNetwork, check_image_shape, check_images
 
-WIDTH = 128
 _BATCH = 128
 _STEPS = 2000
 _MOST_EPOCHS = 60  # small data sets take fewer steps
@@ -37,7 +36,7 @@ class ClassifierFeatures(FeatureNetwork):
 
     name = "classifier"
     distance_name = "classifier FD"
-    width = WIDTH
+    width = CLASSIFIER_WIDTH
 
     def __init__(
         self,
@@ -144,10 +143,10 @@ def _build(image_shape: tuple[int, int, int], num_classes: int):
             resolution //= 2
         last = resolution <= 8
         x = convolution(x, channels)
-        x = convolution(x, WIDTH if last else channels)
+        x = convolution(x, CLASSIFIER_WIDTH if last else channels)
         if last:
             break
-        channels = WIDTH
+        channels = CLASSIFIER_WIDTH
     features = keras.layers.GlobalAveragePooling2D(dtype="float32", name="classifier_features")(x)
     initializer = keras.initializers.GlorotUniform(seed=_SEED + next(numbers))
     logits = keras.layers.Dense(num_classes, kernel_initializer=initializer, dtype="float32", name="classifier_logits")(

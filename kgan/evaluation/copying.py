@@ -14,7 +14,6 @@ Holm's correction covers all of them. `audit` never says that images are free to
 at what false-positive rate, and the smallest share of copies that it would have found.
 """
 
-import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -22,72 +21,32 @@ from typing import Any
 import numpy as np
 
 from kgan.evaluation import planting
-from kgan.evaluation.calibration import LEVEL, Calibration, Marks, Rule, marked
-from kgan.evaluation.neighbours import (
-    DUPLICATE_RADIUS,
-    PCA,
-    PIXELS,
-    SPACES,
-    Neighbours,
-    NeighbourSearch,
-    neighbour_ratios,
-)
-from kgan.evaluation.statistics import (
-    copying_statistic,
-    exceedance_pvalue,
-    holm,
-    k_means,
-    nearest_centre,
+from kgan.evaluation.calibration import LEVEL, Calibration
+from kgan.evaluation.neighbours import DUPLICATE_RADIUS, PCA, PIXELS, SPACES, NeighbourSearch, neighbour_ratios
+from kgan.evaluation.statistics import copying_statistic, exceedance_pvalue, k_means, nearest_centre
+from kgan.evaluation.verdict import (
+    CANNOT_TELL,
+    COPIES_FOUND,
+    MIN_HELDOUT,
+    NONE_DETECTED,
+    AuditResult,
+    Evidence,
+    judged,
+    untested,
 )
 
-__all__ = ["AuditResult", "Evidence", "audit", "exceedance_pvalue", "neighbour_ratios"]
-
-COPIES_FOUND, NONE_DETECTED, CANNOT_TELL = "copies found", "no copying detected", "cannot tell"
-MIN_HELDOUT = 20
+__all__ = [
+    "CANNOT_TELL",
+    "COPIES_FOUND",
+    "NONE_DETECTED",
+    "AuditResult",
+    "Evidence",
+    "audit",
+    "exceedance_pvalue",
+    "neighbour_ratios",
+]
 
 Progress = Callable[[int, int], None]
-
-
-@dataclasses.dataclass(frozen=True)
-class Evidence:
-    """What the verdict rests on, for pictures: by space, the neighbours among the training images."""
-
-    samples: dict[str, Neighbours]
-    heldout: dict[str, Neighbours]
-
-
-@dataclasses.dataclass
-class AuditResult:
-    """The record of an audit; `dataclasses.asdict` of it is audit.json.
-
-    `flagged` has one entry a flagged sample, lowest ratio first: sample, train_index, ratio, relative_ratio (which the
-    thresholds are for), distance (Euclidean, in grey levels), shift (dy, dx), mirrored, space, and the spaces that flag
-    it. `p_values` and `adjusted_p_values` (Holm) are by space, then test. `detection_limit` is, by kind of copy, the
-    smallest planted share that is found 95
-    times in 100 (None: not even if all samples were such copies); `planted_flagged` the share of single planted copies
-    that are flagged. `evidence` is kept out of the record.
-    """
-
-    verdict: str
-    reason: str
-    alpha: float
-    measured_false_positive_rate: float | None
-    num_samples: int
-    num_flagged: int
-    flagged: list[dict[str, Any]]
-    p_values: dict[str, dict[str, float]]
-    adjusted_p_values: dict[str, dict[str, float]]
-    calibration: dict[str, dict[str, float | int]]
-    detection_limit: dict[str, float | None]
-    planted_flagged: dict[str, float]
-    copying_statistic: dict[str, float | int | None]
-    duplicates: dict[str, int]
-    passes_per_image: float | None
-    protocol: dict[str, Any]
-    evidence: dataclasses.InitVar[Evidence | None] = None
-
-    def __post_init__(self, evidence: Evidence | None) -> None:
-        self.evidence = evidence
 
 
 def audit(
@@ -135,14 +94,14 @@ def audit(
     }
     del search  # its memory is needed for the swap
     if not tested:
-        return _untested(len(heldout), record)
+        return untested(len(heldout), record)
     calibration = {space: Calibration.of(evidence.heldout[space].relative_ratios, alpha) for space in SPACES}
     p_values = {space: calibration[space].p_values(evidence.samples[space].relative_ratios) for space in SPACES}
     if swap:
         for space, p_value in _swap_test(samples, train, heldout, shifts, mirror, counter).items():
             p_values[space]["swap"] = p_value
     p_values |= {group: dict(tests) for group, tests in (other_p_values or {}).items()}
-    return _judged(record, calibration, p_values, planted)
+    return judged(record, calibration, p_values, planted)
 
 
 def _swap_test(
@@ -154,137 +113,9 @@ def _swap_test(
     """
     search = NeighbourSearch(samples, shifts=shifts, mirror=mirror, collapse=True, localise=True)
     theirs = search.search(heldout, progress=counter.step(len(samples)))
-    ours = search.search(train, progress=counter.step(len(samples)))
-    exceeding = {
-        space: int((ours[space].relative_ratios < theirs[space].relative_ratios.min()).sum()) for space in SPACES
-    }
+    smallest = {space: float(theirs[space].relative_ratios.min()) for space in SPACES}
+    exceeding = search.count_below(train, smallest, progress=counter.step(len(samples)))
     return {space: exceedance_pvalue(len(train), len(heldout), exceeding[space]) for space in SPACES}
-
-
-def _judged(
-    record: dict[str, Any],
-    calibration: dict[str, Calibration],
-    p_values: dict[str, dict[str, float]],
-    planted: dict[str, dict[str, Neighbours]],
-) -> AuditResult:
-    samples = record["evidence"].samples
-    adjusted = _adjusted(p_values)
-    flagged = _flagged(samples, calibration)
-    found = bool(flagged) and min(min(tests.values()) for tests in adjusted.values()) <= LEVEL
-    limit, planted_flagged = _sensitivity(samples, planted, calibration, p_values, found)
-    verdict = COPIES_FOUND if found else CANNOT_TELL if limit["exact"] is None else NONE_DETECTED
-    return AuditResult(
-        verdict=verdict,
-        reason=_reason(verdict, record["num_samples"], len(flagged), adjusted, limit),
-        measured_false_positive_rate=float(np.mean(np.any([c.flagged for c in calibration.values()], axis=0))),
-        num_flagged=len(flagged),
-        flagged=flagged,
-        p_values=p_values,
-        adjusted_p_values=adjusted,
-        calibration={space: c.summary(samples[space].relative_ratios) for space, c in calibration.items()},
-        detection_limit=limit,
-        planted_flagged=planted_flagged,
-        **record,
-    )
-
-
-def _adjusted(p_values: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-    names = [(group, test) for group, tests in p_values.items() for test in tests]
-    adjusted = dict(zip(names, holm([p_values[group][test] for group, test in names]).tolist(), strict=True))
-    return {group: {test: adjusted[group, test] for test in tests} for group, tests in p_values.items()}
-
-
-def _sensitivity(
-    samples: dict[str, Neighbours],
-    planted: dict[str, dict[str, Neighbours]],
-    calibration: dict[str, Calibration],
-    p_values: dict[str, dict[str, float]],
-    found: bool,
-) -> tuple[dict[str, float | None], dict[str, float]]:
-    """By kind of copy, the detection limit and the share of single planted copies that are flagged.
-
-    Planting can only lower the swap test's p-values; they are left as they are, so the limit errs on the high side.
-    Where copies were found, the limit is that of an audit in which these copies, and what they did, are absent.
-    """
-    marks = marked(samples, calibration)
-    others = [p for tests in p_values.values() for test, p in tests.items() if test not in ("count", "exceedance")]
-    num_tests = sum(len(tests) for tests in p_values.values())
-    if found:
-        marks, others = Marks(np.zeros_like(marks.flagged), np.zeros_like(marks.exceeding)), []
-    rule = Rule(calibration, len(marks.flagged), num_tests, min(others, default=1.0))
-    copies = {kind: marked(neighbours, calibration) for kind, neighbours in planted.items()}
-    limit = {kind: planting.detection_limit(marks, copies[kind], rule) for kind in copies}
-    return limit, {kind: float(copies[kind].flagged.any(axis=1).mean()) for kind in copies}
-
-
-def _flagged(samples: dict[str, Neighbours], calibration: dict[str, Calibration]) -> list[dict[str, Any]]:
-    """One entry a flagged sample, from the space where it is the farthest below the threshold; lowest ratio first."""
-    below = marked(samples, calibration).flagged
-    relative = np.stack(
-        [samples[space].relative_ratios / (c.threshold or 1) for space, c in calibration.items()], axis=1
-    )
-    spaces = list(calibration)
-    entries = []
-    for sample in np.flatnonzero(below.any(axis=1)):
-        flagging = [column for column in range(len(spaces)) if below[sample, column]]
-        space = spaces[min(flagging, key=lambda column: relative[sample, column])]
-        found = samples[space]
-        entries.append(
-            {
-                "sample": int(sample),
-                "train_index": int(found.indices[sample]),
-                "ratio": float(found.ratios[sample]),
-                "relative_ratio": float(found.relative_ratios[sample]),
-                "distance": float(found.distances[sample]),
-                "shift": found.shifts[sample].tolist(),
-                "mirrored": bool(found.mirrored[sample]),
-                "space": space,
-                "flagged_in": [spaces[column] for column in flagging],
-            }
-        )
-    return sorted(entries, key=lambda entry: entry["ratio"])
-
-
-def _reason(
-    verdict: str,
-    num_samples: int,
-    num_flagged: int,
-    adjusted: dict[str, dict[str, float]],
-    limit: dict[str, float | None],
-) -> str:
-    p_value, test, space = min((p, test, space) for space, tests in adjusted.items() for test, p in tests.items())
-    flagged = f"{num_flagged} of {num_samples} samples are flagged as close to one training image"
-    strongest = f"the {test} test in {space} has the smallest p-value, {p_value:.2g} after Holm's correction"
-    if verdict == COPIES_FOUND:
-        return f"{flagged}, more than held-out images explain: {strongest}"
-    if verdict == CANNOT_TELL:
-        return (
-            f"even if every one of {num_samples} samples were an exact copy it would not stand out from the held-out "
-            "images: draw more samples, or bring more held-out images that are not copies themselves (--heldout=DIR)"
-        )
-    text = f"{flagged}, no more than held-out images explain; {strongest}"
-    if p_value <= LEVEL:
-        text = f"no sample is flagged, although {strongest}: the samples know their training images in a milder way"
-    return f"at this sensitivity: {text}. Exact copies would have been found from a share of {limit['exact']:.2%} on"
-
-
-def _untested(num_heldout: int, record: dict[str, Any]) -> AuditResult:
-    return AuditResult(
-        verdict=CANNOT_TELL,
-        reason=(
-            f"{num_heldout} held-out images are too few to calibrate with, {MIN_HELDOUT} are the least: name more "
-            "images of the same origin that the generator never saw (--heldout=DIR)"
-        ),
-        measured_false_positive_rate=None,
-        num_flagged=0,
-        flagged=[],
-        p_values={},
-        adjusted_p_values={},
-        calibration={},
-        detection_limit={},
-        planted_flagged={},
-        **record,
-    )
 
 
 def _copying_statistic(

@@ -22,7 +22,7 @@ from kgan.evaluation.cache import cached, sha256_of_arrays
 
 NAMES = ("inception", "classifier", "pca")
 
-PCA_COMPONENTS = 64
+INCEPTION_WIDTH, CLASSIFIER_WIDTH, PCA_COMPONENTS = 2048, 128, 64
 # Above this many pixel values an image, the components are found among as many images, not as many pixels.
 _PCA_LARGEST_MATRIX = 4096
 _PCA_BATCH = 1024
@@ -88,10 +88,11 @@ def check_image_shape(images: np.ndarray, shape: tuple[int, int, int], name: str
         raise UserError(f"the images are {found}, and the {name} features were fitted on images of {wanted}")
 
 
-def choose(features: str, channels: int, num_classes: int, graph: os.PathLike | None) -> tuple[str, str]:
+def choose(features: str, channels: int, num_classes: int, graph: os.PathLike | None, count: int) -> tuple[str, str]:
     """What --features=`features` means for a data set: the network's name, and the reason in words.
 
     `graph` is where the Inception graph lies, or None (`inception.find_graph`); `num_classes` is 0 without labels.
+    auto passes over features that `count` images a side are too few for.
     """
     if features == "classifier" and not num_classes:
         raise UserError("--features=classifier needs a labelled data set: use --features=pca or --features=inception")
@@ -99,12 +100,19 @@ def choose(features: str, channels: int, num_classes: int, graph: os.PathLike | 
         return features, "as asked"
     if features != "auto":
         raise UserError(f"--features={features} is not known: use auto, {', '.join(NAMES)}")
-    if channels == 3 and graph is not None:
+    if channels != 3:
+        missing = "the images have no colour"
+    elif graph is None:
+        missing = "the Inception graph is not present"
+    elif count <= INCEPTION_WIDTH:
+        missing = f"{count} images are too few for inception"
+    else:
         return "inception", f"the images have colour and {Path(graph).name} is present"
-    missing = "the images have no colour" if channels != 3 else "the Inception graph is not present"
-    if num_classes:
-        return "classifier", f"{missing}, and the data set has labels"
-    return "pca", f"{missing}, and the data set has no labels"
+    if not num_classes:
+        return "pca", f"{missing}, and the data set has no labels"
+    if count <= CLASSIFIER_WIDTH:
+        return "pca", f"{missing}, and {count} images are too few for a classifier"
+    return "classifier", f"{missing}, and the data set has labels"
 
 
 class PcaFeatures(FeatureNetwork):

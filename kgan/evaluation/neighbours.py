@@ -17,12 +17,13 @@ The search is exact; `kgan.evaluation.bounds` says how it avoids measuring most 
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from kgan.evaluation.bounds import Space, accelerator, principal_components, shortened, square_lengths
 from kgan.evaluation.statistics import k_means, nearest_centre
+from kgan.evaluation.threads import in_threads
 
 PIXELS, PCA = "pixels", "pca"
 SPACES = (PIXELS, PCA)
@@ -33,6 +34,7 @@ DUPLICATE_RADIUS = 0.1  # of the median distance between two references: closer 
 _NUM_CELLS, _LEAST_PER_CELL = 20, 250
 _LOCAL_SAMPLE, _USUAL = 5_000, 0.02
 _QUERY_BLOCK = 64
+_MOST_THREADS = 4  # each holds the bounds of a block
 _REFERENCE_BLOCK = 1024
 
 Progress = Callable[[int, int], None]
@@ -123,20 +125,48 @@ class NeighbourSearch:
 
         `leave_out[i]` is the place in `kept` of a reference that query i is not compared with: itself.
         """
+        return self._found(queries, dict.fromkeys(spaces), leave_out, progress)
+
+    def count_below(
+        self, queries: np.ndarray, limits: Mapping[str, float], progress: Progress | None = None
+    ) -> dict[str, int]:
+        """By space, how many relative ratios of `queries` are below that space's limit.
+
+        The same number as by `search`, sooner: where bounds alone tell that a ratio is not below, nothing is measured.
+        """
+        found = self._found(queries, limits, None, progress)
+        return {space: int((found[space].relative_ratios < limit).sum()) for space, limit in limits.items()}
+
+    def _found(
+        self,
+        queries: np.ndarray,
+        limits: Mapping[str, float | None],
+        leave_out: np.ndarray | None,
+        progress: Progress | None,
+    ) -> dict[str, Neighbours]:
+        """By space, the neighbours; ratios that are sure to be at or above that space's limit come back as infinity."""
         self._check_queries(queries)
-        found = {space: _Findings(len(queries)) for space in spaces}
-        for start in range(0, len(queries), _QUERY_BLOCK):
+        found = {space: _Findings(len(queries)) for space in limits}
+
+        def search_block(start: int) -> None:
             windows = self._query_windows(queries[start : start + _QUERY_BLOCK])
-            for space in spaces:
-                vectors, bounds = self._bounded(space, windows)
+            for space, limit in limits.items():
+                vectors, short = self._vectors(space, windows)
+                bounds, rows = self.spaces[space].lower_bounds(short), range(windows.shape[1])
                 if leave_out is not None:
-                    bounds[np.arange(len(bounds)), leave_out[start : start + len(bounds)]] = np.inf
-                for offset, row in enumerate(bounds):
-                    nearest = self.spaces[space].nearest(vectors[:, offset], row, self.k)
-                    found[space].put(start + offset, *nearest)
+                    bounds[rows, leave_out[start : start + len(bounds)]] = np.inf
+                if limit is not None:
+                    least = self.spaces[space].least_ratios(short, bounds, self.k, self.usual[space])
+                    rows = np.flatnonzero(least <= limit * 1.0001)  # room for the rounding of what is measured
+                for row in rows:
+                    nearest = self.spaces[space].nearest(vectors[:, row], bounds[row], self.k)
+                    found[space].put(start + row, *nearest)
+
+        threads = 1 if accelerator() else _MOST_THREADS
+        for start in in_threads(search_block, range(0, len(queries), _QUERY_BLOCK), threads):
             if progress:
                 progress(min(start + _QUERY_BLOCK, len(queries)), len(queries))
-        return {space: self._neighbours(found[space], self.usual[space]) for space in spaces}
+        return {space: self._neighbours(found[space], self.usual[space]) for space in limits}
 
     def coordinates(self, images: np.ndarray) -> np.ndarray:
         """Unshifted images as points in the space of principal components: (n, num_components) float32."""
@@ -154,11 +184,10 @@ class NeighbourSearch:
         ]
         return np.concatenate(windows) - self.mean
 
-    def _bounded(self, space: str, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The windows (W, B, D) as vectors of the space, and (B, N) lower bounds of squared distances."""
+    def _vectors(self, space: str, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The windows (W, B, D) as vectors of the space, and their short form."""
         vectors = windows if space == PIXELS else windows @ self.basis[:, : self.num_components]
-        short = shortened(vectors, self.basis) if space == PIXELS and not accelerator() else vectors
-        return vectors, self.spaces[space].lower_bounds(short)
+        return vectors, shortened(vectors, self.basis) if space == PIXELS and not accelerator() else vectors
 
     def _neighbours(self, findings: "_Findings", usual: np.ndarray) -> Neighbours:
         distances, moves = findings.distances, translations(self.shifts)
@@ -201,13 +230,13 @@ class NeighbourSearch:
 
 
 class _Findings:
-    """Arrays filled query by query."""
+    """Arrays filled query by query; a query left out is infinitely far from everything."""
 
     def __init__(self, count: int):
         self.indices = np.zeros(count, np.int64)
         self.windows = np.zeros(count, np.int64)
-        self.distances = np.zeros(count)
-        self.means = np.zeros(count)
+        self.distances = np.full(count, np.inf)
+        self.means = np.ones(count)
 
     def put(self, query: int, index: int, window: int, distances: np.ndarray) -> None:
         self.indices[query], self.windows[query] = index, window

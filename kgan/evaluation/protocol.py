@@ -17,10 +17,9 @@ from kgan.evaluation.cache import cached, sha256_of_arrays
 from kgan.evaluation.features import FeatureNetwork
 from kgan.evaluation.reference import Reference
 
-_INCEPTION_WIDTH = 2048
 _NEIGHBOURS = 5
 # Part of the floor's key in the cache: raise it when the scores change.
-_VERSION = 1
+_VERSION = 2
 
 # Scores that are a spread, not a score: they stand beside another in a table.
 SPREADS = {"kernel_distance_std": "kernel_distance", "inception_score_std": "inception_score"}
@@ -52,17 +51,18 @@ class Choice:
 def choose(
     asked: str,
     reference: Reference,
+    count: int,
     cache_folder: Path,
     graph: str | None = None,
     data_dir: str | None = None,
 ) -> Choice:
-    """What --features=`asked` means for these images; TensorFlow is not needed to know.
+    """What --features=`asked` means for `count` of these images a side; TensorFlow is not needed to know.
 
     The Inception graph is `graph` if given, else sought in `data_dir`, $KGAN_DATA_DIR and the cache folder. Raises
     UserError for features that cannot be used here.
     """
     path = inception.find_graph(graph, [data_dir, os.environ.get("KGAN_DATA_DIR"), cache_folder])
-    name, reason = features.choose(asked, reference.images.shape[-1], reference.num_classes, path)
+    name, reason = features.choose(asked, reference.images.shape[-1], reference.num_classes, path, count)
     return Choice(name, reason, path)
 
 
@@ -70,8 +70,8 @@ def check_count(choice: Choice, reference: Reference, count: int, **way_out: str
     """`features.require_enough` before the features are fitted, which may take minutes."""
     pixels = int(np.prod(reference.fit_images.shape[1:]))
     widths = {
-        "inception": _INCEPTION_WIDTH,
-        "classifier": classifier.WIDTH,
+        "inception": features.INCEPTION_WIDTH,
+        "classifier": features.CLASSIFIER_WIDTH,
         "pca": min(features.PCA_COMPONENTS, len(reference.fit_images) - 1, pixels),
     }
     features.require_enough(choice.name, widths[choice.name], count, **way_out)
@@ -132,7 +132,7 @@ class Evaluator:
 
     def protocol(self) -> dict[str, object]:
         """How the scores and the floor were measured, as JSON values; what the samples are is the caller's to add."""
-        subset = min(1000, self.count)
+        subset = quality.subset_size(self.count)
         found = {
             **self.network.protocol(),
             **self._about_reference,

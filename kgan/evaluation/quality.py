@@ -105,6 +105,11 @@ def kernel_distance_subsets(
     return float(np.mean(distances)), float(np.std(distances))
 
 
+def subset_size(count: int) -> int:
+    """The rows of a KID subset of `count`: 1000 as is usual, but no more than half, or the subsets would all be one."""
+    return max(2, min(1000, count // 2))
+
+
 def prdc(real: np.ndarray, fake: np.ndarray, k: int = 5) -> dict[str, float]:
     """Improved precision and recall, density and coverage of `fake` (m, d) against `real` (n, d).
 
@@ -166,14 +171,14 @@ def scores(
 ) -> dict[str, float]:
     """Every score of `fake` (n, d) against `real` (n, d), under the names that evaluation.json has.
 
-    `kernel_distance` and `kernel_distance_std` are over 100 subsets of min(1000, n) rows. With class probabilities of
-    the fakes also `inception_score` and `inception_score_std` over 10 splits, and `inception_score_unsplit`. Raises
+    `kernel_distance` and `kernel_distance_std` are over 100 subsets of `subset_size(n)` rows. With class probabilities
+    of the fakes also `inception_score` and `inception_score_std` over 10 splits, and `inception_score_unsplit`. Raises
     ValueError where the functions above do, and for unequal numbers of rows: several of the scores depend on them.
     """
     real, fake = _pair(real, fake, "real", "fake")
     if len(real) != len(fake):
         raise ValueError(f"real has {len(real)} rows and fake {len(fake)}: scores compare equal numbers")
-    kernel_mean, kernel_std = kernel_distance_subsets(real, fake, subset_size=min(1000, len(real)), seed=seed)
+    kernel_mean, kernel_std = kernel_distance_subsets(real, fake, subset_size=subset_size(len(real)), seed=seed)
     found = {
         "frechet_distance": frechet_distance_from_features(real, fake),
         "kernel_distance": kernel_mean,

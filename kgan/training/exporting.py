@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 
 from kgan.config import TrainConfig
-from kgan.errors import UserError
+from kgan.training import findings
 from kgan.training.rundir import RunDir
 from kgan.training.trained import TrainedGenerator
 
@@ -91,28 +91,15 @@ def facts(trained: TrainedGenerator, run: RunDir, license: str, checkpoint_choic
         "objective": _objective(config),
         "dataset": dataset,
         "overrides": list(dataset.get("overrides", [])),
-        "evaluation": read_report(run.path / "evaluation.json", trained.checkpoint_sha256),
-        "audit": read_report(run.path / "audit.json", trained.checkpoint_sha256),
+        "evaluation": _of_checkpoint(findings.read(run, findings.EVALUATION), trained.checkpoint_sha256),
+        "audit": _of_checkpoint(findings.read(run, findings.AUDIT), trained.checkpoint_sha256),
     }
 
 
-def read_report(path: Path, checkpoint_sha256: str) -> dict | None:
-    """The JSON object in `path`; None if there is none, or if it says that it is about another checkpoint.
-
-    Raises UserError if it cannot be read.
-    """
-    try:
-        report = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not readable ({error})") from None
-    if not isinstance(report, dict):
-        raise UserError(f"{path}: not a JSON object")
-    protocol = report.get("protocol")
-    about = report.get("checkpoint_sha256") or (
-        protocol.get("checkpoint_sha256") if isinstance(protocol, dict) else None
-    )
+def _of_checkpoint(report: dict | None, checkpoint_sha256: str) -> dict | None:
+    """An evaluation or audit, unless it says that it is about another checkpoint."""
+    protocol = (report or {}).get("protocol")
+    about = protocol.get("checkpoint_sha256") if isinstance(protocol, dict) else None
     return report if about in (None, checkpoint_sha256) else None
 
 

@@ -16,7 +16,7 @@ def read(run: RunDir, name: str) -> dict | None:
         found = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not readable ({error})") from None
     if not isinstance(found, dict):
         raise UserError(f"{path}: must be a JSON object")

