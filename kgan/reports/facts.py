@@ -67,6 +67,7 @@ class Run:
     audit: dict | None
     outdated: list[dict]
     pairs: Picture | None
+    ratios: Picture | None
     reproduce: list[str]
 
 
@@ -103,6 +104,11 @@ def read_run(run: RunDir, max_frames: int, max_bytes: int) -> Run:
             run.path / "audit-pairs.png",
             f"Generated images of {name} beside the training images that they are closest to",
             2 * max_bytes,
+        ),
+        ratios=pictures.from_file(
+            run.path / "audit-ratios.png",
+            f"Histograms of how close samples of {name} and held-out images come to their nearest training image",
+            max_bytes,
         ),
         reproduce=_reproduce(config, changed, record, path),
     )

@@ -56,6 +56,11 @@ def shown(value: object) -> str:
     return str(value)
 
 
+def percent(value: object) -> str:
+    """A share as a percentage."""
+    return f"{100 * value:.3g}%" if isinstance(value, int | float) else shown(value)
+
+
 def setting(value: object) -> str:
     """A setting as its flag would have it; None is what the help of the flag says."""
     return "unset" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
@@ -70,7 +75,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=lambda value: value if isinstance(value, Markup) else one_line(value, _MAX_TEXT),
     )
-    environment.filters |= {"shown": shown, "setting": setting}
+    environment.filters |= {"shown": shown, "setting": setting, "percent": percent}
     return environment
 
 

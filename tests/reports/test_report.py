@@ -35,6 +35,8 @@ AUDIT = {
     "flagged": [{"sample": 17, "train_index": 4321, "ratio": 0.25, "space": "pixels"}],
     "p_values": {"pixels": {"count": 0.5, "swap": 0.25}},
     "detection_limit": {"exact": 0.0125, "mirrored": None},
+    "planted_flagged": {"exact": 1.0},
+    "latent_recovery": {"p_value": 0.5},
     "protocol": {"correction": "Holm"},
 }
 VOID = {"meta", "img", "input"}
@@ -121,9 +123,11 @@ def test_scores_and_audit_are_shown_with_their_floor_and_limits(tmp_path):
         "KID lower is better 0.02 (sd 0.003) not recorded",
         "precision higher is better 0.7 0.9",
         "no copying detected : at this sensitivity",
-        "exact 1.25% mirrored not even all",
+        "exact 1.25% 100% mirrored not even all not recorded",
         "swap, pixels 0.25 not recorded",
         "17 4,321 0.25 pixels",
+        "(alpha) 0.1% Share of held-out images that were 0.2%",
+        "Latent recovery p_value 0.5",
         "It does not judge whether an image infringes a right.",
     ):
         assert expected in words, expected
