@@ -159,7 +159,7 @@ def ratio_histograms(spaces: Mapping[str, tuple[np.ndarray, np.ndarray, float | 
         axis.set_yscale("log")
         axis.set_xlabel(f"relative neighbour ratio ({space})")
     axes[0].set_ylabel("share of images")
-    axes[0].legend(frameon=False, fontsize=8, loc="upper left")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False, fontsize=8)
     return _plain(figure)
 
 

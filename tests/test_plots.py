@@ -89,3 +89,26 @@ def test_nothing_of_pyplot_is_touched():
         "import sys; from kgan import plots; plots.to_png(plots.curves([])); print('matplotlib.pyplot' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+def test_closest_pairs_show_both_images_and_how_they_differ():
+    images = np.zeros((2, 6, 6, 3), np.uint8)
+    neighbours = images.copy()
+    neighbours[1, 2, 3] = (255, 0, 0)
+    figure = plots.closest_pairs({"AI-generated": (images, neighbours, ["a", "b"])}, "training image", "what it says")
+    assert [axis.get_title() for axis in figure.axes[:3]] == ["AI-generated", "training image", "difference"]
+    shown = [axis.images[0].get_array() for axis in figure.axes]
+    assert (shown[2] == 255).all()
+    assert shown[5][2, 3] == 255 - 85 and (np.delete(shown[5].ravel(), 15) == 255).all()
+    assert [text.get_text() for axis in figure.axes for text in axis.texts] == ["a", "b"]
+
+
+def test_ratio_histograms_are_shares_of_images_with_the_threshold():
+    figure = plots.ratio_histograms(
+        {"pixels": (np.array([0.1, 0.9, 0.9]), np.array([0.5, 0.6]), 0.2), "pca": (np.array([0.3]), np.empty(0), None)}
+    )
+    pixels, pca = figure.axes
+    heights = [patch.get_xy()[:, 1].max() for patch in pixels.patches]
+    assert heights == pytest.approx([2 / 3, 1 / 2])
+    assert len(pixels.lines) == 1 and pixels.lines[0].get_xdata()[0] == 0.2
+    assert len(pca.patches) == 1 and not pca.lines
