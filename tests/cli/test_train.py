@@ -82,6 +82,23 @@ def test_a_finished_run_goes_on_for_more_steps(folder_flags, tmp_path):
     assert checkpoint.step_of(checkpoint.paths(run / "checkpoints")[-1]) == 7
 
 
+def test_go_on_starts_resumes_or_leaves_finished(folder_flags, tmp_path):
+    run = tmp_path / "run"
+    command = ["train", *folder_flags, f"--run_dir={run}", "--go_on"]
+    assert "--go_on needs --run_dir" in refused("train", *folder_flags, "--go_on")
+    assert kgan(*command).returncode == 0
+    done = kgan(*command)
+    assert (done.returncode, done.stdout) == (0, f"{run} is finished already\n")
+    assert "--seed was 0 and is 3" in refused(*command, "--seed=3")
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(record | {"status": "running"}))
+    (run / "training.gif").unlink()
+    done = kgan(*command)
+    assert (done.returncode, done.stderr) == (0, "") and "resumed at step 4 of 4" in done.stdout
+    assert (run / "training.gif").exists()
+    assert json.loads((run / "run.json").read_text())["status"] == "finished"
+
+
 def test_a_dry_run_prints_and_writes_nothing(folder_flags, tmp_path):
     done = kgan("train", *folder_flags, "--dry_run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

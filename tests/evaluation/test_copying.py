@@ -233,6 +233,18 @@ def test_fresh_real_samples_are_convicted_no_more_often_than_the_level():
     assert verdicts.count("copies found") <= 1  # P(more) = 3% at a rate of 5%
 
 
+@pytest.mark.slow
+def test_twenty_draws_of_fresh_real_samples():
+    """Verdicts at the level, and counts of flagged samples inside the central 95% of their beta-binomial."""
+    results = [audit(*np.split(smooth_images(1_200, seed), [400, 800])[::-1]) for seed in range(1_000, 1_020)]
+    assert sum(result.verdict == "copies found" for result in results) <= 3  # P(more) = 1.6% at a rate of 5%
+    for space in ("pixels", "pca"):
+        order, size = results[0].calibration[space]["order"], results[0].calibration[space]["size"]
+        low, high = stats.betabinom(400, order, size + 1 - order).ppf([0.025, 0.975])
+        inside = [low <= result.calibration[space]["num_flagged"] <= high for result in results]
+        assert sum(inside) >= 17  # P(fewer) = 1.6% at 95%
+
+
 def test_record_is_json_and_keeps_the_raw_ratios_out(honest_result):
     record = dataclasses.asdict(honest_result)
     assert json.loads(json.dumps(record)) == record
