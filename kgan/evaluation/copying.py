@@ -10,6 +10,9 @@ and in that of 64 principal components:
 - swap: the search turned round. Training and held-out images are searched for among the samples; without copying the
   two are exchangeable, however poor the generator is.
 
+Count and exceedance take the samples for independent draws: of a generator that makes a few images over and over, one
+that happens to be close to a training image counts as often as it was drawn.
+
 Holm's correction covers all of them. `audit` never says that images are free to use: it says what was looked for,
 at what false-positive rate, and the smallest share of copies that it would have found.
 """
