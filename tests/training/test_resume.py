@@ -99,7 +99,7 @@ def test_killed_before_the_first_checkpoint(whole, tmp_path):
     data, expected = whole
     run_dir = tmp_path / "run"
     process = subprocess.Popen([sys.executable, "-m", "kgan", "train", *flags(data, run_dir)])
-    while not (run_dir / "run.json").exists():
+    while not (run_dir / "config.json").exists():
         time.sleep(0.01)
     process.kill()
     process.wait()
