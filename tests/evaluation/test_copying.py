@@ -405,3 +405,11 @@ def test_passes_per_image_is_recorded():
 def test_misuse_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
         audit(**{"samples": HONEST, "train": TRAIN, "heldout": HELDOUT, **change})
+
+
+def test_one_image_copied_often_is_found_and_the_swap_test_is_said_not_to_confirm_it():
+    result = audit(with_copies(HONEST, np.repeat(TRAIN[7:8], 30, axis=0)), TRAIN, HELDOUT)
+    assert result.verdict == "copies found"
+    assert "The swap test does not confirm this" in result.reason
+    result = audit(with_copies(HONEST, TRAIN[7:67]), TRAIN, HELDOUT)
+    assert result.verdict == "copies found" and "does not confirm" not in result.reason
