@@ -141,46 +141,48 @@ def _check_arguments(arguments: list[str]) -> None:
 
 
 def _of_run(run: RunDir) -> Job:
-    config, record = run.read_config(), run.read_record()
+    config = run.read_config()
     checkpoint.choose(run.checkpoints, FLAGS.checkpoint)
+    if FLAGS.recover and FLAGS.heldout and config.conditional:
+        raise UserError("--recover needs the labels of held-out images: leave out --heldout")
     data_dir = FLAGS.data_dir or config.data_dir
     data = _load(config.dataset, data_dir, image_size=config.image_size, channels=config.channels)
     run.check_data(data.sha256)
     training, held = sources.split_heldout(len(data.images), data.sha256, config.num_heldout)
     training = sources.first_training(training, data.sha256, config.num_train)
-    shape = data.images.shape[1:]
-    heldout, skipped = _read("heldout", shape) if FLAGS.heldout else (data.images[held], [])
+    labels = data.labels if config.conditional else np.zeros(len(data.images), np.int64)
+    train, train_labels = data.images[training], labels[training]
+    heldout, heldout_labels, skipped = data.images[held], labels[held], []
+    if FLAGS.heldout:
+        heldout, skipped = _read("heldout", train.shape[1:])
+        heldout_labels = np.zeros(len(heldout), np.int64)
+    data_sha256 = data.sha256
+    del data  # its memory is needed
     cli.import_tensorflow()
     from kgan.training import recovery, sampling, trained
 
     found = trained.load(run.path, FLAGS.checkpoint, FLAGS.ema)
-    labels = data.labels if found.num_classes else np.zeros(len(data.images), np.int64)
     drawn = found.generate(FLAGS.num_samples, FLAGS.seed)
     about = {
         "samples": f"images 0 to {FLAGS.num_samples - 1} of the seed, as kgan sample draws them",
         "dataset": config.dataset,
-        "data_sha256": data.sha256,
+        "data_sha256": data_sha256,
         "heldout": "as given" if FLAGS.heldout else "the run's own, never trained on",
-        "run_id": record.get("id"),
+        "run_id": found.record.get("id"),
         "checkpoint_sha256": found.checkpoint_sha256,
         "step": found.step,
         "ema": found.ema,
         "seed": FLAGS.seed,
     }
-    if FLAGS.recover and FLAGS.heldout and found.num_classes:
-        raise UserError("--recover needs the labels of held-out images: leave out --heldout")
     return Job(
         samples=drawn,
-        train=data.images[training],
+        train=train,
         heldout=heldout,
         about=about,
         origin=sampling.origin(found),
-        passes_per_image=found.step * config.d_steps * config.batch_size / len(training),
+        passes_per_image=found.step * config.d_steps * config.batch_size / len(train),
         recover=lambda progress: recovery.latent_recovery(
-            found,
-            (data.images[training], labels[training]),
-            (heldout, np.zeros(len(heldout), np.int64) if FLAGS.heldout else labels[held]),
-            progress,
+            found, (train, train_labels), (heldout, heldout_labels), progress
         ),
         skipped=skipped,
     )

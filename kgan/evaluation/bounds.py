@@ -30,10 +30,11 @@ class Space:
         self.minima = _window_minima(_as_references(shortened))
 
     def subset(self, indices: np.ndarray) -> "Space":
+        """The space of the vectors at ascending `indices`. It takes this one's memory, which must not be used again."""
         if len(indices) == len(self.vectors):
             return self
-        vectors = self.vectors[indices]
-        return Space(vectors, vectors if self.shortened is self.vectors else self.shortened[indices])
+        vectors = _compacted(self.vectors, indices)
+        return Space(vectors, vectors if self.shortened is self.vectors else _compacted(self.shortened, indices))
 
     def lower_bounds(self, shortened: np.ndarray, stop: int | None = None) -> np.ndarray:
         """(W, B, p) short forms of B queries with W windows -> (B, N) lower bounds of squared distances.
@@ -86,6 +87,14 @@ class Space:
         by_window = square_lengths(self.vectors[best.indices[first]] - windows)
         squares[first] = by_window.min()
         return best.indices[first], by_window.argmin(), np.sqrt(squares.astype(np.float64))
+
+
+def _compacted(rows: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    """The rows at ascending `indices`, moved to the front of the same memory."""
+    for start in range(0, len(indices), _REFERENCE_BLOCK):
+        chosen = indices[start : start + _REFERENCE_BLOCK]
+        rows[start : start + len(chosen)] = rows[chosen]
+    return rows[: len(indices)]
 
 
 @dataclasses.dataclass

@@ -75,7 +75,7 @@ class NeighbourSearch:
     of an earlier one (unshifted) are left out first: an image that stands there twice would hide a copy of itself.
     `kept` are the indices searched. With `localise`, relative ratios are over what is usual in the neighbour's
     k-means cell, if there are 500 references; otherwise they are the ratios themselves. Memory: the references in
-    float32 (twice, for a moment, where some are left out), plus a fixed amount while searching.
+    float32, plus a fixed amount while searching.
     """
 
     def __init__(
