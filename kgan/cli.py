@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from absl import app, flags
 
@@ -120,6 +120,22 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def refuse_flags_of_others(has_run: bool, of_a_run: Sequence[str], of_samples: Sequence[str]) -> None:
+    """Raises UserError for a flag that is only for a run where there are --samples, or the other way round."""
+    wrong = [name for name in (of_samples if has_run else of_a_run) if flags.FLAGS[name].present]
+    if wrong:
+        which = "--samples; a run has its own" if has_run else "a run; the images of --samples are what they are"
+        raise UserError(f"--{wrong[0]} is for {which}")
+
+
+def prepare_to_download(dataset: str, data_dir: str | None) -> None:
+    """Imports TensorFlow, quietly, if a data set is not on this machine: Keras, which comes with it, fetches it."""
+    from kgan.data import sources
+
+    if sources.SOURCES[dataset].downloads and sources.where(dataset, data_dir) is None:
+        import_tensorflow()
 
 
 def fail(message: str, code: int) -> int:

@@ -112,7 +112,7 @@ def main(arguments: list[str]) -> int:
     _draw(out, job, result)
     show(report)
     if FLAGS.dataset and not len(job.heldout):
-        least = min(5000, len(job.train) // 10)
+        least = sources.split_default(len(job.train))
         print(f"If its generator never saw the images that kgan train holds out, say so with --num_heldout={least}")
     print(f"wrote audit.json, audit-pairs.png and audit-ratios.png to {out}")
     return EXIT_CODES[result.verdict]
@@ -130,10 +130,7 @@ def _check_arguments(arguments: list[str]) -> None:
     for name in ("samples", "train", "heldout", "against"):
         if FLAGS[name].value and not Path(FLAGS[name].value).exists():
             raise UserError(f"--{name}={FLAGS[name].value}: there is no such file or folder")
-    wrong = [name for name in (_OF_SAMPLES if arguments else _OF_A_RUN) if FLAGS[name].present]
-    if wrong:
-        which = "--samples; a run has its own" if arguments else "a run; the images of --samples are what they are"
-        raise UserError(f"--{wrong[0]} is for {which}")
+    cli.refuse_flags_of_others(bool(arguments), _OF_A_RUN, _OF_SAMPLES)
     if FLAGS.recover and FLAGS.against:
         raise UserError("--recover asks about the training images: leave out --against")
     if not 0 < FLAGS.alpha < 1:
@@ -224,9 +221,7 @@ def _against(job: Job) -> Job:
 
 
 def _load(dataset: str, data_dir: str | None, **size) -> sources.ImageSet:
-    """`sources.load`; Keras, which fetches data that are not on this machine, is imported quietly."""
-    if sources.SOURCES[dataset].downloads and sources.where(dataset, data_dir) is None:
-        cli.import_tensorflow()
+    cli.prepare_to_download(dataset, data_dir)
     return sources.load(dataset, data_dir, **size)
 
 

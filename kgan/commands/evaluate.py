@@ -101,10 +101,7 @@ def _check_arguments(arguments: list[str]) -> None:
         raise UserError("--samples needs --dataset, the real images to hold them against")
     if FLAGS.samples and not Path(FLAGS.samples).exists():
         raise UserError(f"--samples={FLAGS.samples}: there is no such file or folder")
-    wrong = [name for name in (_OF_SAMPLES if arguments else _OF_A_RUN) if FLAGS[name].present]
-    if wrong:
-        which = "--samples; a run has its own" if arguments else "a run; the images of --samples are what they are"
-        raise UserError(f"--{wrong[0]} is for {which}")
+    cli.refuse_flags_of_others(bool(arguments), _OF_A_RUN, _OF_SAMPLES)
     if FLAGS.seed + FLAGS.repeats > 2**31:
         raise UserError(f"--repeats={FLAGS.repeats}: goes beyond the last seed, {2**31 - 1}")
 
@@ -162,9 +159,7 @@ def _of_samples(path: Path) -> Job:
 
 
 def _reference(dataset: str, data_dir: str | None, **settings) -> Reference:
-    """`load_reference` of --reference; Keras, which fetches data that are not on this machine, is imported quietly."""
-    if sources.SOURCES[dataset].downloads and sources.where(dataset, data_dir) is None:
-        cli.import_tensorflow()
+    cli.prepare_to_download(dataset, data_dir)
     return load_reference(dataset, FLAGS.reference, data_dir=data_dir, **settings)
 
 

@@ -19,7 +19,6 @@ from rich.console import Console
 
 from kgan import cli
 from kgan.config import TrainConfig
-from kgan.data import sources
 from kgan.errors import Stopped, UserError
 from kgan.sweeping import grid, jobs, results
 from kgan.sweeping.cells import RUNNING, Cell, make_cells, settled_in
@@ -133,8 +132,7 @@ def _data_cards(cells: list[Cell]) -> dict[str, dict]:
 
 
 def _card(config: TrainConfig) -> dict:
-    if sources.SOURCES[config.dataset].downloads and sources.where(config.dataset, config.data_dir) is None:
-        cli.import_tensorflow()
+    cli.prepare_to_download(config.dataset, config.data_dir)
     return make_plan(config).card
 
 
