@@ -153,6 +153,8 @@ def _of_run(run: RunDir) -> Job:
     if FLAGS.heldout:
         heldout, skipped = _read("heldout", train.shape[1:])
         heldout_labels = np.zeros(len(heldout), np.int64)
+    if FLAGS.recover and not len(heldout):
+        raise UserError("--recover compares with held-out images, and this run has none: name some with --heldout")
     data_sha256 = data.sha256
     del data  # its memory is needed
     cli.import_tensorflow()

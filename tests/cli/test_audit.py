@@ -1,6 +1,7 @@
 """`kgan audit`: verdicts and exit codes on images whose copies are known, the evidence it leaves, and misuse."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -138,7 +139,14 @@ def _digest(images: np.ndarray) -> str:
     return hashlib.sha256(images.tobytes()).hexdigest()
 
 
-def test_latent_recovery_joins_the_record(trained_run, tmp_path, monkeypatch):
+def test_latent_recovery_needs_heldout_images(trained_run, tmp_path):
+    shutil.copytree(trained_run, tmp_path / "run")
+    settings = json.loads((trained_run / "config.json").read_text()) | {"num_heldout": 0}
+    (tmp_path / "run" / "config.json").write_text(json.dumps(settings))
+    assert "this run has none" in refused("audit", tmp_path / "run", "--recover")
+
+
+def test_latent_recovery_joins_the_record(trained_run, tmp_path):
     done = kgan("audit", trained_run, "--num_samples=30", "--recover", f"--out={tmp_path}")
     assert done.returncode == 2 and "Latent recovery: the generator" in done.stdout
     recovery = json.loads((tmp_path / "audit.json").read_text())["latent_recovery"]
