@@ -37,8 +37,9 @@ sweep: $(INSTALLED)  ## train each cell of experiments/$SWEEP.flags (loss); ARGS
 report: $(INSTALLED)  ## write the page of a run, or of several: RUN="runs/x runs/y"
 	$(VENV)/bin/kgan report $(RUN) $(ARGS)
 
+# One thread of linear algebra a worker: those that wait for a product spin, and hold up the other workers.
 test: $(VENV)/.tested lint  ## run the tests, ruff and import-linter
-	$(VENV)/bin/python -m pytest -n auto --maxprocesses=4 --dist=worksteal $(ARGS)
+	OPENBLAS_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses=4 --dist=worksteal $(ARGS)
 
 test-slow: $(VENV)/.tested  ## run the tests that take minutes each
 	$(VENV)/bin/python -m pytest -m slow $(ARGS)

@@ -157,7 +157,7 @@ def ratio_histograms(spaces: Mapping[str, tuple[np.ndarray, np.ndarray, float | 
         if threshold is not None:
             axis.axvline(threshold, color=_BLACK, linestyle=":", linewidth=1.0, label="flagged below")
         axis.set_yscale("log")
-        axis.set_xlabel(f"relative neighbour ratio ({space})")
+        axis.set_xlabel(f"neighbour ratio ({space})")
     axes[0].set_ylabel("share of images")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False, fontsize=8)
     return _plain(figure)

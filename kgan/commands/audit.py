@@ -35,7 +35,7 @@ from kgan.training.rundir import RunDir
 
 FLAGS = flags.FLAGS
 EXIT_CODES = {NONE_DETECTED: 0, COPIES_FOUND: 1, CANNOT_TELL: 2}
-_NOTE = "image - neighbour: relative ratio in units of the threshold; below 1 an image is flagged"
+_NOTE = "image - neighbour: ratio in units of the threshold; below 1 an image is flagged"
 _OF_A_RUN = ("checkpoint", "ema", "seed", "recover")
 _OF_SAMPLES = ("dataset", "num_heldout", "train")
 
@@ -99,7 +99,7 @@ def main(arguments: list[str]) -> int:
             job.heldout,
             alpha=FLAGS.alpha,
             shifts=FLAGS.shifts,
-            swap=not FLAGS.against,
+            exchangeable=not FLAGS.against,
             passes_per_image=job.passes_per_image,
             other_p_values={"latent": {"recovery": recovery["p_value"]}} if recovery else None,
             progress=progress,
@@ -264,15 +264,15 @@ def _sought() -> str:
 
 def _draw(out: Path, job: Job, result: AuditResult) -> None:
     evidence, thresholds = result.evidence, {space: found["threshold"] for space, found in result.calibration.items()}
-    blocks = {"AI-generated": closest_pairs(evidence.samples, job.samples, job.train, thresholds)}
+    blocks = {"AI-generated": closest_pairs(evidence.samples.neighbours, job.samples, job.train, thresholds)}
     if len(job.heldout):
-        blocks["held-out (honest)"] = closest_pairs(evidence.heldout, job.heldout, job.train, thresholds)
+        blocks["held-out (honest)"] = closest_pairs(evidence.heldout.neighbours, job.heldout, job.train, thresholds)
     columns = {name: (found.images, found.neighbours, _captions(found)) for name, found in blocks.items()}
     drawn = plots.to_pixels(plots.closest_pairs(columns, _sought(), _NOTE))
     write_png(out / "audit-pairs.png", drawn, pnginfo(describe(job.origin, drawn), COMPOSITE))
     spaces = {
-        space: (evidence.samples[space].relative_ratios, evidence.heldout[space].relative_ratios, thresholds.get(space))
-        for space in evidence.samples
+        space: (found.ratios, evidence.heldout.neighbours[space].ratios, thresholds.get(space))
+        for space, found in evidence.samples.neighbours.items()
     }
     write_atomically(out / "audit-ratios.png", plots.to_png(plots.ratio_histograms(spaces)))
 

@@ -43,8 +43,8 @@ class Space:
         """
         return self.minima(_as_queries(shortened), stop)
 
-    def least_ratios(self, shortened: np.ndarray, bounds: np.ndarray, k: int, usual: np.ndarray) -> np.ndarray:
-        """(B,) lower bounds of d_1 / mean(d_1 .. d_k) / usual of the nearest, from those of squared distances, (B, N).
+    def least_ratios(self, shortened: np.ndarray, bounds: np.ndarray, k: int) -> np.ndarray:
+        """(B,) lower bounds of d_1 / mean(d_1 .. d_k), from those of squared distances, (B, N).
 
         Lengths of what the short forms leave out, r and s, tell how far above its lower bound a squared distance can
         be: ||a - b||^2 <= ||V'(a - b)||^2 + (r + s)^2, which is the lower bound plus 4 r s.
@@ -54,7 +54,7 @@ class Space:
             above += 4 * shortened[..., -1].max(axis=0)[:, None] * self.shortened[:, -1]
         above += np.maximum(bounds, 0)
         largest = np.sqrt(np.partition(above, k - 1, axis=1)[:, :k]).mean(axis=1)
-        smallest = np.sqrt(np.maximum(bounds * (1 / usual**2).astype(np.float32), 0).min(axis=1))
+        smallest = np.sqrt(np.maximum(bounds.min(axis=1), 0))
         return np.divide(smallest, largest, out=np.zeros_like(largest), where=largest > 0)
 
     def nearest(self, windows: np.ndarray, bounds: np.ndarray, k: int) -> tuple[int, int, np.ndarray]:

@@ -1,38 +1,68 @@
-"""What held-out images say about small relative ratios, and the verdict as a function of counts."""
+"""What held-out images say about small ratios, stratum by stratum, and the verdict as a function of counts.
+
+A stratum is a k-means cell of training images. How close honest images are differs between them: near-duplicates are
+common among the shirts of Fashion-MNIST, and a generator of shirts alone must be held against held-out shirts. So
+samples and held-out images count as exchangeable within each stratum only. Even there they are not where a generator
+hardly goes: of all handwritten ones, only odd ones lie among the twos. The samples of a stratum therefore count as no
+fewer than its share of the held-out images would make them, which can only raise a p-value.
+"""
 
 import dataclasses
 
 import numpy as np
 
 from kgan.evaluation.neighbours import Neighbours
-from kgan.evaluation.statistics import count_pvalues, exceedance_pvalue, exceedance_pvalues
+from kgan.evaluation.statistics import count_pvalues, exceedance_pvalues
 
 LEVEL = 0.05  # of the verdict: the family-wise error of all tests together
 
 
 @dataclasses.dataclass(frozen=True)
+class Located:
+    """Images looked up among the training images: their neighbours by space, and the stratum (n,) of each."""
+
+    neighbours: dict[str, Neighbours]
+    strata: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
 class Calibration:
-    """What held-out images say about small relative ratios in one space, fixed before any sample is looked at."""
+    """What held-out images say about small ratios in one space, fixed before any sample is looked at.
+
+    Counts by stratum are (C,) int64.
+    """
 
     threshold: float  # the order-th smallest ratio of one half
-    order: int
-    size: int  # of that half
+    before: np.ndarray  # images of that half that come before it: order - 1 of them, by stratum
+    half: np.ndarray  # images of that half, by stratum
     flagged: np.ndarray  # which images of the other half are below the threshold, for its false-positive rate
     smallest: float  # of all held-out ratios
-    num_heldout: int
+    heldout: np.ndarray  # all held-out images, by stratum
 
     @classmethod
-    def of(cls, ratios: np.ndarray, alpha: float) -> "Calibration":
+    def of(cls, ratios: np.ndarray, strata: np.ndarray, num_strata: int, alpha: float) -> "Calibration":
         first, second = np.split(np.random.default_rng(0).permutation(len(ratios)), [len(ratios) // 2])
         order = max(1, int(alpha * len(first) + 1e-9))
-        threshold = float(np.partition(ratios[first], order - 1)[order - 1])
-        return cls(threshold, order, len(first), ratios[second] < threshold, float(ratios.min()), len(ratios))
+        ascending = first[np.argsort(ratios[first], kind="stable")]
+        threshold = float(ratios[ascending[order - 1]])
+        before, half, heldout = (
+            np.bincount(strata[chosen], minlength=num_strata) for chosen in (ascending[: order - 1], first, slice(None))
+        )
+        return cls(threshold, before, half, ratios[second] < threshold, float(ratios.min()), heldout)
 
-    def p_values(self, ratios: np.ndarray) -> dict[str, float]:
-        count, exceeding = int((ratios < self.threshold).sum()), int((ratios < self.smallest).sum())
+    @property
+    def order(self) -> int:
+        return int(self.before.sum()) + 1
+
+    @property
+    def size(self) -> int:
+        return int(self.half.sum())
+
+    def p_values(self, sizes: np.ndarray, flagged: np.ndarray, exceeding: np.ndarray) -> dict[str, np.ndarray]:
+        """By test, from counts by stratum (..., C): samples, those below the threshold, those below all held-out."""
         return {
-            "count": float(count_pvalues(len(ratios), self.size, self.order)[count]),
-            "exceedance": exceedance_pvalue(len(ratios), self.num_heldout, exceeding),
+            "count": count_pvalues(_at_least_their_share(sizes, self.half), self.half, flagged, self.before),
+            "exceedance": exceedance_pvalues(_at_least_their_share(sizes, self.heldout), self.heldout, exceeding),
         }
 
     def summary(self, ratios: np.ndarray) -> dict[str, float | int]:
@@ -45,34 +75,57 @@ class Calibration:
         }
 
 
+def _at_least_their_share(sizes: np.ndarray, heldout: np.ndarray) -> np.ndarray:
+    total, whole = sizes.sum(axis=-1, keepdims=True), heldout.sum()
+    return np.maximum(sizes, -(-total * heldout // whole))  # rounded up
+
+
 @dataclasses.dataclass(frozen=True)
 class Marks:
     """For n images and S spaces, which ratios are below the threshold and which below every held-out one's."""
 
+    strata: np.ndarray  # (n,) int
     flagged: np.ndarray  # (n, S) bool
     exceeding: np.ndarray  # (n, S) bool
 
-    def stacked(self) -> np.ndarray:
-        return np.concatenate([self.flagged, self.exceeding], axis=1).astype(np.int64)
+    @classmethod
+    def of(cls, located: Located, calibration: dict[str, Calibration]) -> "Marks":
+        ratios = np.stack([located.neighbours[space].ratios for space in calibration], axis=1)
+        return cls(
+            located.strata,
+            ratios < [c.threshold for c in calibration.values()],
+            ratios < [c.smallest for c in calibration.values()],
+        )
+
+    def outcomes(self) -> tuple[np.ndarray, np.ndarray]:
+        """The rows (stratum, flagged by space, exceeding by space) that occur, (q, 1 + 2S), and how often, (q,)."""
+        rows = np.concatenate([self.strata[:, None], self.flagged, self.exceeding], axis=1).astype(np.int64)
+        return np.unique(rows, axis=0, return_counts=True)
+
+
+def tallies(outcomes: np.ndarray, num_strata: int) -> np.ndarray:
+    """(q, 1 + 2S) rows of `Marks.outcomes` -> (q, 1 + 2S, C): what one image of each adds to the counts by stratum."""
+    counted = np.concatenate([np.ones_like(outcomes[:, :1]), outcomes[:, 1:]], axis=1)
+    return counted[:, :, None] * np.eye(num_strata, dtype=np.int64)[outcomes[:, 0]][:, None, :]
 
 
 class Rule:
-    """The verdict as a function of counts by space: something is flagged, and Holm's correction rejects something."""
+    """The verdict as a function of counts: something is flagged, and Holm's correction rejects something."""
 
-    def __init__(self, calibration: dict[str, Calibration], num_samples: int, num_tests: int, other_p_value: float):
-        self.num_tests, self.other_p_value = num_tests, other_p_value
-        self.count = [count_pvalues(num_samples, c.size, c.order) for c in calibration.values()]
-        self.exceedance = [exceedance_pvalues(num_samples, c.num_heldout) for c in calibration.values()]
+    def __init__(self, calibration: dict[str, Calibration], num_tests: int, other_p_value: float):
+        self.calibration, self.num_tests, self.other_p_value = calibration, num_tests, other_p_value
+        self.num_strata = len(next(iter(calibration.values())).heldout)
 
-    def __call__(self, flagged: np.ndarray, exceeding: np.ndarray) -> np.ndarray:
-        """Counts (trials, S) of each -> (trials,) bool."""
-        tables, counts = [*self.count, *self.exceedance], [*flagged.T, *exceeding.T]
-        smallest = np.min([table[count] for table, count in zip(tables, counts, strict=True)], axis=0)
-        return flagged.any(axis=1) & (np.minimum(smallest, self.other_p_value) * self.num_tests <= LEVEL)
+    def p_values(self, counts: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
+        """(..., 1 + 2S, C) sums of `tallies` -> p-values (...) by space and test."""
+        sizes, flagged, exceeding = np.split(counts, [1, 1 + len(self.calibration)], axis=-2)
+        return {
+            space: c.p_values(sizes[..., 0, :], flagged[..., place, :], exceeding[..., place, :])
+            for place, (space, c) in enumerate(self.calibration.items())
+        }
 
-
-def marked(neighbours: dict[str, Neighbours], calibration: dict[str, Calibration]) -> Marks:
-    return Marks(
-        np.stack([neighbours[space].relative_ratios < c.threshold for space, c in calibration.items()], axis=1),
-        np.stack([neighbours[space].relative_ratios < c.smallest for space, c in calibration.items()], axis=1),
-    )
+    def __call__(self, counts: np.ndarray) -> np.ndarray:
+        """(..., 1 + 2S, C) -> (...) bool."""
+        smallest = np.min([p for tests in self.p_values(counts).values() for p in tests.values()], axis=0)
+        flagged = counts[..., 1 : 1 + len(self.calibration), :].any(axis=(-2, -1))
+        return flagged & (np.minimum(smallest, self.other_p_value) * self.num_tests <= LEVEL)

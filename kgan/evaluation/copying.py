@@ -1,14 +1,16 @@
 """The copy audit: did a generator learn from its training images, or does it hand them out again?
 
 Samples and held-out images, which the generator never saw, are searched for among the training images in the same
-way. A copy's ratio (see `neighbour_ratios`) is small, also relative to what is usual around its neighbour. An honest
-generator's samples have no more small relative ratios than held-out images have, and that is tested, in pixel space
-and in that of 64 principal components:
+way. A copy's ratio (see `neighbour_ratios`) is small. An honest generator's samples have no more small ratios than
+held-out images of the same kinds have, and that is tested, in pixel space and in that of 64 principal components:
 
 - count: samples below a threshold that half of the held-out images set, against the beta-binomial distribution;
 - exceedance: samples below every held-out image, against the hypergeometric one;
 - swap: the search turned round. Training and held-out images are searched for among the samples; without copying the
   two are exchangeable, however poor the generator is.
+
+Kinds are the cells of a k-means of the training images, a hundred held-out images each (see `calibration`): a generator
+that makes one kind only is held against that kind.
 
 Count and exceedance take the samples for independent draws: of a generator that makes a few images over and over, one
 that happens to be close to a training image counts as often as it was drawn.
@@ -24,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from kgan.evaluation import planting
-from kgan.evaluation.calibration import LEVEL, Calibration
+from kgan.evaluation.calibration import LEVEL, Calibration, Located
 from kgan.evaluation.neighbours import DUPLICATE_RADIUS, PCA, PIXELS, SPACES, NeighbourSearch, neighbour_ratios
 from kgan.evaluation.statistics import copying_statistic, exceedance_pvalue, k_means, nearest_centre
 from kgan.evaluation.verdict import (
@@ -51,6 +53,8 @@ __all__ = [
 
 Progress = Callable[[int, int], None]
 
+_MOST_STRATA, _HELDOUT_PER_STRATUM = 50, 100
+
 
 def audit(
     samples: np.ndarray,
@@ -59,7 +63,7 @@ def audit(
     alpha: float = 1e-3,
     shifts: int = 1,
     mirror: bool | None = None,
-    swap: bool = True,
+    exchangeable: bool = True,
     passes_per_image: float | None = None,
     other_p_values: Mapping[str, Mapping[str, float]] | None = None,
     progress: Progress | None = None,
@@ -67,10 +71,11 @@ def audit(
     """Tests whether `samples` contain more near-copies of `train` than `heldout`, images of the same origin, does.
 
     All three are uint8 (n, h, w, c). `alpha` is the false-positive rate an image that is flagged is calibrated to;
-    `mirror` None looks for mirror images in colour only. `swap=False` where `train` and `heldout` are not exchangeable
-    (a collection of known works). `other_p_values`, by group and test, join Holm's correction. `progress(done, total)`
-    counts pairs of images. Fewer than 20 held-out images give "cannot tell". Raises ValueError for arrays of other
-    types or shapes that differ, without samples or training images, and for alpha outside (0, 1).
+    `mirror` None looks for mirror images in colour only. `exchangeable=False` where `train` and `heldout` are not of
+    one origin (a collection of known works): no strata then, and no swap test. `other_p_values`, by group and test,
+    join Holm's correction. `progress(done, total)` counts pairs of images. Fewer than 20 held-out images give "cannot
+    tell". Raises ValueError for arrays of other types or shapes that differ, without samples or training images, and
+    for alpha outside (0, 1).
     """
     _check(samples, train, heldout, alpha)
     mirror = train.shape[-1] == 3 if mirror is None else mirror
@@ -78,33 +83,43 @@ def audit(
     copied = planting.chosen_for_planting(len(train)) if tested else []
     kinds = planting.kinds_of_copy(mirror) if tested else ()
     counter = _Counter(
-        progress, _num_pairs(len(samples), len(train), len(heldout), len(kinds) * len(copied), tested and swap)
+        progress, _num_pairs(len(samples), len(train), len(heldout), len(kinds) * len(copied), tested and exchangeable)
     )
 
-    search = NeighbourSearch(train, shifts=shifts, mirror=mirror, collapse=True, localise=True)
-    evidence = Evidence(*(search.search(images, progress=counter.step(len(train))) for images in (samples, heldout)))
+    search = NeighbourSearch(train, shifts=shifts, mirror=mirror, collapse=True)
+    num_strata = min(_MOST_STRATA, max(1, len(heldout) // _HELDOUT_PER_STRATUM)) if exchangeable else 1
+    centres = k_means(search.coordinates(train[search.kept]), num_strata)
+    evidence = Evidence(*(_located(search, centres, images, counter.step(len(train))) for images in (samples, heldout)))
     planted = {
-        kind: search.search(planting.altered(train[copied], kind), progress=counter.step(len(train))) for kind in kinds
+        kind: _located(search, centres, planting.altered(train[copied], kind), counter.step(len(train)))
+        for kind in kinds
     }
     record = {
         "alpha": alpha,
         "num_samples": len(samples),
         "passes_per_image": passes_per_image,
         "duplicates": _duplicates(search, train, heldout, evidence),
-        "copying_statistic": _copying_statistic(search, samples, train, heldout, evidence),
-        "protocol": _protocol(search, samples, train, heldout),
+        "copying_statistic": _copying_statistic(evidence),
+        "protocol": _protocol(search, samples, train, heldout) | {"num_strata": len(centres)},
         "evidence": evidence,
     }
     del search  # its memory is needed for the swap
     if not tested:
         return untested(len(heldout), record)
-    calibration = {space: Calibration.of(evidence.heldout[space].relative_ratios, alpha) for space in SPACES}
-    p_values = {space: calibration[space].p_values(evidence.samples[space].relative_ratios) for space in SPACES}
-    if swap:
-        for space, p_value in _swap_test(samples, train, heldout, shifts, mirror, counter).items():
-            p_values[space]["swap"] = p_value
-    p_values |= {group: dict(tests) for group, tests in (other_p_values or {}).items()}
-    return judged(record, calibration, p_values, planted)
+    calibration = {
+        space: Calibration.of(found.ratios, evidence.heldout.strata, len(centres), alpha)
+        for space, found in evidence.heldout.neighbours.items()
+    }
+    others = dict(other_p_values or {})
+    if exchangeable:
+        swapped = _swap_test(samples, train, heldout, shifts, mirror, counter)
+        others = {space: {"swap": p_value} for space, p_value in swapped.items()} | others
+    return judged(record, calibration, others, planted)
+
+
+def _located(search: NeighbourSearch, centres: np.ndarray, images: np.ndarray, progress: Progress) -> Located:
+    found = search.search(images, progress=progress)
+    return Located(found, nearest_centre(search.coordinates(images), centres))
 
 
 def _swap_test(
@@ -112,23 +127,20 @@ def _swap_test(
 ) -> dict[str, float]:
     """By space, the exceedance of training images over held-out ones, both searched for among the samples.
 
-    Principal components and usual ratios are those of the samples: the training images' own would treat the two unlike.
+    Principal components are those of the samples: the training images' own would treat the two unlike.
     """
-    search = NeighbourSearch(samples, shifts=shifts, mirror=mirror, collapse=True, localise=True)
+    search = NeighbourSearch(samples, shifts=shifts, mirror=mirror, collapse=True)
     theirs = search.search(heldout, progress=counter.step(len(samples)))
-    smallest = {space: float(theirs[space].relative_ratios.min()) for space in SPACES}
+    smallest = {space: float(theirs[space].ratios.min()) for space in SPACES}
     exceeding = search.count_below(train, smallest, progress=counter.step(len(samples)))
     return {space: exceedance_pvalue(len(train), len(heldout), exceeding[space]) for space in SPACES}
 
 
-def _copying_statistic(
-    search: NeighbourSearch, samples: np.ndarray, train: np.ndarray, heldout: np.ndarray, evidence: Evidence
-) -> dict[str, float | int | None]:
-    """C_T on distances and k-means cells in the space of principal components; a cell a hundred held-out images."""
-    centres = k_means(search.coordinates(train[search.kept]), min(20, max(1, len(heldout) // 100)))
-    sample_cells, heldout_cells = (nearest_centre(search.coordinates(images), centres) for images in (samples, heldout))
+def _copying_statistic(evidence: Evidence) -> dict[str, float | int | None]:
+    """C_T on distances in the space of principal components, a stratum a cell."""
+    samples, heldout = evidence.samples, evidence.heldout
     return copying_statistic(
-        evidence.samples[PCA].distances, evidence.heldout[PCA].distances, sample_cells, heldout_cells
+        samples.neighbours[PCA].distances, heldout.neighbours[PCA].distances, samples.strata, heldout.strata
     )
 
 
@@ -139,7 +151,7 @@ def _duplicates(search: NeighbourSearch, train: np.ndarray, heldout: np.ndarray,
         "train_exact": len(train) - len(known),
         "train_collapsed": len(train) - len(search.kept),
         "heldout_exact": sum(_digest(image) in known for image in heldout),
-        "heldout_near": int((evidence.heldout[PIXELS].distances <= search.radius).sum()),
+        "heldout_near": int((evidence.heldout.neighbours[PIXELS].distances <= search.radius).sum()),
     }
 
 

@@ -8,11 +8,6 @@ the query is then reading another window of it, so that no pixel has to be inven
 and r(q) = d_1 / mean(d_1 .. d_k) over the k nearest references, near 0 for a copy and near 1 for an image that is
 not much closer to one reference than to the next. Distances are Euclidean, in the units of the images.
 
-How small a ratio is usual is not the same everywhere: among the ones of MNIST, honest images have ratios that would be
-rare among other digits. So there is also the relative ratio, r(q) over the ratio that one in fifty of the
-references around its neighbour has to the other references. It is a function of q and the references alone, and
-treats all queries alike.
-
 The search is exact; `kgan.evaluation.bounds` says how it avoids measuring most pairs.
 """
 
@@ -22,7 +17,6 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from kgan.evaluation.bounds import Space, accelerator, principal_components, shortened, square_lengths
-from kgan.evaluation.statistics import k_means, nearest_centre
 from kgan.evaluation.threads import in_threads
 
 PIXELS, PCA = "pixels", "pca"
@@ -31,8 +25,6 @@ PCA_COMPONENTS = 64
 BOUND_COMPONENTS = 128
 DUPLICATE_RADIUS = 0.1  # of the median distance between two references: closer ones count as one image
 
-_NUM_CELLS, _LEAST_PER_CELL = 20, 250
-_LOCAL_SAMPLE, _USUAL = 5_000, 0.02
 _QUERY_BLOCK = 64
 _MOST_THREADS = 4  # each holds the bounds of a block
 _REFERENCE_BLOCK = 1024
@@ -49,7 +41,6 @@ class Neighbours:
     """
 
     ratios: np.ndarray  # (n,) float64, d_1 / mean(d_1 .. d_k); 0 where d_1 is 0
-    relative_ratios: np.ndarray  # (n,) float64, over what is usual around the neighbour; the same if not asked for
     indices: np.ndarray  # (n,) int64 into the references as they were given
     distances: np.ndarray  # (n,) float64, d_1
     shifts: np.ndarray  # (n, 2) int64
@@ -73,9 +64,7 @@ class NeighbourSearch:
 
     `k` None means min(50, max(2, N // 2)), and 1 for a lone reference. With `collapse`, references within `radius`
     of an earlier one (unshifted) are left out first: an image that stands there twice would hide a copy of itself.
-    `kept` are the indices searched. With `localise`, relative ratios are over what is usual in the neighbour's
-    k-means cell, if there are 500 references; otherwise they are the ratios themselves. Memory: the references in
-    float32, plus a fixed amount while searching.
+    `kept` are the indices searched. Memory: the references in float32, plus a fixed amount while searching.
     """
 
     def __init__(
@@ -85,7 +74,6 @@ class NeighbourSearch:
         shifts: int = 1,
         mirror: bool = False,
         collapse: bool = False,
-        localise: bool = False,
         progress: Progress | None = None,
     ):
         _check_images(references, shifts)
@@ -110,38 +98,30 @@ class NeighbourSearch:
             raise ValueError(
                 f"k={self.k} of {len(self.kept)} distinct references: k must be between 1 and their number"
             )
-        self.usual = {space: np.ones(len(self.kept)) for space in SPACES}
-        if localise and len(self.kept) >= 2 * _LEAST_PER_CELL:
-            self.usual = self._usual_ratios(references, progress)
 
     def search(
         self,
         queries: np.ndarray,
         spaces: Sequence[str] = SPACES,
-        leave_out: np.ndarray | None = None,
         progress: Progress | None = None,
     ) -> dict[str, Neighbours]:
-        """The neighbours of (n, h, w, c) images in each of `spaces`; `progress(done, n)` is called as it goes on.
-
-        `leave_out[i]` is the place in `kept` of a reference that query i is not compared with: itself.
-        """
-        return self._found(queries, dict.fromkeys(spaces), leave_out, progress)
+        """The neighbours of (n, h, w, c) images in each of `spaces`; `progress(done, n)` is called as it goes on."""
+        return self._found(queries, dict.fromkeys(spaces), progress)
 
     def count_below(
         self, queries: np.ndarray, limits: Mapping[str, float], progress: Progress | None = None
     ) -> dict[str, int]:
-        """By space, how many relative ratios of `queries` are below that space's limit.
+        """By space, how many ratios of `queries` are below that space's limit.
 
         The same number as by `search`, sooner: where bounds alone tell that a ratio is not below, nothing is measured.
         """
-        found = self._found(queries, limits, None, progress)
-        return {space: int((found[space].relative_ratios < limit).sum()) for space, limit in limits.items()}
+        found = self._found(queries, limits, progress)
+        return {space: int((found[space].ratios < limit).sum()) for space, limit in limits.items()}
 
     def _found(
         self,
         queries: np.ndarray,
         limits: Mapping[str, float | None],
-        leave_out: np.ndarray | None,
         progress: Progress | None,
     ) -> dict[str, Neighbours]:
         """By space, the neighbours; ratios that are sure to be at or above that space's limit come back as infinity."""
@@ -153,10 +133,8 @@ class NeighbourSearch:
             for space, limit in limits.items():
                 vectors, short = self._vectors(space, windows)
                 bounds, rows = self.spaces[space].lower_bounds(short), range(windows.shape[1])
-                if leave_out is not None:
-                    bounds[rows, leave_out[start : start + len(bounds)]] = np.inf
                 if limit is not None:
-                    least = self.spaces[space].least_ratios(short, bounds, self.k, self.usual[space])
+                    least = self.spaces[space].least_ratios(short, bounds, self.k)
                     rows = np.flatnonzero(least <= limit * 1.0001)  # room for the rounding of what is measured
                 for row in rows:
                     nearest = self.spaces[space].nearest(vectors[:, row], bounds[row], self.k)
@@ -166,7 +144,7 @@ class NeighbourSearch:
         for start in in_threads(search_block, range(0, len(queries), _QUERY_BLOCK), threads):
             if progress:
                 progress(min(start + _QUERY_BLOCK, len(queries)), len(queries))
-        return {space: self._neighbours(found[space], self.usual[space]) for space in limits}
+        return {space: self._neighbours(found[space]) for space in limits}
 
     def coordinates(self, images: np.ndarray) -> np.ndarray:
         """Unshifted images as points in the space of principal components: (n, num_components) float32."""
@@ -189,39 +167,16 @@ class NeighbourSearch:
         vectors = windows if space == PIXELS else windows @ self.basis[:, : self.num_components]
         return vectors, shortened(vectors, self.basis) if space == PIXELS and not accelerator() else vectors
 
-    def _neighbours(self, findings: "_Findings", usual: np.ndarray) -> Neighbours:
+    def _neighbours(self, findings: "_Findings") -> Neighbours:
         distances, moves = findings.distances, translations(self.shifts)
         ratios = np.divide(distances, findings.means, out=np.zeros_like(distances), where=distances > 0)
         return Neighbours(
             ratios=ratios,
-            relative_ratios=ratios / usual[findings.indices],
             indices=self.kept[findings.indices],
             distances=distances,
             shifts=np.array(moves)[findings.windows % len(moves)],
             mirrored=findings.windows >= len(moves),
         )
-
-    def _usual_ratios(self, references: np.ndarray, progress: Progress | None) -> dict[str, np.ndarray]:
-        """By space, for every kept reference, the ratio that one in fifty references of its k-means cell fall below.
-
-        From a sample of references, each searched for among the others. Cells that few of the sample fall into lean
-        on the whole, as if 20 of the whole were among them.
-        """
-        coordinates, random = self.spaces[PCA].vectors, np.random.default_rng(0)
-        centres = k_means(coordinates, min(_NUM_CELLS, len(self.kept) // _LEAST_PER_CELL))
-        cells = nearest_centre(coordinates, centres)
-        members = random.permutation(len(self.kept))[:_LOCAL_SAMPLE]
-        found = self.search(references[self.kept[members]], leave_out=members, progress=progress)
-        usual = {}
-        for space, neighbours in found.items():
-            near = cells[np.searchsorted(self.kept, neighbours.indices)]
-            overall = np.quantile(neighbours.ratios, _USUAL)
-            by_cell = np.full(len(centres), overall)
-            for cell in np.unique(near):
-                inside = neighbours.ratios[near == cell]
-                by_cell[cell] = (len(inside) * np.quantile(inside, _USUAL) + 20 * overall) / (len(inside) + 20)
-            usual[space] = np.maximum(by_cell, 1e-6)[cells]
-        return usual
 
     def _check_queries(self, queries: np.ndarray) -> None:
         _check_images(queries, self.shifts)

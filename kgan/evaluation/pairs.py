@@ -14,7 +14,7 @@ class Pairs:
 
     `images` (n, h, w, c) uint8 are mirrored and moved to where they match `neighbours` (n, h, w, c) best; edges that a
     move leaves open repeat the last pixels. `indices` and `neighbour_indices` (n,) name both, `closeness` (n,) is the
-    relative ratio in units of what is flagged (below 1 is), in the space where it is smallest.
+    ratio in units of what is flagged (below 1 is), in the space where it is smallest.
     """
 
     images: np.ndarray
@@ -33,10 +33,10 @@ def closest_pairs(
 ) -> Pairs:
     """The `count` of `images` that are closest to one of `references`, by the neighbours `found` in each space.
 
-    `thresholds` are those of relative ratios, by space; a space without one (or with 0) takes 1.
+    `thresholds` are those of ratios, by space; a space without one (or with 0) takes 1.
     """
     spaces = list(found)
-    closeness = np.stack([found[space].relative_ratios / (thresholds.get(space) or 1) for space in spaces])
+    closeness = np.stack([found[space].ratios / (thresholds.get(space) or 1) for space in spaces])
     order = np.argsort(closeness.min(axis=0), kind="stable")[:count]
     best = [found[spaces[row]] for row in closeness[:, order].argmin(axis=0)]
     moved = [

@@ -6,7 +6,7 @@ again with some samples exchanged for planted copies, so that no neighbour searc
 
 import numpy as np
 
-from kgan.evaluation.calibration import Marks, Rule
+from kgan.evaluation.calibration import Marks, Rule, tallies
 
 POWER = 0.95
 _TRIALS = 1000
@@ -43,19 +43,20 @@ def kinds_of_copy(mirror: bool) -> tuple[str, ...]:
 def detection_limit(samples: Marks, planted: Marks, rule: Rule) -> float | None:
     """The smallest share of planted copies, exchanged for samples, at which the verdict is reached with power 0.95.
 
-    `planted` (q, S) stands for all copies of its kind: copies are drawn from it with replacement, the samples they
+    `planted` stands for all copies of its kind: copies are drawn from it with replacement, the samples they
     take the place of without. None if not even copies alone reach the verdict.
     """
-    own, own_sizes = np.unique(samples.stacked(), axis=0, return_counts=True)
-    copies, copies_sizes = np.unique(planted.stacked(), axis=0, return_counts=True)
+    own, own_sizes = samples.outcomes()
+    copies, copies_sizes = planted.outcomes()
+    own, copies = tallies(own, rule.num_strata), tallies(copies, rule.num_strata)
     total = int(own_sizes.sum())
 
     def suffices(count: int) -> bool:
         random = np.random.default_rng(count)
         kept = random.multivariate_hypergeometric(own_sizes, total - count, _TRIALS)
         drawn = random.multinomial(count, copies_sizes / copies_sizes.sum(), _TRIALS)
-        flagged, exceeding = np.split(kept @ own + drawn @ copies, 2, axis=1)
-        return rule(flagged, exceeding).mean() >= POWER
+        counts = np.tensordot(kept, own, axes=1) + np.tensordot(drawn, copies, axes=1)
+        return rule(counts).mean() >= POWER
 
     low, high = 0, 1
     while not suffices(high):

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 from scipy.spatial.distance import cdist
+from scipy.special import gammaln
 
 _TINY = np.finfo(np.float64).tiny  # what a p-value too small for a float is given as: no p-value is 0
 
@@ -18,26 +19,50 @@ def exceedance_pvalue(m: int, n: int, e: int) -> float:
     """
     if not (0 <= e <= m and n >= 1):
         raise ValueError(f"e={e} of m={m} values, against n={n}: 0 <= e <= m and n >= 1 are needed")
-    return float(exceedance_pvalues(m, n)[e])
+    return float(exceedance_pvalues(np.array([m]), np.array([n]), np.array([e])))
 
 
-def exceedance_pvalues(m: int, n: int) -> np.ndarray:
-    """`exceedance_pvalue(m, n, e)` for e = 0 .. m: (m + 1,) float64."""
-    left = np.arange(m, 0, -1)
-    return np.maximum(np.exp(np.concatenate([[0.0], np.cumsum(np.log(left) - np.log(left + n))])), _TINY)
+def exceedance_pvalues(m: np.ndarray, n: np.ndarray, e: np.ndarray) -> np.ndarray:
+    """The same where values are exchangeable only within each of C strata: counts (..., C) -> p-values (...).
 
-
-def count_pvalues(m: int, n: int, order: int) -> np.ndarray:
-    """P(X >= x) for x = 0 .. m: (m + 1,) float64, X the number of m values below the `order`-th smallest of n others.
-
-    X is BetaBinomial(m, order, n + 1 - order) when all m + n values are exchangeable, since the share of the
-    distribution below an order statistic is Beta(order, n + 1 - order); a binomial with that share taken for known
-    rejects far too often.
+    Given which stratum each of the sum(e) smallest values is from, the strata are independent, and p is their product.
     """
-    if not 1 <= order <= n:
-        raise ValueError(f"order={order} of {n} values: it must be between 1 and their number")
-    probabilities = stats.betabinom(m, order, n + 1 - order).pmf(np.arange(m + 1))
-    return np.clip(np.cumsum(probabilities[::-1])[::-1], _TINY, 1.0)
+    logarithms = _log_choose(m, e) - _log_choose(m + n, e)
+    return np.maximum(np.exp(logarithms.sum(axis=-1)), _TINY)
+
+
+def count_pvalues(m: np.ndarray, n: np.ndarray, count: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """P(at least sum(count) of the m are below the k-th smallest of the n), within strata: (..., C) -> (...).
+
+    `count` are those of the m that are, `before` (C,) the k - 1 of the n that come before it. In one stratum the number
+    is BetaBinomial(m, k, n + 1 - k), since the share of a distribution below an order statistic is
+    Beta(k, n + 1 - k); a binomial with that share taken for known rejects far too often. With strata, it reaches
+    sum(count) when at most k - 1 of the smallest sum(count) + k - 1 values are of the n: in each stratum a
+    hypergeometric number.
+    """
+    order = int(before.sum()) + 1
+    found, drawn = np.arange(order), (count + before)[..., None]
+    m, n = m[..., None], n[..., None]
+    possible = (found <= n) & (found <= drawn) & (drawn - found <= m)
+    found_of_n, rest_of_m = np.minimum(found, n), np.clip(drawn - found, 0, m)
+    logarithms = _log_choose(n, found_of_n) + _log_choose(m, rest_of_m) - _log_choose(m + n, drawn)
+    by_stratum = np.where(possible, np.exp(logarithms), 0.0)  # (..., C, k): so many of the n in that stratum
+    total = by_stratum[..., 0, :]
+    for stratum in range(1, by_stratum.shape[-2]):
+        total = _first_of_product(total, by_stratum[..., stratum, :])
+    return np.clip(total.sum(axis=-1), _TINY, 1.0)
+
+
+def _first_of_product(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The distribution (..., k) of the sum of two independent numbers, as far as k - 1."""
+    product = first[..., :1] * second
+    for number in range(1, first.shape[-1]):
+        product[..., number:] += first[..., number, None] * second[..., :-number]
+    return product
+
+
+def _log_choose(total: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    return gammaln(total + 1) - gammaln(chosen + 1) - gammaln(total - chosen + 1)
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 
 from kgan.evaluation import planting
-from kgan.evaluation.calibration import LEVEL, Calibration, Marks, Rule, marked
-from kgan.evaluation.neighbours import Neighbours
+from kgan.evaluation.calibration import LEVEL, Calibration, Located, Marks, Rule, tallies
 from kgan.evaluation.statistics import holm
 
 COPIES_FOUND, NONE_DETECTED, CANNOT_TELL = "copies found", "no copying detected", "cannot tell"
@@ -16,21 +15,21 @@ MIN_HELDOUT = 20
 
 @dataclasses.dataclass(frozen=True)
 class Evidence:
-    """What the verdict rests on, for pictures: by space, the neighbours among the training images."""
+    """What the verdict rests on, for pictures."""
 
-    samples: dict[str, Neighbours]
-    heldout: dict[str, Neighbours]
+    samples: Located
+    heldout: Located
 
 
 @dataclasses.dataclass
 class AuditResult:
     """The record of an audit; `dataclasses.asdict` of it is audit.json.
 
-    `flagged` has one entry a flagged sample, lowest ratio first: sample, train_index, ratio, relative_ratio (which the
-    thresholds are for), distance (Euclidean, in grey levels), shift (dy, dx), mirrored, space, and the spaces that flag
-    it. `p_values` and `adjusted_p_values` (Holm) are by space, then test. `detection_limit` is, by kind of copy, the
-    smallest planted share that is found 95 times in 100 (None: not even if all samples were such copies);
-    `planted_flagged` the share of single planted copies that are flagged. `evidence` is kept out of the record.
+    `flagged` has one entry a flagged sample, lowest ratio first: sample, train_index, ratio, distance (Euclidean, in
+    grey levels), shift (dy, dx), mirrored, space, and the spaces that flag it. `p_values` and `adjusted_p_values`
+    (Holm) are by space, then test. `detection_limit` is, by kind of copy, the smallest planted share that is found 95
+    times in 100 (None: not even if all samples were such copies); `planted_flagged` the share of single planted copies
+    that are flagged. `evidence` is kept out of the record.
     """
 
     verdict: str
@@ -58,11 +57,17 @@ class AuditResult:
 def judged(
     record: dict[str, Any],
     calibration: dict[str, Calibration],
-    p_values: dict[str, dict[str, float]],
-    planted: dict[str, dict[str, Neighbours]],
+    other_p_values: dict[str, dict[str, float]],
+    planted: dict[str, Located],
 ) -> AuditResult:
-    """The verdict, with what else `AuditResult` has that is not in `record` yet; `planted` are copies by kind."""
+    """The verdict, with what else `AuditResult` has that is not in `record` yet; `planted` are copies by kind.
+
+    `other_p_values`, by group and test, join those of the counts in Holm's correction.
+    """
     samples = record["evidence"].samples
+    p_values = _of_counts(samples, calibration)
+    for group, tests in other_p_values.items():
+        p_values[group] = p_values.get(group, {}) | dict(tests)
     adjusted = _adjusted(p_values)
     flagged = _flagged(samples, calibration)
     found = bool(flagged) and min(min(tests.values()) for tests in adjusted.values()) <= LEVEL
@@ -76,7 +81,7 @@ def judged(
         flagged=flagged,
         p_values=p_values,
         adjusted_p_values=adjusted,
-        calibration={space: c.summary(samples[space].relative_ratios) for space, c in calibration.items()},
+        calibration={space: c.summary(samples.neighbours[space].ratios) for space, c in calibration.items()},
         detection_limit=limit,
         planted_flagged=planted_flagged,
         **record,
@@ -89,9 +94,16 @@ def _adjusted(p_values: dict[str, dict[str, float]]) -> dict[str, dict[str, floa
     return {group: {test: adjusted[group, test] for test in tests} for group, tests in p_values.items()}
 
 
+def _of_counts(samples: Located, calibration: dict[str, Calibration]) -> dict[str, dict[str, float]]:
+    rule = Rule(calibration, num_tests=1, other_p_value=1.0)
+    outcomes, sizes = Marks.of(samples, calibration).outcomes()
+    found = rule.p_values(np.tensordot(sizes, tallies(outcomes, rule.num_strata), axes=1))
+    return {space: {test: float(p) for test, p in tests.items()} for space, tests in found.items()}
+
+
 def _sensitivity(
-    samples: dict[str, Neighbours],
-    planted: dict[str, dict[str, Neighbours]],
+    samples: Located,
+    planted: dict[str, Located],
     calibration: dict[str, Calibration],
     p_values: dict[str, dict[str, float]],
     found: bool,
@@ -101,35 +113,34 @@ def _sensitivity(
     Planting can only lower the swap test's p-values; they are left as they are, so the limit errs on the high side.
     Where copies were found, the limit is that of an audit in which these copies, and what they did, are absent.
     """
-    marks = marked(samples, calibration)
+    marks = Marks.of(samples, calibration)
     others = [p for tests in p_values.values() for test, p in tests.items() if test not in ("count", "exceedance")]
     num_tests = sum(len(tests) for tests in p_values.values())
     if found:
-        marks, others = Marks(np.zeros_like(marks.flagged), np.zeros_like(marks.exceeding)), []
-    rule = Rule(calibration, len(marks.flagged), num_tests, min(others, default=1.0))
-    copies = {kind: marked(neighbours, calibration) for kind, neighbours in planted.items()}
+        marks, others = Marks(marks.strata, np.zeros_like(marks.flagged), np.zeros_like(marks.exceeding)), []
+    rule = Rule(calibration, num_tests, min(others, default=1.0))
+    copies = {kind: Marks.of(located, calibration) for kind, located in planted.items()}
     limit = {kind: planting.detection_limit(marks, copies[kind], rule) for kind in copies}
     return limit, {kind: float(copies[kind].flagged.any(axis=1).mean()) for kind in copies}
 
 
-def _flagged(samples: dict[str, Neighbours], calibration: dict[str, Calibration]) -> list[dict[str, Any]]:
+def _flagged(samples: Located, calibration: dict[str, Calibration]) -> list[dict[str, Any]]:
     """One entry a flagged sample, from the space where it is the farthest below the threshold; lowest ratio first."""
-    below = marked(samples, calibration).flagged
+    below = Marks.of(samples, calibration).flagged
     relative = np.stack(
-        [samples[space].relative_ratios / (c.threshold or 1) for space, c in calibration.items()], axis=1
+        [samples.neighbours[space].ratios / (c.threshold or 1) for space, c in calibration.items()], axis=1
     )
     spaces = list(calibration)
     entries = []
     for sample in np.flatnonzero(below.any(axis=1)):
         flagging = [column for column in range(len(spaces)) if below[sample, column]]
         space = spaces[min(flagging, key=lambda column: relative[sample, column])]
-        found = samples[space]
+        found = samples.neighbours[space]
         entries.append(
             {
                 "sample": int(sample),
                 "train_index": int(found.indices[sample]),
                 "ratio": float(found.ratios[sample]),
-                "relative_ratio": float(found.relative_ratios[sample]),
                 "distance": float(found.distances[sample]),
                 "shift": found.shifts[sample].tolist(),
                 "mirrored": bool(found.mirrored[sample]),

@@ -79,31 +79,74 @@ def test_exceedance_pvalue_refuses_the_impossible(m, n, e):
         exceedance_pvalue(m, n, e)
 
 
+def all_counts(m, n, order):
+    """`count_pvalues` in one stratum, for 0 .. m below the `order`-th of n."""
+    counts = np.arange(m + 1)[:, None]
+    return count_pvalues(np.full_like(counts, m), np.array([n]), counts, np.array([order - 1]))
+
+
 @given(m=st.integers(1, 300), n=st.integers(1, 300))
 def test_count_below_the_minimum_is_the_exceedance(m, n):
-    np.testing.assert_allclose(count_pvalues(m, n, 1), exceedance_pvalues(m, n), rtol=1e-6)
+    exceedances = [exceedance_pvalue(m, n, e) for e in range(m + 1)]
+    np.testing.assert_allclose(all_counts(m, n, 1), exceedances, rtol=1e-6)
+
+
+@given(m=st.integers(1, 300), n=st.integers(1, 300), data=st.data())
+def test_count_in_one_stratum_is_beta_binomial(m, n, data):
+    order = data.draw(st.integers(1, n))
+    expected = stats.betabinom(m, order, n + 1 - order).sf(np.arange(m + 1) - 1)
+    np.testing.assert_allclose(all_counts(m, n, order), expected, rtol=1e-6, atol=1e-12)
+
+
+@given(data=st.data())
+def test_pvalues_within_strata_by_enumeration(data):
+    """Of all ways to exchange samples and held-out images within strata, those with at least as many low samples."""
+    images = st.lists(st.tuples(st.integers(0, 2), st.booleans()), min_size=2, max_size=10)  # by rank: stratum, whose
+    ranked = data.draw(images.filter(lambda ranked: any(heldout for _, heldout in ranked)))
+    strata, theirs = (np.array(column) for column in zip(*ranked, strict=True))
+    order = data.draw(st.integers(1, int(theirs.sum())))
+
+    def below(theirs, order):
+        return np.flatnonzero(theirs)[order - 1]
+
+    def by_stratum(chosen):
+        return np.bincount(strata[chosen], minlength=3)
+
+    def arrangements():
+        for places in itertools.combinations(range(len(ranked)), int(theirs.sum())):
+            other = np.isin(np.arange(len(ranked)), places)
+            if (by_stratum(other) == by_stratum(theirs)).all():
+                yield other
+
+    rank = below(theirs, order)
+    counted = [below(other, order) >= rank for other in arrangements()]
+    low = np.arange(len(ranked)) < rank
+    found = count_pvalues(by_stratum(~theirs), by_stratum(theirs), by_stratum(low & ~theirs), by_stratum(low & theirs))
+    assert found == pytest.approx(np.mean(counted))
+    first = np.arange(len(ranked)) < below(theirs, 1)
+    exceeding = [below(other, 1) >= below(theirs, 1) for other in arrangements()]
+    found = exceedance_pvalues(by_stratum(~theirs), by_stratum(theirs), by_stratum(first))
+    assert found == pytest.approx(np.mean(exceeding))
 
 
 @given(m=st.integers(1, 200), n=st.integers(1, 200), data=st.data())
 def test_count_pvalues_have_the_mean_of_an_order_statistic(m, n, data):
     order = data.draw(st.integers(1, n))
-    p_values = count_pvalues(m, n, order)
+    p_values = all_counts(m, n, order)
     assert p_values[0] == pytest.approx(1)
-    assert (np.diff(p_values) <= 0).all()
+    assert (np.diff(p_values) <= 1e-12).all()
     assert p_values[1:].sum() == pytest.approx(m * order / (n + 1), rel=1e-6)  # sum of P(X >= x) is the mean
 
 
 def test_count_pvalues_keep_their_digits_in_the_tail():
-    assert count_pvalues(2_000, 100, 1)[1_000] == pytest.approx(exceedance_pvalue(2_000, 100, 1_000), rel=1e-6, abs=0)
-    assert 0 < count_pvalues(10_000, 2_500, 2)[10_000] < 1e-200
+    assert all_counts(2_000, 100, 1)[1_000] == pytest.approx(exceedance_pvalue(2_000, 100, 1_000), rel=1e-6, abs=0)
+    assert 0 < all_counts(10_000, 2_500, 2)[10_000] < 1e-200
     assert 0 < exceedance_pvalue(10_000, 5_000, 10_000) < 1e-200
-    with pytest.raises(ValueError, match="order=0"):
-        count_pvalues(10, 10, 0)
 
 
 def test_count_test_has_its_level_where_a_binomial_does_not():
     random, rejected, binomial_rejected = np.random.default_rng(0), 0, 0
-    p_values = count_pvalues(10_000, 5_000, 5)
+    p_values = all_counts(10_000, 5_000, 5)
     for _ in range(2_000):
         threshold = np.sort(random.random(5_000))[4]
         count = random.binomial(10_000, threshold)  # uniform samples below it
@@ -155,11 +198,22 @@ def test_k_means_finds_separate_clusters():
 
 def test_calibration_takes_the_order_statistic_of_one_half_and_measures_on_the_other():
     ratios = np.random.default_rng(0).permutation(np.arange(8_000) / 8_000)
-    calibration = Calibration.of(ratios, 1e-3)
+    strata = np.arange(8_000) % 3
+    calibration = Calibration.of(ratios, strata, 3, 1e-3)
     assert (calibration.order, calibration.size, len(calibration.flagged)) == (4, 4_000, 4_000)
     below = round(calibration.threshold * 8_000)
     assert below == calibration.order - 1 + calibration.flagged.sum()  # below it: those of either half
-    assert Calibration.of(ratios[:40], 1e-3).order == 1
+    assert calibration.heldout.tolist() == np.bincount(strata).tolist()
+    assert calibration.before.sum() == 3
+    assert Calibration.of(ratios[:40], strata[:40], 3, 1e-3).order == 1
+
+
+def test_a_stratum_hardly_visited_counts_as_visited_by_its_share():
+    """Three of ten samples below all of a stratum's held-out images, of 1,000 that should have been 500."""
+    calibration = calibrated(heldout=[100, 100])
+    found = calibration.p_values(np.array([990, 10]), np.array([0, 3]), np.array([0, 3]))
+    assert found["exceedance"] == pytest.approx(500 * 499 * 498 / (600 * 599 * 598))
+    assert found["count"] == pytest.approx(500 * 499 * 498 / (550 * 549 * 548))
 
 
 # Planting.
@@ -191,16 +245,21 @@ def test_altered_refuses_unknown_kinds():
         planting.altered(TRAIN[:1], "rotation 90")
 
 
+def calibrated(heldout):
+    """With the smallest held-out ratio as the threshold, and a half that is a half of every stratum."""
+    heldout = np.array(heldout)
+    return Calibration(0.1, np.zeros_like(heldout), heldout // 2, np.zeros(heldout.sum() // 2, bool), 0.1, heldout)
+
+
 def marks(below, size):
     rows = np.zeros((size, 1), bool)
     rows[:below] = True
-    return Marks(rows, rows)
+    return Marks(np.zeros(size, int), rows, rows)
 
 
 def test_detection_limit_of_certain_copies_is_where_the_rule_turns():
-    calibration = {"pixels": Calibration(0.1, 1, 500, np.zeros(500, bool), 0.1, 1_000)}
-    rule = Rule(calibration, num_samples=1_000, num_tests=6, other_p_value=1.0)
-    needed = next(e for e in range(1_000) if min(exceedance_pvalues(1_000, 1_000)[e], 1) * 6 <= 0.05)
+    rule = Rule({"pixels": calibrated([1_000])}, num_tests=6, other_p_value=1.0)
+    needed = next(e for e in range(1_000) if exceedance_pvalue(1_000, 1_000, e) * 6 <= 0.05)
     assert planting.detection_limit(marks(0, 1_000), marks(10, 10), rule) == needed / 1_000
     # A copy that is flagged one time in two needs as many draws as give `needed` heads with probability 0.95.
     half = planting.detection_limit(marks(0, 1_000), marks(5, 10), rule) * 1_000
@@ -210,11 +269,9 @@ def test_detection_limit_of_certain_copies_is_where_the_rule_turns():
 
 
 def test_rule_needs_something_flagged():
-    calibration = {"pixels": Calibration(0.1, 1, 500, np.zeros(500, bool), 0.1, 1_000)}
-    rule = Rule(calibration, num_samples=100, num_tests=3, other_p_value=1e-9)
-    none, one = np.array([[0]]), np.array([[1]])
-    assert rule(none, none).tolist() == [False]
-    assert rule(one, none).tolist() == [True]
+    rule = Rule({"pixels": calibrated([600, 400])}, num_tests=3, other_p_value=1e-9)
+    counts = np.array([[[50, 50], [0, 0], [0, 0]], [[50, 50], [0, 1], [0, 0]]])  # samples, flagged, exceeding
+    assert rule(counts).tolist() == [False, True]
 
 
 # Verdicts.
@@ -250,8 +307,8 @@ def test_record_is_json_and_keeps_the_raw_ratios_out(honest_result):
     assert json.loads(json.dumps(record)) == record
     assert {field.name for field in dataclasses.fields(AuditResult)} == set(record)
     assert "evidence" not in record
-    assert honest_result.evidence.samples["pixels"].ratios.shape == (300,)
-    assert honest_result.evidence.heldout["pca"].ratios.shape == (200,)
+    assert honest_result.evidence.samples.neighbours["pixels"].ratios.shape == (300,)
+    assert honest_result.evidence.heldout.neighbours["pca"].ratios.shape == (200,)
     assert len(record["protocol"]["sha256"]["train"]) == 64
 
 
@@ -297,6 +354,23 @@ def test_a_collapsed_class_is_not_copying():
     result = audit(collapsed, images[:900], images[900:])
     assert result.verdict == "no copying detected"
     assert result.copying_statistic["num_cells"] >= 1
+
+
+def test_samples_of_one_kind_are_held_against_that_kind():
+    """A bright kind, one image in twenty, comes in threes that look alike; the generator makes nothing else."""
+    random = np.random.default_rng(0)
+    faces = 120 + smooth_images(20, seed=1).astype(float) / 2
+
+    def bright(count, seed):
+        near = np.random.default_rng(seed).normal(0, 3, (count, *faces.shape[1:]))
+        return to_bytes(faces[np.arange(count) % 20] + near)
+
+    dark = to_bytes(smooth_images(1_330, seed=2) / 3.0)
+    train, heldout = np.concatenate([dark[:950], bright(50, 3)]), np.concatenate([dark[950:], bright(20, 4)])
+    result = audit(bright(200, 5), train, random.permutation(heldout))
+    assert result.verdict == "no copying detected"
+    in_one = audit(bright(200, 5), train, random.permutation(heldout), exchangeable=False)
+    assert in_one.verdict == "copies found"  # against all held-out images together
 
 
 def test_a_memoriser_is_found():
@@ -345,7 +419,9 @@ def test_below_twenty_held_out_images_it_cannot_tell(count):
     assert result.reason.startswith(f"{count} held-out images are too few")
     assert "--heldout" in result.reason
     assert result.p_values == {} == result.detection_limit
-    assert result.evidence.samples["pixels"].indices.tolist() == list(range(50))  # the picture can still be drawn
+    assert result.evidence.samples.neighbours["pixels"].indices.tolist() == list(
+        range(50)
+    )  # the picture can still be drawn
     json.dumps(dataclasses.asdict(result))
     assert audit(TRAIN[:50], TRAIN, HELDOUT[:20]).verdict == "copies found"
 
@@ -360,9 +436,9 @@ def test_swap_pvalue_is_the_exceedance_of_training_images_over_held_out_ones():
 
 
 def test_swap_can_be_left_out_and_other_tests_join_the_correction(honest_result):
-    alone = audit(HONEST[:100], TRAIN, HELDOUT, swap=False)
+    alone = audit(HONEST[:100], TRAIN, HELDOUT, exchangeable=False)
     assert all(set(tests) == {"count", "exceedance"} for tests in alone.p_values.values())
-    joined = audit(HONEST[:100], TRAIN, HELDOUT, swap=False, other_p_values={"latent": {"recovery": 0.01}})
+    joined = audit(HONEST[:100], TRAIN, HELDOUT, exchangeable=False, other_p_values={"latent": {"recovery": 0.01}})
     assert joined.p_values == {**alone.p_values, "latent": {"recovery": 0.01}}
     assert joined.adjusted_p_values["latent"]["recovery"] == pytest.approx(0.05)
     values = [p for tests in honest_result.p_values.values() for p in tests.values()]

@@ -190,33 +190,6 @@ def test_collapse_agrees_with_the_definition_on_many_clusters():
     assert 40 <= len(kept) < 2500
 
 
-def test_left_out_references_are_not_their_own_neighbours():
-    images = smooth_images(300)
-    search = NeighbourSearch(images)
-    found = search.search(images[:5], leave_out=np.arange(5))
-    for i in range(5):
-        others = NeighbourSearch(np.delete(images, i, axis=0), k=search.k).search(images[i : i + 1])
-        assert found[PIXELS].ratios[i] == pytest.approx(others[PIXELS].ratios[0], rel=1e-5)
-        assert found[PIXELS].indices[i] != i
-
-
-def test_relative_ratios_are_over_what_is_usual_in_the_neighbours_cell():
-    """Two far clusters, one nearly a line: its ratios are smaller, its relative ratios are not."""
-    random = np.random.default_rng(0)
-    steps = random.uniform(0, 1, (1_600, 1, 1, 1))
-    line = 20 + 60 * steps[:800] * np.linspace(0, 1, 64).reshape(1, 8, 8, 1) + random.normal(0, 1, (800, 8, 8, 1))
-    cloud = 200 + random.uniform(-40, 40, (800, 8, 8, 1))
-    references, queries = np.concatenate([line[:600], cloud[:600]]), np.concatenate([line[600:], cloud[600:]])
-    search = NeighbourSearch(references.astype(np.float32), localise=True)
-    found = search.search(queries.astype(np.float32))[PCA]
-    low = [np.quantile(half, 0.02) for half in np.split(found.ratios, 2)]
-    low_relative = [np.quantile(half, 0.02) for half in np.split(found.relative_ratios, 2)]
-    assert low[0] < 0.75 * low[1]
-    assert low_relative == pytest.approx([1, 1], abs=0.25)
-    plain = NeighbourSearch(references[:400].astype(np.float32), localise=True).search(queries.astype(np.float32))[PCA]
-    np.testing.assert_array_equal(plain.relative_ratios, plain.ratios)  # too few references to tell cells apart
-
-
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_count_below_equals_the_full_search(data):
@@ -231,12 +204,11 @@ def test_count_below_equals_the_full_search(data):
     search = NeighbourSearch(
         images[: data.draw(st.integers(2, 100), label="references")], mirror=channels == 3, collapse=True
     )
-    search.usual = {space: np.random.default_rng(seed).uniform(0.4, 0.8, len(search.kept)) for space in search.usual}
     found = search.search(queries)
     rank = data.draw(st.integers(0, len(queries) - 1), label="rank")
-    limits = {space: np.sort(found[space].relative_ratios)[rank] for space in (PIXELS, PCA)}
+    limits = {space: np.sort(found[space].ratios)[rank] for space in (PIXELS, PCA)}
     assert search.count_below(queries, limits) == {
-        space: (found[space].relative_ratios < limits[space]).sum() for space in limits
+        space: (found[space].ratios < limits[space]).sum() for space in limits
     }
 
 
@@ -248,26 +220,25 @@ def test_least_ratios_are_lower_bounds_wherever_the_left_out_parts_point(sign):
     vectors[:, 5] = 10
     queries = random.normal(0, 3, (2, 8, 6)).astype(np.float32)  # 2 windows of 8
     queries[..., 5] = 10 * sign
-    basis, usual = np.eye(6, 5, dtype=np.float32), random.uniform(0.5, 1, 40)
+    basis = np.eye(6, 5, dtype=np.float32)
     space, short = Space(vectors, shortened(vectors, basis)), shortened(queries, basis)
-    least = space.least_ratios(short, space.lower_bounds(short), 7, usual)
+    least = space.least_ratios(short, space.lower_bounds(short), 7)
     distances = np.sqrt(((queries[:, :, None].astype(float) - vectors) ** 2).sum(axis=3)).min(axis=0)
-    nearest = distances.argmin(axis=1)
-    ratios = distances.min(axis=1) / np.sort(distances, axis=1)[:, :7].mean(axis=1) / usual[nearest]
+    ratios = distances.min(axis=1) / np.sort(distances, axis=1)[:, :7].mean(axis=1)
     assert (least <= ratios).all()
     if sign == -1:  # what the bounds cannot know is at its worst: the mean is what they say
         largest = np.sqrt(space.lower_bounds(short) + 400)
-        lower = np.sqrt((space.lower_bounds(short) / usual**2).min(axis=1))
+        lower = np.sqrt(space.lower_bounds(short).min(axis=1))
         np.testing.assert_allclose(least, lower / np.sort(largest, axis=1)[:, :7].mean(axis=1), rtol=1e-3)
 
 
 def test_count_below_measures_few(monkeypatch):
     images = smooth_images(2_000, size=14, coarse=5)
-    search = NeighbourSearch(images[:800], localise=True)
+    search = NeighbourSearch(images[:800])
     found, measured = search.search(images[800:]), []
     nearest = bounds.Space.nearest
     monkeypatch.setattr(bounds.Space, "nearest", lambda *args: measured.append(1) or nearest(*args))
-    limits = {space: np.quantile(found[space].relative_ratios, 0.01) for space in (PIXELS, PCA)}
+    limits = {space: np.quantile(found[space].ratios, 0.01) for space in (PIXELS, PCA)}
     assert search.count_below(images[800:], limits) == {PIXELS: 12, PCA: 12}
     assert len(measured) < 0.1 * 2 * 1_200
 

@@ -20,7 +20,7 @@ def test_pairs_lie_over_each_other_closest_first():
     assert (pairs.images[1] == images[2]).all()
     assert (pairs.neighbours == references[pairs.neighbour_indices]).all()
     assert (np.diff(pairs.closeness) >= 0).all()
-    expected = min(found["pixels"].relative_ratios[2] / 0.5, found["pca"].relative_ratios[2])
+    expected = min(found["pixels"].ratios[2] / 0.5, found["pca"].ratios[2])
     assert pairs.closeness[1] == expected
 
 
