@@ -5,6 +5,8 @@ that cannot be read, or holds another key, is computed anew. Nothing here is nee
 folder may be deleted at any time.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import io
 import json
@@ -12,7 +14,7 @@ import logging
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -41,30 +43,53 @@ def sha256_of_arrays(*arrays: np.ndarray) -> str:
 def cached(folder: str | os.PathLike, kind: str, key: Mapping[str, object], compute: Callable[[], Arrays]) -> Arrays:
     """The arrays of `compute()`, from the file for (`kind`, `key`) in `folder` if there is one; else they are saved.
 
-    `key` is everything that the arrays depend on, as JSON values; change it when the computation changes. Two
-    processes at once both compute, and the first to finish wins: both return its arrays. A killed one leaves nothing.
+    `key` is everything that the arrays depend on, as JSON values; change it when the computation changes. Of several
+    processes at once one computes and the others wait for it. A killed one leaves nothing that is in the way.
     Raises UserError if the folder cannot be made; arrays that cannot be saved (disk full) are returned with a warning.
     """
     text = json.dumps({"kind": kind, **key}, sort_keys=True)
     path = Path(folder) / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:32]}.npz"
-    arrays = _read(path, text)
-    if arrays is not None:
-        return arrays
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"the cache folder {path.parent} cannot be made: {error.strerror}") from error
-    arrays = compute()
-    earlier = _read(path, text)
-    if earlier is not None:
-        return earlier
+    with _alone(path.with_suffix(".lock")):
+        arrays = _read(path, text)
+        if arrays is None:
+            arrays = compute()
+            _save(path, text, arrays)
+    return arrays
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Waits until no other process is here. Where files cannot be written or locked, all go ahead."""
+    try:
+        lock = open(path, "w")  # noqa: SIM115  closed below
+    except OSError:
+        yield
+        return
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logging.warning("another process is computing %s: waiting for it", path.with_suffix(".npz").name)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError as error:
+            logging.info("%s: %s", path, error.strerror)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _save(path: Path, text: str, arrays: Arrays) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, key=np.array(text), **arrays)
     try:
         write_atomically(path, buffer.getvalue())
     except OSError as error:
         logging.warning("%s is not saved, and will be computed again: %s", path, error.strerror)
-    return arrays
 
 
 def _read(path: Path, text: str) -> Arrays | None:

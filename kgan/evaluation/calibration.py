@@ -32,23 +32,23 @@ class Calibration:
     Counts by stratum are (C,) int64.
     """
 
-    threshold: float  # the order-th smallest ratio of one half
-    before: np.ndarray  # images of that half that come before it: order - 1 of them, by stratum
-    half: np.ndarray  # images of that half, by stratum
-    flagged: np.ndarray  # which images of the other half are below the threshold, for its false-positive rate
-    smallest: float  # of all held-out ratios
-    heldout: np.ndarray  # all held-out images, by stratum
+    threshold: float  # the order-th smallest ratio
+    before: np.ndarray  # images that come before it: order - 1 of them, by stratum
+    smallest: float  # of all ratios
+    heldout: np.ndarray  # all images, by stratum
+    flagged: np.ndarray  # (n,) bool: images below the threshold that the half they are not in would set
 
     @classmethod
     def of(cls, ratios: np.ndarray, strata: np.ndarray, num_strata: int, alpha: float) -> "Calibration":
-        first, second = np.split(np.random.default_rng(0).permutation(len(ratios)), [len(ratios) // 2])
-        order = max(1, int(alpha * len(first) + 1e-9))
-        ascending = first[np.argsort(ratios[first], kind="stable")]
-        threshold = float(ratios[ascending[order - 1]])
-        before, half, heldout = (
-            np.bincount(strata[chosen], minlength=num_strata) for chosen in (ascending[: order - 1], first, slice(None))
+        ascending, order = np.argsort(ratios, kind="stable"), _order(len(ratios), alpha)
+        before, heldout = (
+            np.bincount(strata[chosen], minlength=num_strata) for chosen in (ascending[: order - 1], slice(None))
         )
-        return cls(threshold, before, half, ratios[second] < threshold, float(ratios.min()), heldout)
+        first, second = np.split(np.random.default_rng(0).permutation(len(ratios)), [len(ratios) // 2])
+        flagged = np.zeros(len(ratios), bool)
+        for half, other in ((first, second), (second, first)):
+            flagged[other] = ratios[other] < np.sort(ratios[half])[_order(len(half), alpha) - 1]
+        return cls(float(ratios[ascending[order - 1]]), before, float(ratios.min()), heldout, flagged)
 
     @property
     def order(self) -> int:
@@ -56,13 +56,14 @@ class Calibration:
 
     @property
     def size(self) -> int:
-        return int(self.half.sum())
+        return len(self.flagged)
 
     def p_values(self, sizes: np.ndarray, flagged: np.ndarray, exceeding: np.ndarray) -> dict[str, np.ndarray]:
         """By test, from counts by stratum (..., C): samples, those below the threshold, those below all held-out."""
+        sizes = self._at_least_their_share(sizes)
         return {
-            "count": count_pvalues(_at_least_their_share(sizes, self.half), self.half, flagged, self.before),
-            "exceedance": exceedance_pvalues(_at_least_their_share(sizes, self.heldout), self.heldout, exceeding),
+            "count": count_pvalues(sizes, self.heldout, flagged, self.before),
+            "exceedance": exceedance_pvalues(sizes, self.heldout, exceeding),
         }
 
     def summary(self, ratios: np.ndarray) -> dict[str, float | int]:
@@ -74,10 +75,13 @@ class Calibration:
             "num_flagged": int((ratios < self.threshold).sum()),
         }
 
+    def _at_least_their_share(self, sizes: np.ndarray) -> np.ndarray:
+        total = sizes.sum(axis=-1, keepdims=True)
+        return np.maximum(sizes, -(-total * self.heldout // self.size))  # rounded up
 
-def _at_least_their_share(sizes: np.ndarray, heldout: np.ndarray) -> np.ndarray:
-    total, whole = sizes.sum(axis=-1, keepdims=True), heldout.sum()
-    return np.maximum(sizes, -(-total * heldout // whole))  # rounded up
+
+def _order(count: int, alpha: float) -> int:
+    return max(1, int(alpha * count + 1e-9))
 
 
 @dataclasses.dataclass(frozen=True)

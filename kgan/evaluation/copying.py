@@ -4,7 +4,7 @@ Samples and held-out images, which the generator never saw, are searched for amo
 way. A copy's ratio (see `neighbour_ratios`) is small. An honest generator's samples have no more small ratios than
 held-out images of the same kinds have, and that is tested, in pixel space and in that of 64 principal components:
 
-- count: samples below a threshold that half of the held-out images set, against the beta-binomial distribution;
+- count: samples below a threshold that held-out images set, against the beta-binomial distribution;
 - exceedance: samples below every held-out image, against the hypergeometric one;
 - swap: the search turned round. Training and held-out images are searched for among the samples; without copying the
   two are exchangeable, however poor the generator is.

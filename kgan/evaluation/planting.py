@@ -9,7 +9,7 @@ import numpy as np
 from kgan.evaluation.calibration import Marks, Rule, tallies
 
 POWER = 0.95
-_TRIALS = 1000
+_TRIALS = 400
 _LEVELS = 255.0
 
 

@@ -1,5 +1,6 @@
 """The statistics of the copy audit: exact p-values of exceedances, Holm's correction, and the statistic C_T."""
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -62,7 +63,13 @@ def _first_of_product(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _log_choose(total: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    return gammaln(total + 1) - gammaln(chosen + 1) - gammaln(total - chosen + 1)
+    factorials = _log_factorials(int(total.max()))
+    return factorials[total] - factorials[chosen] - factorials[total - chosen]
+
+
+@functools.lru_cache(maxsize=16)
+def _log_factorials(largest: int) -> np.ndarray:
+    return gammaln(np.arange(largest + 1) + 1.0)
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:

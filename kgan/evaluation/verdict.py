@@ -175,14 +175,14 @@ def _reason(
 
 
 def _doubt(adjusted: dict[str, dict[str, float]]) -> str:
-    """What speaks against a verdict of "copies found": the swap test is exact for any generator, the others are for one
-    that makes all kinds of images alike (among the shirts of Fashion-MNIST alone, near-duplicates are more common)."""
+    """What speaks against a verdict of "copies found": the swap test is exact for any generator, the others are not for
+    one that repeats an image, or that makes a kind which strata do not tell apart (the cars of CIFAR-10)."""
     swaps = [tests["swap"] for tests in adjusted.values() if "swap" in tests]
     if not swaps or min(swaps) <= LEVEL:
         return ""
     return (
         f". The swap test does not confirm this (p = {min(swaps):.2g}): look at the pairs. Few copies, or many of one "
-        "image, escape it; and images of one kind only can be close to training images without being copies"
+        "image, escape it; and a generator of one narrow kind can come close to training images without copying them"
     )
 
 

@@ -196,24 +196,28 @@ def test_k_means_finds_separate_clusters():
     assert len(k_means(np.ones((10, 2)), 3)) == 1
 
 
-def test_calibration_takes_the_order_statistic_of_one_half_and_measures_on_the_other():
+def test_calibration_takes_the_order_statistic_and_measures_each_half_by_the_other():
     ratios = np.random.default_rng(0).permutation(np.arange(8_000) / 8_000)
     strata = np.arange(8_000) % 3
     calibration = Calibration.of(ratios, strata, 3, 1e-3)
-    assert (calibration.order, calibration.size, len(calibration.flagged)) == (4, 4_000, 4_000)
-    below = round(calibration.threshold * 8_000)
-    assert below == calibration.order - 1 + calibration.flagged.sum()  # below it: those of either half
+    assert (calibration.threshold, calibration.order, calibration.size) == (7 / 8_000, 8, 8_000)
     assert calibration.heldout.tolist() == np.bincount(strata).tolist()
-    assert calibration.before.sum() == 3
+    assert calibration.before.tolist() == np.bincount(strata[np.argsort(ratios)[:7]], minlength=3).tolist()
     assert Calibration.of(ratios[:40], strata[:40], 3, 1e-3).order == 1
+
+
+def test_measured_false_positive_rate_is_that_of_independent_thresholds():
+    random, strata = np.random.default_rng(0), np.zeros(2_000, int)
+    flagged = [Calibration.of(random.random(2_000), strata, 1, 0.01).flagged.sum() for _ in range(40)]
+    assert np.mean(flagged) == pytest.approx(20, abs=3)  # 3 standard deviations
+    assert np.std(flagged) > 2  # counted on all at once it would be the order, every time
 
 
 def test_a_stratum_hardly_visited_counts_as_visited_by_its_share():
     """Three of ten samples below all of a stratum's held-out images, of 1,000 that should have been 500."""
     calibration = calibrated(heldout=[100, 100])
     found = calibration.p_values(np.array([990, 10]), np.array([0, 3]), np.array([0, 3]))
-    assert found["exceedance"] == pytest.approx(500 * 499 * 498 / (600 * 599 * 598))
-    assert found["count"] == pytest.approx(500 * 499 * 498 / (550 * 549 * 548))
+    assert found["count"] == found["exceedance"] == pytest.approx(500 * 499 * 498 / (600 * 599 * 598))
 
 
 # Planting.
@@ -246,9 +250,9 @@ def test_altered_refuses_unknown_kinds():
 
 
 def calibrated(heldout):
-    """With the smallest held-out ratio as the threshold, and a half that is a half of every stratum."""
+    """With the smallest held-out ratio as the threshold."""
     heldout = np.array(heldout)
-    return Calibration(0.1, np.zeros_like(heldout), heldout // 2, np.zeros(heldout.sum() // 2, bool), 0.1, heldout)
+    return Calibration(0.1, np.zeros_like(heldout), 0.1, heldout, np.zeros(heldout.sum(), bool))
 
 
 def marks(below, size):

@@ -6,6 +6,9 @@ import os
 import subprocess
 import sys
 import tarfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -87,12 +90,33 @@ class TestCache:
             cache.cached(tmp_path, "kind", self.key, compute)
         assert list(tmp_path.iterdir()) == []
 
-    def test_gives_everyone_the_arrays_of_the_first_to_finish(self, tmp_path):
-        def slow():
-            cache.cached(tmp_path, "kind", self.key, lambda: {"a": np.array(1)})  # another process, meanwhile
-            return {"a": np.array(2)}
+    def test_one_computes_and_the_others_wait_for_it(self, tmp_path, caplog):
+        calls, began, finish = [], threading.Event(), threading.Event()
 
-        assert cache.cached(tmp_path, "kind", self.key, slow)["a"] == 1
+        def slow():
+            calls.append(1)
+            began.set()
+            assert finish.wait(10)
+            return {"a": np.array(len(calls))}
+
+        def ask():
+            return cache.cached(tmp_path, "kind", self.key, slow)["a"]
+
+        with ThreadPoolExecutor(2) as pool:
+            first = pool.submit(ask)
+            assert began.wait(10)
+            second = pool.submit(ask)
+            while "waiting for it" not in caplog.text:
+                time.sleep(0.01)
+            finish.set()
+            assert first.result() == second.result() == 1
+        assert [path.suffix for path in tmp_path.iterdir()] == [".npz"]
+
+    def test_a_lock_left_behind_is_not_in_the_way(self, tmp_path):
+        cache.cached(tmp_path, "kind", self.key, lambda: {"a": np.array(1)})
+        (path,) = tmp_path.iterdir()
+        path.rename(path.with_suffix(".lock"))  # as after a kill
+        assert cache.cached(tmp_path, "kind", self.key, lambda: {"a": np.array(2)})["a"] == 2
 
     def test_goes_on_without_a_place_to_write(self, tmp_path, caplog, monkeypatch):
         (tmp_path / "file").write_text("")
