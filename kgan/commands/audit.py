@@ -288,7 +288,8 @@ def show(report: dict) -> None:
     if report["p_values"]:
         rate = report["measured_false_positive_rate"]
         aim = max(found["order"] / (found["size"] + 1) for found in report["calibration"].values())
-        print(f"Of held-out images {rate:.2%} are flagged ({aim:.2%} expected in each space). Copies are found from:")
+        print(f"Of held-out images {rate:.2%} are below a threshold of the others ({aim:.2%} expected in each space).")
+        print("Copies are found from:")
         table = Table("kind of copy", "share, 95 times in 100", "single copies flagged", box=None, pad_edge=False)
         for kind, limit in report["detection_limit"].items():
             share = "not even all of them" if limit is None else f"{limit:.2%}"
