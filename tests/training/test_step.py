@@ -31,9 +31,16 @@ def run(step, batches, count):
     return dict(zip(METRICS, rows.numpy().T, strict=True))
 
 
+# Objectives know nothing of networks: those of the largest are tried with the two that its paper has.
+COMBINATIONS = [
+    pytest.param(arch, loss, marks=[pytest.mark.slow] * (arch == "sndcgan" and loss not in ("ns", "hinge")))
+    for arch in ("dcgan", "mlp", "sndcgan")
+    for loss in OBJECTIVES
+]
+
+
 @pytest.mark.parametrize("conditional", [False, True])
-@pytest.mark.parametrize("loss", OBJECTIVES)
-@pytest.mark.parametrize("arch", ["dcgan", "mlp", "sndcgan"])
+@pytest.mark.parametrize("arch, loss", COMBINATIONS)
 def test_every_combination_trains(arch, loss, conditional):
     step, state, batches = make(3 if conditional else 0, 32 if arch == "sndcgan" else 28, arch=arch, loss=loss)
     before = state.to_arrays()
