@@ -6,6 +6,7 @@ All cases take turns, so that what slows the machine down slows them all: compar
 """
 
 import json
+import logging
 
 import numpy as np
 from absl import flags
@@ -30,6 +31,7 @@ def main(arguments: list[str]) -> None:
     if arguments:
         raise UserError(f"unexpected {' '.join(arguments)!r}: bench takes flags only")
     cli.import_tensorflow()
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of functions traced again: here each case is one
     from kgan.training import benchmark, machine
 
     chosen = [case for i, case in enumerate(benchmark.cases(FLAGS.batch_size)) if not i or FLAGS.only in case.name]

@@ -95,6 +95,7 @@ def test_asked_to_stop(whole, tmp_path):
     assert_same(tmp_path / "run", expected)
 
 
+@pytest.mark.slow
 def test_killed_before_the_first_checkpoint(whole, tmp_path):
     data, expected = whole
     run_dir = tmp_path / "run"
