@@ -49,6 +49,9 @@ def cached(folder: str | os.PathLike, kind: str, key: Mapping[str, object], comp
     """
     text = json.dumps({"kind": kind, **key}, sort_keys=True)
     path = Path(folder) / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:32]}.npz"
+    arrays = _read(path, text)
+    if arrays is not None:
+        return arrays
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

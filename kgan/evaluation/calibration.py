@@ -91,6 +91,7 @@ class Marks:
     strata: np.ndarray  # (n,) int
     flagged: np.ndarray  # (n, S) bool
     exceeding: np.ndarray  # (n, S) bool
+    num_strata: int
 
     @classmethod
     def of(cls, located: Located, calibration: dict[str, Calibration]) -> "Marks":
@@ -99,18 +100,27 @@ class Marks:
             located.strata,
             ratios < [c.threshold for c in calibration.values()],
             ratios < [c.smallest for c in calibration.values()],
+            len(next(iter(calibration.values())).heldout),
         )
 
     def outcomes(self) -> tuple[np.ndarray, np.ndarray]:
-        """The rows (stratum, flagged by space, exceeding by space) that occur, (q, 1 + 2S), and how often, (q,)."""
+        """What occurs: what one such image adds to the counts by stratum, (q, 1 + 2S, C) int64, and how often, (q,).
+
+        The 1 + 2S counts are of all images, of those flagged by space, and of those exceeding by space.
+        """
         rows = np.concatenate([self.strata[:, None], self.flagged, self.exceeding], axis=1).astype(np.int64)
-        return np.unique(rows, axis=0, return_counts=True)
+        rows, sizes = np.unique(rows, axis=0, return_counts=True)
+        strata, counted = np.eye(self.num_strata, dtype=np.int64)[rows[:, 0]], np.insert(rows[:, 1:], 0, 1, axis=1)
+        return counted[:, :, None] * strata[:, None, :], sizes
 
 
-def tallies(outcomes: np.ndarray, num_strata: int) -> np.ndarray:
-    """(q, 1 + 2S) rows of `Marks.outcomes` -> (q, 1 + 2S, C): what one image of each adds to the counts by stratum."""
-    counted = np.concatenate([np.ones_like(outcomes[:, :1]), outcomes[:, 1:]], axis=1)
-    return counted[:, :, None] * np.eye(num_strata, dtype=np.int64)[outcomes[:, 0]][:, None, :]
+def count_tests(counts: np.ndarray, calibration: dict[str, Calibration]) -> dict[str, dict[str, np.ndarray]]:
+    """(..., 1 + 2S, C) sums of `Marks.outcomes` -> p-values (...) by space and test."""
+    sizes, flagged, exceeding = np.split(counts, [1, 1 + len(calibration)], axis=-2)
+    return {
+        space: c.p_values(sizes[..., 0, :], flagged[..., place, :], exceeding[..., place, :])
+        for place, (space, c) in enumerate(calibration.items())
+    }
 
 
 class Rule:
@@ -118,18 +128,11 @@ class Rule:
 
     def __init__(self, calibration: dict[str, Calibration], num_tests: int, other_p_value: float):
         self.calibration, self.num_tests, self.other_p_value = calibration, num_tests, other_p_value
-        self.num_strata = len(next(iter(calibration.values())).heldout)
-
-    def p_values(self, counts: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
-        """(..., 1 + 2S, C) sums of `tallies` -> p-values (...) by space and test."""
-        sizes, flagged, exceeding = np.split(counts, [1, 1 + len(self.calibration)], axis=-2)
-        return {
-            space: c.p_values(sizes[..., 0, :], flagged[..., place, :], exceeding[..., place, :])
-            for place, (space, c) in enumerate(self.calibration.items())
-        }
 
     def __call__(self, counts: np.ndarray) -> np.ndarray:
         """(..., 1 + 2S, C) -> (...) bool."""
-        smallest = np.min([p for tests in self.p_values(counts).values() for p in tests.values()], axis=0)
+        smallest = np.min(
+            [p for tests in count_tests(counts, self.calibration).values() for p in tests.values()], axis=0
+        )
         flagged = counts[..., 1 : 1 + len(self.calibration), :].any(axis=(-2, -1))
         return flagged & (np.minimum(smallest, self.other_p_value) * self.num_tests <= LEVEL)

@@ -74,7 +74,6 @@ class NeighbourSearch:
         shifts: int = 1,
         mirror: bool = False,
         collapse: bool = False,
-        progress: Progress | None = None,
     ):
         _check_images(references, shifts)
         if len(references) == 0:
@@ -88,7 +87,7 @@ class NeighbourSearch:
         self.radius, self.kept = 0.0, np.arange(len(vectors))
         if collapse:
             self.radius = DUPLICATE_RADIUS * _median_distance(vectors)
-            self.kept = _leaders(pixels, self.radius, progress)
+            self.kept = _leaders(pixels, self.radius)
             pixels = pixels.subset(self.kept)
         self.num_components = max(1, min(PCA_COMPONENTS, len(self.kept) - 1, self.basis.shape[1]))
         coordinates = pixels.vectors @ self.basis[:, : self.num_components]
@@ -228,7 +227,7 @@ def _median_distance(vectors: np.ndarray, pairs: int = 2000) -> float:
     )
 
 
-def _leaders(space: Space, radius: float, progress: Progress | None) -> np.ndarray:
+def _leaders(space: Space, radius: float) -> np.ndarray:
     """Indices of the vectors with no earlier kept vector within `radius`: no two of those kept are that close."""
     count = len(space.vectors)
     is_kept = np.zeros(count, bool)
@@ -243,8 +242,6 @@ def _leaders(space: Space, radius: float, progress: Progress | None) -> np.ndarr
             earlier = earlier[is_kept[earlier]]
             distances = np.sqrt(square_lengths(space.vectors[earlier] - space.vectors[start + row]))
             is_kept[start + row] = not (distances <= radius).any()
-        if progress:
-            progress(stop, count)
     return np.flatnonzero(is_kept)
 
 

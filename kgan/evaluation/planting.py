@@ -6,7 +6,7 @@ again with some samples exchanged for planted copies, so that no neighbour searc
 
 import numpy as np
 
-from kgan.evaluation.calibration import Marks, Rule, tallies
+from kgan.evaluation.calibration import Marks, Rule
 
 POWER = 0.95
 _TRIALS = 400
@@ -43,12 +43,11 @@ def kinds_of_copy(mirror: bool) -> tuple[str, ...]:
 def detection_limit(samples: Marks, planted: Marks, rule: Rule) -> float | None:
     """The smallest share of planted copies, exchanged for samples, at which the verdict is reached with power 0.95.
 
-    `planted` stands for all copies of its kind: copies are drawn from it with replacement, the samples they
-    take the place of without. None if not even copies alone reach the verdict.
+    `planted` stands for all copies of its kind: copies are drawn from it with replacement, the samples they take the
+    place of without. None if not even copies alone reach the verdict.
     """
     own, own_sizes = samples.outcomes()
     copies, copies_sizes = planted.outcomes()
-    own, copies = tallies(own, rule.num_strata), tallies(copies, rule.num_strata)
     total = int(own_sizes.sum())
 
     def suffices(count: int) -> bool:

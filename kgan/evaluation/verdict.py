@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from kgan.evaluation import planting
-from kgan.evaluation.calibration import LEVEL, Calibration, Located, Marks, Rule, tallies
+from kgan.evaluation.calibration import LEVEL, Calibration, Located, Marks, Rule, count_tests
 from kgan.evaluation.statistics import holm
 
 COPIES_FOUND, NONE_DETECTED, CANNOT_TELL = "copies found", "no copying detected", "cannot tell"
@@ -65,13 +65,14 @@ def judged(
     `other_p_values`, by group and test, join those of the counts in Holm's correction.
     """
     samples = record["evidence"].samples
-    p_values = _of_counts(samples, calibration)
+    marks = Marks.of(samples, calibration)
+    p_values = _of_counts(marks, calibration)
     for group, tests in other_p_values.items():
         p_values[group] = p_values.get(group, {}) | dict(tests)
     adjusted = _adjusted(p_values)
-    flagged = _flagged(samples, calibration)
+    flagged = _flagged(samples, marks, calibration)
     found = bool(flagged) and min(min(tests.values()) for tests in adjusted.values()) <= LEVEL
-    limit, planted_flagged = _sensitivity(samples, planted, calibration, p_values, found)
+    limit, planted_flagged = _sensitivity(marks, planted, calibration, p_values, found)
     verdict = COPIES_FOUND if found else CANNOT_TELL if limit["exact"] is None else NONE_DETECTED
     return AuditResult(
         verdict=verdict,
@@ -94,15 +95,14 @@ def _adjusted(p_values: dict[str, dict[str, float]]) -> dict[str, dict[str, floa
     return {group: {test: adjusted[group, test] for test in tests} for group, tests in p_values.items()}
 
 
-def _of_counts(samples: Located, calibration: dict[str, Calibration]) -> dict[str, dict[str, float]]:
-    rule = Rule(calibration, num_tests=1, other_p_value=1.0)
-    outcomes, sizes = Marks.of(samples, calibration).outcomes()
-    found = rule.p_values(np.tensordot(sizes, tallies(outcomes, rule.num_strata), axes=1))
+def _of_counts(marks: Marks, calibration: dict[str, Calibration]) -> dict[str, dict[str, float]]:
+    outcomes, sizes = marks.outcomes()
+    found = count_tests(np.tensordot(sizes, outcomes, axes=1), calibration)
     return {space: {test: float(p) for test, p in tests.items()} for space, tests in found.items()}
 
 
 def _sensitivity(
-    samples: Located,
+    marks: Marks,
     planted: dict[str, Located],
     calibration: dict[str, Calibration],
     p_values: dict[str, dict[str, float]],
@@ -113,27 +113,26 @@ def _sensitivity(
     Planting can only lower the swap test's p-values; they are left as they are, so the limit errs on the high side.
     Where copies were found, the limit is that of an audit in which these copies, and what they did, are absent.
     """
-    marks = Marks.of(samples, calibration)
     others = [p for tests in p_values.values() for test, p in tests.items() if test not in ("count", "exceedance")]
     num_tests = sum(len(tests) for tests in p_values.values())
     if found:
-        marks, others = Marks(marks.strata, np.zeros_like(marks.flagged), np.zeros_like(marks.exceeding)), []
+        none = np.zeros_like(marks.flagged)
+        marks, others = dataclasses.replace(marks, flagged=none, exceeding=none), []
     rule = Rule(calibration, num_tests, min(others, default=1.0))
     copies = {kind: Marks.of(located, calibration) for kind, located in planted.items()}
     limit = {kind: planting.detection_limit(marks, copies[kind], rule) for kind in copies}
     return limit, {kind: float(copies[kind].flagged.any(axis=1).mean()) for kind in copies}
 
 
-def _flagged(samples: Located, calibration: dict[str, Calibration]) -> list[dict[str, Any]]:
+def _flagged(samples: Located, marks: Marks, calibration: dict[str, Calibration]) -> list[dict[str, Any]]:
     """One entry a flagged sample, from the space where it is the farthest below the threshold; lowest ratio first."""
-    below = Marks.of(samples, calibration).flagged
     relative = np.stack(
         [samples.neighbours[space].ratios / (c.threshold or 1) for space, c in calibration.items()], axis=1
     )
     spaces = list(calibration)
     entries = []
-    for sample in np.flatnonzero(below.any(axis=1)):
-        flagging = [column for column in range(len(spaces)) if below[sample, column]]
+    for sample in np.flatnonzero(marks.flagged.any(axis=1)):
+        flagging = [column for column in range(len(spaces)) if marks.flagged[sample, column]]
         space = spaces[min(flagging, key=lambda column: relative[sample, column])]
         found = samples.neighbours[space]
         entries.append(

@@ -258,7 +258,7 @@ def calibrated(heldout):
 def marks(below, size):
     rows = np.zeros((size, 1), bool)
     rows[:below] = True
-    return Marks(np.zeros(size, int), rows, rows)
+    return Marks(np.zeros(size, int), rows, rows, num_strata=1)
 
 
 def test_detection_limit_of_certain_copies_is_where_the_rule_turns():
