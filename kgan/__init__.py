@@ -11,7 +11,7 @@ from importlib import import_module
 
 __version__ = "0.1.0"
 
-_PUBLIC = {"TrainConfig": "kgan.config", "train": "kgan.training.loop", "load": "kgan.training.trained"}
+_PUBLIC = {"TrainConfig": "kgan.config", "train": "kgan.training.loop", "load": "kgan.runs.generator"}
 __all__ = ["TrainConfig", "__version__", "load", "train"]
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kgan.provenance.cards import FILE_NAME
-from kgan.provenance.inspection import inspect
+from kgan.data.licensing.card import FILE_NAME
+from kgan.data.licensing.inspection import inspect
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 

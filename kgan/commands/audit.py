@@ -24,14 +24,14 @@ import kgan
 from kgan import cli, plots
 from kgan.data import folder, sources
 from kgan.errors import UserError
-from kgan.evaluation import samples
-from kgan.evaluation.copying import CANNOT_TELL, COPIES_FOUND, NONE_DETECTED, AuditResult, audit
-from kgan.evaluation.pairs import Pairs, closest_pairs
+from kgan.sampling import read as samples
+from kgan.auditing.audit import CANNOT_TELL, COPIES_FOUND, NONE_DETECTED, AuditResult, audit
+from kgan.auditing.pairs import Pairs, closest_pairs
 from kgan.images import write_atomically, write_png
 from kgan.provenance.marks import COMPOSITE, Origin, describe, pnginfo
-from kgan.training import checkpoint
-from kgan.training.findings import AUDIT
-from kgan.training.rundir import RunDir
+from kgan.runs import checkpoint
+from kgan.runs.results import AUDIT
+from kgan.runs.rundir import RunDir
 
 FLAGS = flags.FLAGS
 EXIT_CODES = {NONE_DETECTED: 0, COPIES_FOUND: 1, CANNOT_TELL: 2}
@@ -158,7 +158,9 @@ def _of_run(run: RunDir) -> Job:
     data_sha256 = data.sha256
     del data  # its memory is needed
     cli.import_tensorflow()
-    from kgan.training import recovery, sampling, trained
+    from kgan.auditing import recovery
+    from kgan.sampling import draw as sampling
+    from kgan.runs import generator as trained
 
     found = trained.load(run.path, FLAGS.checkpoint, FLAGS.ema)
     drawn = found.generate(FLAGS.num_samples, FLAGS.seed)

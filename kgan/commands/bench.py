@@ -32,7 +32,8 @@ def main(arguments: list[str]) -> None:
         raise UserError(f"unexpected {' '.join(arguments)!r}: bench takes flags only")
     cli.import_tensorflow()
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of functions traced again: here each case is one
-    from kgan.training import benchmark, machine
+    from kgan.bench import cases as benchmark
+    from kgan.training import machine
 
     chosen = [case for i, case in enumerate(benchmark.cases(FLAGS.batch_size)) if not i or FLAGS.only in case.name]
     rates = []

@@ -19,9 +19,9 @@ from kgan import cli
 from kgan.data import sources
 from kgan.errors import UserError
 from kgan.images import write_atomically
-from kgan.provenance.cards import FILE_NAME, normal_license, read_card
-from kgan.provenance.inspection import Inspection, inspect
-from kgan.provenance.text import one_line
+from kgan.data.licensing.card import FILE_NAME, normal_license, read_card
+from kgan.data.licensing.inspection import Inspection, inspect
+from kgan.text import one_line
 
 FLAGS = flags.FLAGS
 SIZES = {

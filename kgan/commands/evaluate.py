@@ -21,14 +21,15 @@ from rich.table import Table
 from kgan import cli
 from kgan.data import sources
 from kgan.errors import UserError
-from kgan.evaluation import protocol, samples
+from kgan.evaluation import protocol
+from kgan.sampling import read as samples
 from kgan.evaluation.cache import default_folder
 from kgan.evaluation.features import NAMES
 from kgan.evaluation.reference import SPLITS, Reference, load_reference
 from kgan.images import write_atomically
-from kgan.training import checkpoint
-from kgan.training.findings import EVALUATION
-from kgan.training.rundir import RunDir
+from kgan.runs import checkpoint
+from kgan.runs.results import EVALUATION
+from kgan.runs.rundir import RunDir
 
 FLAGS = flags.FLAGS
 _OF_A_RUN = ("checkpoint", "ema", "seed", "repeats")
@@ -121,7 +122,7 @@ def _of_run(run: RunDir) -> Job:
     run.check_data(reference.data_sha256)
 
     def draw(count: int) -> tuple[dict, Iterable[np.ndarray]]:
-        from kgan.training import trained
+        from kgan.runs import generator as trained
 
         found = trained.load(run.path, FLAGS.checkpoint, FLAGS.ema)
         about = {

@@ -13,11 +13,11 @@ from absl import flags, logging
 
 from kgan import cli, images
 from kgan.errors import UserError
-from kgan.provenance.cards import normal_license
+from kgan.data.licensing.card import normal_license
 from kgan.provenance.marks import pnginfo
-from kgan.provenance.modelcard import model_card
-from kgan.training import checkpoint
-from kgan.training.rundir import RunDir
+from kgan.exporting.modelcard import model_card
+from kgan.runs import checkpoint
+from kgan.runs.rundir import RunDir
 
 FLAGS = flags.FLAGS
 SAMPLE_SEED = 0
@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> None:
     folder = _workplace(out)
     try:
         cli.import_tensorflow()
-        from kgan.training import trained
+        from kgan.runs import generator as trained
 
         write(trained.load(run.path, FLAGS.checkpoint, FLAGS.ema), run, folder, license)
         os.replace(folder, out)
@@ -68,7 +68,8 @@ def _workplace(out: Path) -> Path:
 
 def write(found, run: RunDir, folder: Path, license: str) -> None:
     """Writes the whole export of a TrainedGenerator into an empty folder. Raises UserError for a damaged run."""
-    from kgan.training import exporting, sampling
+    from kgan.exporting import archive as exporting
+    from kgan.sampling import draw as sampling
 
     facts = exporting.facts(found, run, license, FLAGS.checkpoint)
     card = model_card(facts | {"sample_grid": SHEET, "sample_seed": SAMPLE_SEED})

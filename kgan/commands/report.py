@@ -14,7 +14,7 @@ from kgan import cli
 from kgan.errors import UserError
 from kgan.images import write_atomically
 from kgan.reports import facts, page
-from kgan.training.rundir import RunDir
+from kgan.runs.rundir import RunDir
 
 FLAGS = flags.FLAGS
 FILE_NAME = "report.html"

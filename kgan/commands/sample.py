@@ -27,8 +27,8 @@ from kgan.provenance import png
 from kgan.provenance.c2pa import Signer
 from kgan.provenance.marks import Marks, implicit_label, pnginfo, read_marks, sidecar, xmp_fields
 from kgan.provenance.sidecars import sidecar_path
-from kgan.training import checkpoint
-from kgan.training.rundir import RunDir
+from kgan.runs import checkpoint
+from kgan.runs.rundir import RunDir
 
 FLAGS = flags.FLAGS
 MAX_KEYS = 32
@@ -73,7 +73,8 @@ def main(arguments: list[str]) -> None:
     num = _num()
     signer = Signer(FLAGS.c2pa_cert, FLAGS.c2pa_key, kgan.__version__) if signed else None
     cli.import_tensorflow()
-    from kgan.training import sampling, trained
+    from kgan.sampling import draw as sampling
+    from kgan.runs import generator as trained
 
     found = trained.load(run.path, FLAGS.checkpoint, FLAGS.ema)
     draw = sampling.Draw(FLAGS.seed, FLAGS.truncation, FLAGS.label)
@@ -113,7 +114,7 @@ class Writer:
     """Writes what a trained generator draws into `folder`; every file is written whole or not at all."""
 
     def __init__(self, trained, draw, folder: Path, producer: str, signer: Signer | None = None):
-        from kgan.training import sampling
+        from kgan.sampling import draw as sampling
 
         self.sampling, self.trained, self.draw, self.folder = sampling, trained, draw, folder
         self.origin, self.producer, self.signer = sampling.origin(trained), producer, signer

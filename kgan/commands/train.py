@@ -12,7 +12,7 @@ from kgan import cli
 from kgan.config import TrainConfig
 from kgan.errors import UserError
 from kgan.training import plan
-from kgan.training.rundir import RunDir
+from kgan.runs.rundir import RunDir
 
 FLAGS = flags.FLAGS
 

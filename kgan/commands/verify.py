@@ -18,8 +18,8 @@ from kgan.errors import UserError
 from kgan.provenance.c2pa import SignatureReader
 from kgan.provenance.check import Finding, Verdict, check
 from kgan.provenance.sidecars import check_film
-from kgan.provenance.text import one_line
-from kgan.training.rundir import RunDir
+from kgan.text import one_line
+from kgan.runs.rundir import RunDir
 
 FLAGS = flags.FLAGS
 FORGEABLE = "marks can be forged: only --run=RUN compares an image with what made it"
@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> int:
     if FLAGS.run:
         RunDir.open(FLAGS.run)
         cli.import_tensorflow()
-        from kgan.training.verifying import Remaker
+        from kgan.sampling.verify import Remaker
 
         judged = ((path, result.verdict, result.words) for path, result in Remaker(FLAGS.run).judge(findings))
     else:

@@ -19,7 +19,7 @@ from kgan import images
 from kgan.errors import UserError
 from kgan.provenance.marks import COMPOSITE, GENERATED
 from kgan.provenance.png import Png
-from kgan.provenance.text import one_line
+from kgan.text import one_line
 
 CHUNK = b"caBX"  # where a PNG holds its C2PA manifests
 INSTALL = "pip install 'kgan[c2pa]'"

@@ -25,7 +25,7 @@ from kgan.provenance.marks import (
     xmp_fields,
 )
 from kgan.provenance.png import BadMetadata, Png, UnreadableImage
-from kgan.provenance.text import one_line
+from kgan.text import one_line
 from kgan.provenance.xmp import named
 
 # Other chunks change how a picture looks with the same pixels (transparency, colour spaces, orientation, a second

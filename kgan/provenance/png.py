@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from kgan.errors import UserError
-from kgan.provenance.text import one_line
+from kgan.text import one_line
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 HEADER_BYTES = len(SIGNATURE) + 25  # and the IHDR chunk, which comes first

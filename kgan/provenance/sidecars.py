@@ -8,7 +8,7 @@ from pathlib import Path
 from kgan.provenance.check import Finding, Verdict
 from kgan.provenance.marks import COMPOSITE, GENERATED, Marks, read_implicit_label, sidecar
 from kgan.provenance.png import MAX_FILE_BYTES, MAX_TEXT_BYTES, UnreadableImage
-from kgan.provenance.text import one_line
+from kgan.text import one_line
 
 
 def sidecar_path(path: str | os.PathLike) -> Path:

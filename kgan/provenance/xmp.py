@@ -10,7 +10,7 @@ from xml.parsers import expat
 from xml.sax.saxutils import escape
 
 from kgan.provenance.png import BadMetadata
-from kgan.provenance.text import one_line
+from kgan.text import one_line
 
 MAX_BYTES = 2**22
 MAX_DEPTH = 32

@@ -13,12 +13,12 @@ from kgan.config import TrainConfig, as_flag
 from kgan.data.sources import split_default
 from kgan.errors import UserError
 from kgan.evaluation.protocol import LOWER_IS_BETTER, SPREADS, TITLES
-from kgan.provenance.modelcard import data_facts, public
+from kgan.exporting.modelcard import data_facts, public
 from kgan.reports import pictures
 from kgan.reports.pictures import Picture
-from kgan.training import findings
+from kgan.runs import results as findings
 from kgan.training.plan import SETTLED, settle
-from kgan.training.rundir import RunDir
+from kgan.runs.rundir import RunDir
 
 _CURVES_INCHES = 5.0
 

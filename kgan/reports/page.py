@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 import kgan
-from kgan.provenance.text import one_line
+from kgan.text import one_line
 from kgan.reports.facts import Run
 from kgan.training.plan import SETTLED
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from kgan.config import TrainConfig, as_flag
 from kgan.errors import UserError
-from kgan.provenance.cards import ACCEPTED_UNKNOWN_LICENSE, IGNORED_DATAMINING
+from kgan.data.licensing.card import ACCEPTED_UNKNOWN_LICENSE, IGNORED_DATAMINING
 from kgan.sweeping.grid import Settings, shown
-from kgan.training import findings
+from kgan.runs import results as findings
 from kgan.training.plan import SETTLED, settle
-from kgan.training.rundir import RunDir
+from kgan.runs.rundir import RunDir
 
 WAITING, RUNNING, INTERRUPTED, FAILED = "waiting", "running", "interrupted", "failed"
 FINISHED, NON_FINITE = "finished", "non-finite"

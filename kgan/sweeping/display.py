@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from kgan.errors import NonFiniteLoss
-from kgan.provenance.text import one_line
+from kgan.text import one_line
 from kgan.sweeping import jobs
 from kgan.sweeping.jobs import Task
 

@@ -14,14 +14,16 @@ from kgan.data.pipeline import step_batches
 from kgan.errors import NonFiniteLoss, Stopped, UserError
 from kgan.images import write_atomically
 from kgan.models.architectures import Shapes
-from kgan.training import checkpoint, datacard, machine, pictures, scoring
+from kgan.runs import checkpoint
+from kgan.data.licensing import permission as datacard
+from kgan.training import machine, snapshots as pictures, scoring
 from kgan.training.plan import Plan, make_plan
-from kgan.training.reporting import Reporter
-from kgan.training.rundir import RunDir
+from kgan.training.logging import Reporter
+from kgan.runs.rundir import RunDir
 from kgan.training.state import create_state
 from kgan.training.step import METRICS, TrainStep
 from kgan.training.stopping import stop_signals
-from kgan.training.trained import TrainedGenerator, from_arrays
+from kgan.runs.generator import TrainedGenerator, from_arrays
 
 
 def train(config: TrainConfig, run_dir: str | Path | None = None, resume: bool = False) -> Path:

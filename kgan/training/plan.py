@@ -7,8 +7,8 @@ import numpy as np
 from kgan.config import TrainConfig
 from kgan.data import sources
 from kgan.errors import UserError
-from kgan.provenance.cards import ACCEPTED_UNKNOWN_LICENSE, IGNORED_DATAMINING
-from kgan.training import datacard
+from kgan.data.licensing.card import ACCEPTED_UNKNOWN_LICENSE, IGNORED_DATAMINING
+from kgan.data.licensing import permission as datacard
 
 SETTLED = ("image_size", "channels", "num_heldout", "epochs", "log_every", "sample_every", "save_every")
 """The settings that `settle` fills in."""

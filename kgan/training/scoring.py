@@ -12,10 +12,10 @@ from kgan.errors import UserError
 from kgan.evaluation import protocol
 from kgan.evaluation.cache import default_folder
 from kgan.evaluation.reference import Reference, load_reference
-from kgan.training import checkpoint
+from kgan.runs import checkpoint
 from kgan.training.plan import Plan
-from kgan.training.rundir import RunDir
-from kgan.training.trained import TrainedGenerator
+from kgan.runs.rundir import RunDir
+from kgan.runs.generator import TrainedGenerator
 
 SCORES = ("frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage")
 

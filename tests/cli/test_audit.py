@@ -11,7 +11,7 @@ from PIL import Image
 from kgan.data import sources
 from kgan.provenance import png
 from kgan.provenance.marks import COMPOSITE, read_marks
-from kgan.training.trained import load
+from kgan.runs.generator import load
 from tests.conftest import draw_folder, kgan, refused
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kgan.commands.bench import summarise
-from kgan.training import benchmark
+from kgan.bench import cases as benchmark
 from tests.conftest import kgan, refused
 
 

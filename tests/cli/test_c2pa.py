@@ -15,7 +15,7 @@ NOBODY = "C2PA: valid signature of A Signer of kgan tests, signer not trusted by
 
 def test_signed_images_are_what_the_run_made(writer, trained_run, tmp_path):
     pytest.importorskip("c2pa")
-    from kgan.training.verifying import Remaker
+    from kgan.sampling.verify import Remaker
 
     made = authority(tmp_path / "ca")
     signing = writer(tmp_path / "signed")

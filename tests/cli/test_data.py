@@ -9,8 +9,9 @@ from PIL.PngImagePlugin import PngInfo
 
 from kgan import TrainConfig
 from kgan.errors import UserError
-from kgan.provenance.inspection import inspect
-from kgan.training import datacard, plan
+from kgan.data.licensing.inspection import inspect
+from kgan.data.licensing import permission as datacard
+from kgan.training import plan
 from tests.conftest import draw_folder, kgan, refused
 
 FORBIDDEN = (

@@ -17,8 +17,8 @@ COUNT = 70  # more than the 64 principal components, less than half of the 144 t
 def place(tmp_path_factory) -> Path:
     """160 unlabelled images, a short run on them, and its images of seeds 0 and 1 as files, twice."""
     from kgan.commands.sample import Writer
-    from kgan.training.sampling import Draw
-    from kgan.training.trained import load
+    from kgan.sampling.draw import Draw
+    from kgan.runs.generator import load
 
     root = tmp_path_factory.mktemp("evaluate")
     data = draw_folder(root / "images", 160, classes=0)

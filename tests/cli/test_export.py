@@ -12,7 +12,7 @@ from PIL import Image
 from kgan.images import to_uint8
 from kgan.latents import latents
 from kgan.provenance.check import Verdict, check
-from kgan.training.rundir import RunDir
+from kgan.runs.rundir import RunDir
 from tests.conftest import kgan, refused
 
 PLAIN_KERAS = """
@@ -48,7 +48,7 @@ def test_plain_keras_and_tensorflow_load_it(exported):
     np.save(exported / "z.npy", z)
     done = subprocess.run([sys.executable, "-c", PLAIN_KERAS], cwd=exported, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    from kgan.training.trained import load
+    from kgan.runs.generator import load
 
     expected = load(exported / "run").generate(8)
     with np.load(exported / "made.npz") as made:
@@ -59,7 +59,7 @@ def test_plain_keras_and_tensorflow_load_it(exported):
 
 def test_two_exports_are_the_same_bytes(exported, monkeypatch):
     from kgan.commands import export
-    from kgan.training.trained import load
+    from kgan.runs.generator import load
 
     class Flags:
         checkpoint, producer = "best", ""

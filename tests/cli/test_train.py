@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import kgan as package
-from kgan.training import checkpoint
+from kgan.runs import checkpoint
 from tests.conftest import draw_folder, kgan, refused
 
 

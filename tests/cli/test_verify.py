@@ -36,7 +36,7 @@ def made(writer, tmp_path_factory):
 @pytest.fixture(scope="module")
 def judge(trained_run):
     """judge(paths, run=...) -> [(verdict, words)]"""
-    from kgan.training.verifying import Remaker
+    from kgan.sampling.verify import Remaker
 
     def judge(paths, run=trained_run):
         findings = ((str(path), check_film(path) if str(path).endswith(".gif") else check(path)) for path in paths)

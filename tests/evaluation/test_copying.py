@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage, stats
 
-from kgan.evaluation import planting
-from kgan.evaluation.calibration import Calibration, Marks, Rule
-from kgan.evaluation.copying import AuditResult, audit, exceedance_pvalue
-from kgan.evaluation.statistics import (
+from kgan.auditing import planting
+from kgan.auditing.calibration import Calibration, Marks, Rule
+from kgan.auditing.audit import AuditResult, audit, exceedance_pvalue
+from kgan.auditing.statistics import (
     copying_statistic,
     count_pvalues,
     exceedance_pvalues,

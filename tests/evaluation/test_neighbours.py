@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kgan.evaluation import bounds, neighbours
-from kgan.evaluation.bounds import Space, principal_components, shortened
-from kgan.evaluation.neighbours import PCA, PIXELS, NeighbourSearch, neighbour_ratios, translations
+from kgan.auditing import bounds, neighbours
+from kgan.auditing.bounds import Space, principal_components, shortened
+from kgan.auditing.neighbours import PCA, PIXELS, NeighbourSearch, neighbour_ratios, translations
 
 
 def smooth_images(count, size=10, channels=1, seed=0, coarse=4):

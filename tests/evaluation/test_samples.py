@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from kgan.errors import UserError
-from kgan.evaluation.samples import image_shape, read_samples
+from kgan.sampling.read import image_shape, read_samples
 
 
 def write(path, level, size=(4, 4), mode="L"):

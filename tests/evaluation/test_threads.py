@@ -3,7 +3,7 @@
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from kgan.evaluation.threads import in_threads
+from kgan.auditing.threads import in_threads
 
 
 def test_all_is_done_and_comes_back_in_order():

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kgan.errors import UserError
-from kgan.provenance.cards import DatasetCard, normal_license, permit, read_card
+from kgan.data.licensing.card import DatasetCard, normal_license, permit, read_card
 
 CARD = DatasetCard(
     name="dogs",

@@ -7,7 +7,7 @@ from marked_pngs import join, picture, png_bytes, sample_png, split, text_chunk
 from PIL import Image
 
 from kgan.images import to_pillow
-from kgan.provenance.mining import data_mining
+from kgan.data.licensing.optout import data_mining
 
 PLUS = "http://ns.useplus.org/ldf/xmp/1.0/"
 VOCABULARY = "http://ns.useplus.org/ldf/vocab/"

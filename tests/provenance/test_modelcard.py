@@ -4,9 +4,9 @@ import re
 import markdown_it  # a dependency of rich
 import pytest
 
-from kgan.provenance.cards import DatasetCard
-from kgan.provenance.modelcard import model_card
-from kgan.provenance.text import markdown, one_line, yaml_string
+from kgan.data.licensing.card import DatasetCard
+from kgan.exporting.modelcard import model_card
+from kgan.text import markdown, one_line, yaml_string
 
 NASTY = [
     'a"b',

@@ -15,7 +15,7 @@ from kgan.errors import UserError
 from kgan.images import write_png
 from kgan.reports import facts, page, pictures
 from kgan.training.plan import settle
-from kgan.training.rundir import RunDir
+from kgan.runs.rundir import RunDir
 
 EVIL = "<script>alert('x')</script>\"&\x00\u202e"
 CARD = {"name": "digits", "license": "CC-BY-SA-3.0", "num_images": 5000, "num_train": 4500, "num_heldout": 500}

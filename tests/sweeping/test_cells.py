@@ -8,7 +8,7 @@ from kgan.errors import UserError
 from kgan.sweeping import results
 from kgan.sweeping.cells import folder_name, make_cells, settled_in
 from kgan.training.plan import settle
-from kgan.training.rundir import RunDir
+from kgan.runs.rundir import RunDir
 
 SHARED = {"dataset": "mnist5k", "steps": 4}
 CARD = {"num_train": 4500, "num_heldout": 500, "image_shape": [28, 28, 1], "classes": {"0": 1}, "sha256": "d" * 64}

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from kgan.errors import UserError
-from kgan.training import checkpoint
+from kgan.runs import checkpoint
 
 ARRAYS = {"b": np.arange(4.0), "a/x": np.array(3, np.int64)}
 

@@ -3,8 +3,8 @@
 import pytest
 
 from kgan.errors import UserError
-from kgan.training import findings
-from kgan.training.rundir import RunDir
+from kgan.runs import results as findings
+from kgan.runs.rundir import RunDir
 
 
 def test_damaged_findings_are_named(tmp_path):

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from kgan.config import TrainConfig
-from kgan.training import recovery
-from kgan.training.trained import TrainedGenerator
+from kgan.auditing import recovery
+from kgan.runs.generator import TrainedGenerator
 
 
 def generator(num_classes: int = 0) -> TrainedGenerator:

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from kgan.training import checkpoint
+from kgan.runs import checkpoint
 from tests.conftest import draw_folder
 
 SCRIPT = """

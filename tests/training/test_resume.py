@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from kgan.training import checkpoint
+from kgan.runs import checkpoint
 from tests.conftest import draw_folder, kgan
 
 STEPS = 40

@@ -5,7 +5,7 @@ import pytest
 from kgan import TrainConfig
 from kgan.errors import UserError
 from kgan.training.plan import resume_config
-from kgan.training.rundir import RunDir
+from kgan.runs.rundir import RunDir
 
 CONFIG = TrainConfig(dataset="cifar10", arch="sndcgan", loss="hinge")
 

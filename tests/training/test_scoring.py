@@ -8,9 +8,10 @@ import pytest
 import kgan as package
 from kgan.errors import UserError
 from kgan.evaluation import protocol
-from kgan.training import checkpoint, scoring
+from kgan.runs import checkpoint
+from kgan.training import scoring
 from kgan.training.plan import Plan, make_plan
-from kgan.training.trained import load
+from kgan.runs.generator import load
 from tests.conftest import draw_folder
 
 SCORED = [9, 18, 27]

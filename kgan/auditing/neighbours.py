@@ -8,7 +8,7 @@ the query is then reading another window of it, so that no pixel has to be inven
 and r(q) = d_1 / mean(d_1 .. d_k) over the k nearest references, near 0 for a copy and near 1 for an image that is
 not much closer to one reference than to the next. Distances are Euclidean, in the units of the images.
 
-The search is exact; `kgan.evaluation.bounds` says how it avoids measuring most pairs.
+The search is exact; `kgan.auditing.bounds` says how it avoids measuring most pairs.
 """
 
 import dataclasses
@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from kgan.evaluation.bounds import Space, accelerator, principal_components, shortened, square_lengths
-from kgan.evaluation.threads import in_threads
+from kgan.auditing.bounds import Space, accelerator, principal_components, shortened, square_lengths
+from kgan.auditing.threads import in_threads
 
 PIXELS, PCA = "pixels", "pca"
 SPACES = (PIXELS, PCA)

@@ -14,8 +14,8 @@ from kgan.errors import UserError
 from kgan.images import to_uint8
 from kgan.latents import latents
 from kgan.models.architectures import Shapes, build_generator
-from kgan.training import checkpoint
-from kgan.training.rundir import RunDir
+from kgan.runs import checkpoint
+from kgan.runs.rundir import RunDir
 
 BATCH = 100
 

@@ -25,11 +25,11 @@ from typing import Any
 
 import numpy as np
 
-from kgan.evaluation import planting
-from kgan.evaluation.calibration import LEVEL, Calibration, Located
-from kgan.evaluation.neighbours import DUPLICATE_RADIUS, PCA, PIXELS, SPACES, NeighbourSearch, neighbour_ratios
-from kgan.evaluation.statistics import copying_statistic, exceedance_pvalue, k_means, nearest_centre
-from kgan.evaluation.verdict import (
+from kgan.auditing import planting
+from kgan.auditing.calibration import LEVEL, Calibration, Located
+from kgan.auditing.neighbours import DUPLICATE_RADIUS, PCA, PIXELS, SPACES, NeighbourSearch, neighbour_ratios
+from kgan.auditing.statistics import copying_statistic, exceedance_pvalue, k_means, nearest_centre
+from kgan.auditing.verdict import (
     CANNOT_TELL,
     COPIES_FOUND,
     MIN_HELDOUT,

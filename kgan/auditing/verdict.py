@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from kgan.evaluation import planting
-from kgan.evaluation.calibration import LEVEL, Calibration, Located, Marks, Rule, count_tests
-from kgan.evaluation.statistics import holm
+from kgan.auditing import planting
+from kgan.auditing.calibration import LEVEL, Calibration, Located, Marks, Rule, count_tests
+from kgan.auditing.statistics import holm
 
 COPIES_FOUND, NONE_DETECTED, CANNOT_TELL = "copies found", "no copying detected", "cannot tell"
 MIN_HELDOUT = 20

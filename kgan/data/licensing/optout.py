@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from kgan.provenance.png import SIGNATURE, BadMetadata
-from kgan.provenance.text import one_line
+from kgan.text import one_line
 from kgan.provenance.xmp import MAX_BYTES, named, properties
 
 VOCABULARY = "http://ns.useplus.org/ldf/vocab/"

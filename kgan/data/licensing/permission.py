@@ -12,8 +12,8 @@ from kgan.config import TrainConfig
 from kgan.data.folder import list_images
 from kgan.data.sources import ImageSet
 from kgan.errors import UserError
-from kgan.provenance import inspection
-from kgan.provenance.cards import (
+from kgan.data.licensing import inspection
+from kgan.data.licensing.card import (
     ACCEPTED_UNKNOWN_LICENSE,
     FILE_NAME,
     IGNORED_DATAMINING,

@@ -10,9 +10,9 @@ from pathlib import Path
 import keras
 
 from kgan.config import TrainConfig
-from kgan.training import findings
-from kgan.training.rundir import RunDir
-from kgan.training.trained import TrainedGenerator
+from kgan.runs import results as findings
+from kgan.runs.rundir import RunDir
+from kgan.runs.generator import TrainedGenerator
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date that a zip file can hold
 _DATE_SAVED = "1980-01-01@00:00:00"
@@ -62,7 +62,7 @@ def _renumbered(value, numbers: dict[int, int]):
 
 
 def facts(trained: TrainedGenerator, run: RunDir, license: str, checkpoint_choice: str) -> dict:
-    """What `kgan.provenance.modelcard` is to say; nothing in it depends on when, or from where, it is asked."""
+    """What `kgan.exporting.modelcard` is to say; nothing in it depends on when, or from where, it is asked."""
     config, record = trained.config, trained.record
     dataset = record.get("dataset", {})
     shown = trained.step * config.d_steps * config.batch_size

@@ -3,8 +3,8 @@
 import json
 
 from kgan.errors import UserError
-from kgan.training import checkpoint
-from kgan.training.rundir import RunDir
+from kgan.runs import checkpoint
+from kgan.runs.rundir import RunDir
 
 EVALUATION, AUDIT = "evaluation.json", "audit.json"
 

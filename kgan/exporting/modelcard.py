@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 
-from kgan.provenance.text import markdown, yaml_string
+from kgan.text import markdown, yaml_string
 
 # The licences that the Hub knows under their SPDX id in small letters; any other is "other" with its name beside it.
 HUB_LICENSES = {

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kgan.evaluation.neighbours import Neighbours
+from kgan.auditing.neighbours import Neighbours
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ again with some samples exchanged for planted copies, so that no neighbour searc
 
 import numpy as np
 
-from kgan.evaluation.calibration import Marks, Rule
+from kgan.auditing.calibration import Marks, Rule
 
 POWER = 0.95
 _TRIALS = 400

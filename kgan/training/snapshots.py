@@ -9,10 +9,11 @@ from PIL import Image
 from kgan import images
 from kgan.provenance.marks import pnginfo, sidecar
 from kgan.provenance.sidecars import sidecar_path
-from kgan.training import sampling, sheets
+from kgan.sampling import draw as sampling
+from kgan.training import sheets
 from kgan.training.plan import Plan
-from kgan.training.rundir import RunDir
-from kgan.training.trained import TrainedGenerator
+from kgan.runs.rundir import RunDir
+from kgan.runs.generator import TrainedGenerator
 
 NUM_SAMPLES = sampling.SHEET_IMAGES
 _MAX_FRAMES = 60

@@ -15,7 +15,7 @@ from scipy import stats
 
 from kgan.images import to_float
 from kgan.latents import latents
-from kgan.training.trained import BATCH, TrainedGenerator
+from kgan.runs.generator import BATCH, TrainedGenerator
 
 NUM_IMAGES = 200
 STARTS, STEPS, LEARNING_RATE = 2, 200, 0.05

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 from kgan.errors import UserError
-from kgan.provenance.text import one_line
+from kgan.text import one_line
 
 FILE_NAME = "dataset.json"
 MAX_FILE_BYTES = 2**23

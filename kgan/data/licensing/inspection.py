@@ -11,8 +11,8 @@ import numpy as np
 
 from kgan.data.folder import class_of, decode, list_images
 from kgan.errors import UserError
-from kgan.provenance.cards import DatasetCard
-from kgan.provenance.mining import data_mining
+from kgan.data.licensing.card import DatasetCard
+from kgan.data.licensing.optout import data_mining
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from rich.table import Column
 
 from kgan.training.machine import Machine
 from kgan.training.plan import Plan
-from kgan.training.rundir import RunDir
+from kgan.runs.rundir import RunDir
 
 
 class Reporter:

@@ -11,9 +11,11 @@ import numpy as np
 from kgan.errors import UserError
 from kgan.provenance.check import Finding, Verdict
 from kgan.provenance.marks import GENERATED, Marks, pixels_sha256
-from kgan.training import checkpoint, machine, sampling, sheets, trained
-from kgan.training.rundir import RunDir
-from kgan.training.trained import BATCH, TrainedGenerator
+from kgan.runs import checkpoint, generator as trained
+from kgan.training import machine, sheets
+from kgan.sampling import draw as sampling
+from kgan.runs.rundir import RunDir
+from kgan.runs.generator import BATCH, TrainedGenerator
 
 _WINDOW = 500  # images held in memory at once
 _WINDOW_BYTES = 2**26

@@ -13,7 +13,7 @@ from kgan.errors import UserError
 from kgan.latents import draws_recipe, follow, latents
 from kgan.provenance.marks import Marks, Origin, describe
 from kgan.training import machine, sheets
-from kgan.training.trained import BATCH, TrainedGenerator
+from kgan.runs.generator import BATCH, TrainedGenerator
 
 MAX_IMAGES = 1_000_000  # file names have six digits
 SHEET_IMAGES = 64

@@ -1,0 +1,1 @@
+"""Did the generator copy its training images?"""

@@ -1,0 +1,1 @@
+"""May one train on these images? The licence on record, and the owners' opt-outs."""
