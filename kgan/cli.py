@@ -1,11 +1,9 @@
-"""What every verb shares: flags made from TrainConfig, and errors turned into one line and an exit code."""
+"""What every command shares: flags made from TrainConfig, and errors turned into one line and an exit code."""
 
 import contextlib
 import dataclasses
 import difflib
-import os
 import sys
-import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 
@@ -88,28 +86,6 @@ def guarded(action: Callable[[], int | None]) -> int:
         return fail("this is a fault in kgan, or in something it stands on; the lines above say where", 3)
 
 
-def import_tensorflow() -> None:
-    """Imports TensorFlow without the page about the machine that it prints to stderr before its log level counts.
-
-    If the import fails, what it printed is shown. Keras would load scikit-learn, where there is one, for wrappers that
-    kgan has no use for: a fifth of the time that the import takes.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.modules.setdefault("sklearn", None)
-    with tempfile.TemporaryFile() as page:
-        stderr = os.dup(2)
-        os.dup2(page.fileno(), 2)
-        try:
-            import tensorflow  # noqa: F401
-        except BaseException:
-            page.seek(0)
-            os.write(stderr, page.read())
-            raise
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
-
-
 @contextlib.contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     """A bar on the terminal, moved by calling what this gives with (done, total); none where stderr is no terminal."""
@@ -135,9 +111,10 @@ def refuse_flags_of_others(has_run: bool, of_a_run: Sequence[str], of_samples: S
 def prepare_to_download(dataset: str, data_dir: str | None) -> None:
     """Imports TensorFlow, quietly, if a data set is not on this machine: Keras, which comes with it, fetches it."""
     from kgan.data import sources
+    from kgan.runs import environment
 
     if sources.SOURCES[dataset].downloads and sources.where(dataset, data_dir) is None:
-        import_tensorflow()
+        environment.import_tensorflow()
 
 
 def fail(message: str, code: int) -> int:

@@ -1,19 +1,28 @@
-"""Images as arrays: [-1, 1] float <-> uint8, grids, and PNG files.
+"""Images as arrays: [-1, 1] float <-> uint8, grids, captions, animations, and PNG files.
 
 Everything in kgan that is called `images` is NHWC with 1 or 3 channels; this is the only place where
 floats become the bytes that are saved.
+
+Drawing is exact: the same images give the same pixels on every machine, so that `kgan verify` can draw a grid again.
+Hence Pillow's bitmap font; how an outline font is rendered depends on the FreeType it was built with.
 """
 
-import contextlib
 import io
 import math
 import os
-from collections.abc import Iterator
-from pathlib import Path
-from typing import BinaryIO
+import warnings
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont, ImageSequence
+
+from kgan.files import write_atomically
+
+CAPTION = "AI-generated"
+FRAME_MILLISECONDS = 80
+FRAME_SIZE = 128
+_MARGIN = 4
+_WIDE = 400  # grids from this width on get a caption of twice the size
+_MAX_COLUMNS = 32
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:
@@ -34,14 +43,14 @@ def grid(images: np.ndarray, columns: int | None = None, padding: int = 2, backg
     count, height, width, channels = images.shape
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
-    sheet = np.full(
+    grid = np.full(
         (rows * (height + padding) + padding, columns * (width + padding) + padding, channels), background, np.uint8
     )
     for index, image in enumerate(images):
         top = padding + (index // columns) * (height + padding)
         left = padding + (index % columns) * (width + padding)
-        sheet[top : top + height, left : left + width] = image
-    return sheet
+        grid[top : top + height, left : left + width] = image
+    return grid
 
 
 def enlarge(image: np.ndarray, factor: int) -> np.ndarray:
@@ -54,31 +63,6 @@ def to_pillow(image: np.ndarray) -> Image.Image:
     return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
 
 
-@contextlib.contextmanager
-def written_whole(path: str | os.PathLike) -> Iterator[BinaryIO]:
-    """A stream to a file that appears under its name, replacing what was there, once the block has ended well.
-
-    A reader, or a crash, sees the old content or the new, never a part. Raises OSError (disk full, no permission)
-    with the old file untouched.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_atomically(path: str | os.PathLike, content: bytes) -> None:
-    """Writes a file whole or not at all, as `written_whole` does."""
-    with written_whole(path) as stream:
-        stream.write(content)
-
-
 def png_bytes(image: np.ndarray, pnginfo=None) -> bytes:
     """An (h, w, c) uint8 image as PNG. `pnginfo` is Pillow's PngInfo with the marks to embed."""
     buffer = io.BytesIO()
@@ -89,3 +73,69 @@ def png_bytes(image: np.ndarray, pnginfo=None) -> bytes:
 def write_png(path: str | os.PathLike, image: np.ndarray, pnginfo=None) -> None:
     """Writes an (h, w, c) uint8 image as PNG, atomically; `pnginfo` as in `png_bytes`."""
     write_atomically(path, png_bytes(image, pnginfo))
+
+
+def captioned_grid(pictures: np.ndarray, columns: int | None = None, caption: bool = True) -> np.ndarray:
+    """A grid of (n, h, w, c) uint8 images, small ones enlarged to about 64 pixels, as one (H, W, c) uint8 image."""
+    drawn = enlarge(grid(pictures, columns), max(1, 64 // pictures.shape[1]))
+    return captioned(drawn) if caption else drawn
+
+
+def class_columns(num_classes: int) -> int | None:
+    """The columns of a grid whose labels are the classes in turn: each shows one class, unless they are too many."""
+    return num_classes * max(1, 8 // num_classes) if 1 < num_classes <= _MAX_COLUMNS else None
+
+
+def animation_frames(pictures: np.ndarray, caption: bool = True) -> np.ndarray:
+    """The frames of an animation of (n, h, w, c) uint8 images, enlarged to about 128 pixels, as (n, H, W, c) uint8."""
+    factor = max(1, FRAME_SIZE // pictures.shape[1])
+    frames = [enlarge(picture, factor) for picture in pictures]
+    return np.stack([captioned(frame) if caption else frame for frame in frames])
+
+
+def captioned(image: np.ndarray) -> np.ndarray:
+    """The (h, w, c) uint8 image above a white band that says "AI-generated"; widened where it is narrower than that."""
+    text = _caption(2 if image.shape[1] >= _WIDE else 1)
+    height, width, channels = image.shape
+    grid = np.full((height + text.shape[0], max(width, text.shape[1]), channels), 255, np.uint8)
+    grid[:height, :width] = image
+    grid[height:, : text.shape[1]] = text
+    return grid
+
+
+def _caption(size: int) -> np.ndarray:
+    """The caption as (h, w, 1) uint8, black on white."""
+    font = ImageFont.load_default_imagefont()
+    left, top, right, bottom = font.getbbox(CAPTION)
+    picture = Image.new("L", (right - left, bottom - top), 255)
+    ImageDraw.Draw(picture).text((-left, -top), CAPTION, 0, font=font)
+    margins = ((_MARGIN, _MARGIN), (_MARGIN, _MARGIN), (0, 0))
+    return enlarge(np.pad(np.asarray(picture)[..., None], margins, constant_values=255), size)
+
+
+def gif(frames: np.ndarray, milliseconds: int | list[int] = FRAME_MILLISECONDS) -> bytes:
+    """An endless GIF of (n, h, w, c) uint8 frames. Greys are kept exactly; colours are reduced to 256 a frame."""
+    pictures = [to_pillow(frame) for frame in frames]
+    if frames.shape[-1] == 3:
+        pictures = [picture.quantize(256, Image.Quantize.MEDIANCUT) for picture in pictures]
+    buffer = io.BytesIO()
+    pictures[0].save(buffer, "GIF", save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0)
+    return buffer.getvalue()
+
+
+def frames_of(content: bytes, channels: int, max_bytes: int) -> np.ndarray | None:
+    """Decodes a GIF to (n, h, w, channels) uint8; None if it is damaged or larger than `max_bytes`.
+
+    Equal frames in a row are one frame in a GIF, and come back as one.
+    """
+    try:
+        with warnings.catch_warnings(), Image.open(io.BytesIO(content), formats=["GIF"]) as picture:
+            warnings.simplefilter("ignore")
+            shape = (picture.height, picture.width, channels)
+            if picture.n_frames * math.prod(shape) > max_bytes:
+                return None
+            mode = "L" if channels == 1 else "RGB"
+            frames = [np.asarray(frame.convert(mode)).reshape(shape) for frame in ImageSequence.Iterator(picture)]
+            return np.stack(frames)
+    except Exception:  # Pillow's decoders raise nearly anything on damaged files
+        return None

@@ -7,7 +7,7 @@ Draws are made in float64 and rounded once to float32. NumPy's direct float32 no
 component in 4,000, from the C library's `log1pf`, which is not correctly rounded (glibc 2.36 misses the nearest float
 for 7% of uniform arguments), so that the last bit may differ from machine to machine. Rounding a float64 draw hides
 such differences. NumPy does not promise that `Generator` keeps its streams between versions (NEP 19);
-tests/provenance/test_latents.py pins them.
+tests/test_latents.py pins them.
 """
 
 from collections.abc import Iterable, Mapping
@@ -77,7 +77,7 @@ def slerp(start: np.ndarray, end: np.ndarray, t: float) -> np.ndarray:
 
 
 def draws_recipe(first: int, count: int) -> dict:
-    """The recipe of a sheet of images: the draws of indices first .. first + count - 1, in reading order."""
+    """The recipe of a grid of images: the draws of indices first .. first + count - 1, in reading order."""
     return {"recipe": "draws", "first": int(first), "count": int(count)}
 
 
@@ -122,7 +122,7 @@ def check_recipe(recipe: Mapping) -> None:
     else:
         good = False
     if not good:
-        raise UserError("the recipe of z is neither a sheet of draws nor a spherical interpolation as kgan writes them")
+        raise UserError("the recipe of z is neither a grid of draws nor a spherical interpolation as kgan writes them")
 
 
 def _whole(value, low: int, high: int) -> bool:

@@ -125,7 +125,7 @@ class NeighbourSearch:
     ) -> dict[str, Neighbours]:
         """By space, the neighbours; ratios that are sure to be at or above that space's limit come back as infinity."""
         self._check_queries(queries)
-        found = {space: _Findings(len(queries)) for space in limits}
+        found = {space: _Nearest(len(queries)) for space in limits}
 
         def search_block(start: int) -> None:
             windows = self._query_windows(queries[start : start + _QUERY_BLOCK])
@@ -166,15 +166,15 @@ class NeighbourSearch:
         vectors = windows if space == PIXELS else windows @ self.basis[:, : self.num_components]
         return vectors, shortened(vectors, self.basis) if space == PIXELS and not accelerator() else vectors
 
-    def _neighbours(self, findings: "_Findings") -> Neighbours:
-        distances, moves = findings.distances, translations(self.shifts)
-        ratios = np.divide(distances, findings.means, out=np.zeros_like(distances), where=distances > 0)
+    def _neighbours(self, checked: "_Nearest") -> Neighbours:
+        distances, moves = checked.distances, translations(self.shifts)
+        ratios = np.divide(distances, checked.means, out=np.zeros_like(distances), where=distances > 0)
         return Neighbours(
             ratios=ratios,
-            indices=self.kept[findings.indices],
+            indices=self.kept[checked.indices],
             distances=distances,
-            shifts=np.array(moves)[findings.windows % len(moves)],
-            mirrored=findings.windows >= len(moves),
+            shifts=np.array(moves)[checked.windows % len(moves)],
+            mirrored=checked.windows >= len(moves),
         )
 
     def _check_queries(self, queries: np.ndarray) -> None:
@@ -183,7 +183,7 @@ class NeighbourSearch:
             raise ValueError(f"queries are {queries.shape[1:]} images, the references {self.image_shape}")
 
 
-class _Findings:
+class _Nearest:
     """Arrays filled query by query; a query left out is infinitely far from everything."""
 
     def __init__(self, count: int):

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from kgan.auditing.neighbours import NeighbourSearch
 from kgan.config import TrainConfig
 from kgan.data.pipeline import step_batches
-from kgan.auditing.neighbours import NeighbourSearch
 from kgan.latents import latents
 from kgan.models.architectures import Shapes, build_generator
+from kgan.runs.generator import BATCH, sample
 from kgan.training import machine
 from kgan.training.state import create_state
 from kgan.training.step import TrainStep
-from kgan.runs.generator import BATCH, sample
 
 GREY, COLOUR = Shapes(28, 1, 0), Shapes(32, 3, 0)
 _NUM_IMAGES = 5_000

@@ -22,16 +22,17 @@ from rich.table import Table
 
 import kgan
 from kgan import cli, plots
-from kgan.data import folder, sources
-from kgan.errors import UserError
-from kgan.sampling import read as samples
 from kgan.auditing.audit import CANNOT_TELL, COPIES_FOUND, NONE_DETECTED, AuditResult, audit
 from kgan.auditing.pairs import Pairs, closest_pairs
-from kgan.images import write_atomically, write_png
+from kgan.data import folder, sources
+from kgan.errors import UserError
+from kgan.files import write_atomically
+from kgan.images import write_png
 from kgan.provenance.marks import COMPOSITE, Origin, describe, pnginfo
-from kgan.runs import checkpoint
+from kgan.runs import checkpoint, environment
 from kgan.runs.results import AUDIT
 from kgan.runs.rundir import RunDir
+from kgan.sampling import read as samples
 
 FLAGS = flags.FLAGS
 EXIT_CODES = {NONE_DETECTED: 0, COPIES_FOUND: 1, CANNOT_TELL: 2}
@@ -157,10 +158,10 @@ def _of_run(run: RunDir) -> Job:
         raise UserError("--recover compares with held-out images, and this run has none: name some with --heldout")
     data_sha256 = data.sha256
     del data  # its memory is needed
-    cli.import_tensorflow()
+    environment.import_tensorflow()
     from kgan.auditing import recovery
-    from kgan.sampling import draw as sampling
     from kgan.runs import generator as trained
+    from kgan.sampling import draw as sampling
 
     found = trained.load(run.path, FLAGS.checkpoint, FLAGS.ema)
     drawn = found.generate(FLAGS.num_samples, FLAGS.seed)

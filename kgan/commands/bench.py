@@ -15,6 +15,7 @@ from rich.table import Table
 
 from kgan import cli
 from kgan.errors import UserError
+from kgan.runs import environment
 
 FLAGS = flags.FLAGS
 
@@ -30,7 +31,7 @@ def define_flags() -> None:
 def main(arguments: list[str]) -> None:
     if arguments:
         raise UserError(f"unexpected {' '.join(arguments)!r}: bench takes flags only")
-    cli.import_tensorflow()
+    environment.import_tensorflow()
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of functions traced again: here each case is one
     from kgan.bench import cases as benchmark
     from kgan.training import machine

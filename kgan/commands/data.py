@@ -17,10 +17,10 @@ from rich.text import Text
 
 from kgan import cli
 from kgan.data import sources
-from kgan.errors import UserError
-from kgan.images import write_atomically
 from kgan.data.licensing.card import FILE_NAME, normal_license, read_card
 from kgan.data.licensing.inspection import Inspection, inspect
+from kgan.errors import UserError
+from kgan.files import write_atomically
 from kgan.text import one_line
 
 FLAGS = flags.FLAGS

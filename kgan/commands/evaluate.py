@@ -22,14 +22,14 @@ from kgan import cli
 from kgan.data import sources
 from kgan.errors import UserError
 from kgan.evaluation import protocol
-from kgan.sampling import read as samples
 from kgan.evaluation.cache import default_folder
 from kgan.evaluation.features import NAMES
 from kgan.evaluation.reference import SPLITS, Reference, load_reference
-from kgan.images import write_atomically
-from kgan.runs import checkpoint
+from kgan.files import write_atomically
+from kgan.runs import checkpoint, environment
 from kgan.runs.results import EVALUATION
 from kgan.runs.rundir import RunDir
+from kgan.sampling import read as samples
 
 FLAGS = flags.FLAGS
 _OF_A_RUN = ("checkpoint", "ema", "seed", "repeats")
@@ -62,7 +62,7 @@ def main(arguments: list[str]) -> None:
     choice = protocol.choose(FLAGS.features, job.reference, count, cache, FLAGS.inception_graph, job.data_dir)
     protocol.check_count(choice, job.reference, count)
     if run or choice.name != "pca":
-        cli.import_tensorflow()
+        environment.import_tensorflow()
     network = protocol.load_network(choice, job.reference, cache, print)
     evaluator = protocol.Evaluator(network, job.reference, count, cache)
     about, drawn = job.draw(count)

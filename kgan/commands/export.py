@@ -1,4 +1,4 @@
-"""Export a run's generator for others: a .keras file, a SavedModel, a model card and a labelled sample sheet.
+"""Export a run's generator for others: a .keras file, a SavedModel, a model card and a labelled sample grid.
 
 usage: kgan export RUN --out=DIR --license=SPDX-ID [--checkpoint=best] [--noema]
 
@@ -12,16 +12,17 @@ from pathlib import Path
 from absl import flags, logging
 
 from kgan import cli, images
-from kgan.errors import UserError
 from kgan.data.licensing.card import normal_license
-from kgan.provenance.marks import pnginfo
+from kgan.errors import UserError
 from kgan.exporting.modelcard import model_card
-from kgan.runs import checkpoint
+from kgan.files import write_atomically
+from kgan.provenance.marks import pnginfo
+from kgan.runs import checkpoint, environment
 from kgan.runs.rundir import RunDir
 
 FLAGS = flags.FLAGS
 SAMPLE_SEED = 0
-SHEET = "samples.png"
+GRID = "samples.png"
 
 
 def define_flags() -> None:
@@ -29,7 +30,7 @@ def define_flags() -> None:
     flags.DEFINE_string("license", None, "The licence of the weights: an SPDX id, or LicenseRef-NAME. Yours to choose.")
     flags.DEFINE_string("checkpoint", "best", "best (if one was scored, else last), last, or a step.")
     flags.DEFINE_bool("ema", True, "Export the averaged weights, if the run has them.")
-    flags.DEFINE_string("producer", os.environ.get("KGAN_PRODUCER"), "As for kgan sample, for the sample sheet.")
+    flags.DEFINE_string("producer", os.environ.get("KGAN_PRODUCER"), "As for kgan sample, for the sample grid.")
 
 
 def main(arguments: list[str]) -> None:
@@ -44,7 +45,7 @@ def main(arguments: list[str]) -> None:
     checkpoint.choose(run.checkpoints, FLAGS.checkpoint)
     folder = _workplace(out)
     try:
-        cli.import_tensorflow()
+        environment.import_tensorflow()
         from kgan.runs import generator as trained
 
         write(trained.load(run.path, FLAGS.checkpoint, FLAGS.ema), run, folder, license)
@@ -72,13 +73,13 @@ def write(found, run: RunDir, folder: Path, license: str) -> None:
     from kgan.sampling import draw as sampling
 
     facts = exporting.facts(found, run, license, FLAGS.checkpoint)
-    card = model_card(facts | {"sample_grid": SHEET, "sample_seed": SAMPLE_SEED})
-    recipe, draw = sampling.sheet_recipe(found, sampling.Draw(SAMPLE_SEED))
-    sheet = sampling.draw_sheet(found, recipe, draw)
-    marks = sampling.mark_recipe(sampling.origin(found), recipe, draw, sheet)
-    images.write_png(folder / SHEET, sheet, pnginfo(marks, producer=FLAGS.producer or ""))
-    images.write_atomically(folder / "README.md", card.encode("utf-8"))
-    images.write_atomically(folder / "generator.keras", exporting.keras_archive(found.generator))
+    card = model_card(facts | {"sample_grid": GRID, "sample_seed": SAMPLE_SEED})
+    recipe, draw = sampling.grid_recipe(found, sampling.Draw(SAMPLE_SEED))
+    grid = sampling.draw_grid(found, recipe, draw)
+    marks = sampling.mark_recipe(sampling.origin(found), recipe, draw, grid)
+    images.write_png(folder / GRID, grid, pnginfo(marks, producer=FLAGS.producer or ""))
+    write_atomically(folder / "README.md", card.encode("utf-8"))
+    write_atomically(folder / "generator.keras", exporting.keras_archive(found.generator))
     logging.set_verbosity(logging.WARNING)  # TensorFlow tells of every step on the way
     found.generator.export(folder / "saved_model", verbose=False)
 

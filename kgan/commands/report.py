@@ -12,7 +12,7 @@ from absl import flags
 
 from kgan import cli
 from kgan.errors import UserError
-from kgan.images import write_atomically
+from kgan.files import write_atomically
 from kgan.reports import facts, page
 from kgan.runs.rundir import RunDir
 

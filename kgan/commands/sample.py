@@ -22,12 +22,13 @@ from absl import flags
 import kgan
 from kgan import cli, images
 from kgan.errors import UserError
+from kgan.files import write_atomically, written_whole
 from kgan.latents import MIN_TRUNCATION, draws_recipe, slerp_recipe
 from kgan.provenance import png
 from kgan.provenance.c2pa import Signer
 from kgan.provenance.marks import Marks, implicit_label, pnginfo, read_marks, sidecar, xmp_fields
 from kgan.provenance.sidecars import sidecar_path
-from kgan.runs import checkpoint
+from kgan.runs import checkpoint, environment
 from kgan.runs.rundir import RunDir
 
 FLAGS = flags.FLAGS
@@ -46,7 +47,7 @@ def define_flags() -> None:
         "truncation", None, "Redraw components of z beyond this: fewer kinds of images.", lower_bound=MIN_TRUNCATION
     )
     flags.DEFINE_bool("interpolate", False, "Instead: a strip and a GIF of the way through the first --num draws.")
-    flags.DEFINE_bool("grid", True, "Also a sheet of the first 64 images.")
+    flags.DEFINE_bool("grid", True, "Also a grid of the first 64 images.")
     flags.DEFINE_bool("npz", False, "Instead: one file with the arrays samples (uint8 NHWC), labels and marks.")
     flags.DEFINE_string(
         "producer",
@@ -72,9 +73,9 @@ def main(arguments: list[str]) -> None:
     checkpoint.choose(run.checkpoints, FLAGS.checkpoint)
     num = _num()
     signer = Signer(FLAGS.c2pa_cert, FLAGS.c2pa_key, kgan.__version__) if signed else None
-    cli.import_tensorflow()
-    from kgan.sampling import draw as sampling
+    environment.import_tensorflow()
     from kgan.runs import generator as trained
+    from kgan.sampling import draw as sampling
 
     found = trained.load(run.path, FLAGS.checkpoint, FLAGS.ema)
     draw = sampling.Draw(FLAGS.seed, FLAGS.truncation, FLAGS.label)
@@ -121,15 +122,15 @@ class Writer:
         self._asked = (draw.truncation, draw.seed)
         sampling.labels_of(trained, draw, range(1))  # says what is wrong with --label before anything is written
         if producer:
-            implicit_label(self._sheet_marks(draws_recipe(0, 1), draw, np.zeros((1, 1, 1), np.uint8)), producer)
+            implicit_label(self._grid_marks(draws_recipe(0, 1), draw, np.zeros((1, 1, 1), np.uint8)), producer)
 
     def singles(self, num: int, grid: bool, caption: bool) -> list[Path]:
-        """Images 0 .. num - 1, and a sheet of the first of them. Returns the paths."""
+        """Images 0 .. num - 1, and a grid of the first of them. Returns the paths."""
         files = [self.folder / f"seed{self.draw.seed:08}-{index:06}.png" for index in range(num)]
-        sheet = self.folder / f"seed{self.draw.seed:08}-grid.png"
+        grid = self.folder / f"seed{self.draw.seed:08}-grid.png"
         for index, path in enumerate(files):
             self._check_replaces(path, _png_marks, index)
-        self._check_replaces(sheet, _png_marks) if grid else None
+        self._check_replaces(grid, _png_marks) if grid else None
 
         def write(index: int, z: np.ndarray, label: int, picture: np.ndarray) -> None:
             marks = self.sampling.mark_single(self.trained, self.origin, self.draw, index, z, label, picture)
@@ -139,29 +140,28 @@ class Writer:
             for batch in _progress(self.sampling.singles(self.trained, self.draw, num), num):
                 list(pool.map(write, *batch))
         if grid:
-            recipe, draw = self.sampling.sheet_recipe(self.trained, self.draw, min(num, self.sampling.SHEET_IMAGES))
-            self._write_sheet(sheet, recipe, draw, caption)
-        return [*files, sheet] if grid else files
+            recipe, draw = self.sampling.grid_recipe(self.trained, self.draw, min(num, self.sampling.GRID_IMAGES))
+            self._write_grid(grid, recipe, draw, caption)
+        return [*files, grid] if grid else files
 
     def path(self, num: int, caption: bool) -> list[Path]:
         """A strip of the path through draws 0 .. num - 1, a GIF of the path and back to the first, and its JSON."""
         stem = self.folder / f"seed{self.draw.seed:08}-interpolation"
-        strip, film = stem.with_suffix(".png"), stem.with_suffix(".gif")
+        strip, animation = stem.with_suffix(".png"), stem.with_suffix(".gif")
         self._check_replaces(strip, _png_marks)
-        self._check_replaces(film, _film_marks)
+        self._check_replaces(animation, _animation_marks)
         draw = self.sampling.path_draw(self.trained, self.draw)
-        self._write_sheet(strip, slerp_recipe(range(num), (num - 1) * FRAMES_PER_LEG + 1), draw, caption)
+        self._write_grid(strip, slerp_recipe(range(num), (num - 1) * FRAMES_PER_LEG + 1), draw, caption)
         recipe = slerp_recipe([*range(num), 0], num * 2 * FRAMES_PER_LEG + 1)
-        frames = self.sampling.draw_film(self.trained, recipe, draw, caption)
-        from kgan.training import sheets
+        frames = self.sampling.draw_animation(self.trained, recipe, draw, caption)
 
-        content = sheets.gif(frames)
-        marks = self._sheet_marks(recipe, draw, frames)
-        images.write_atomically(film, content)
-        images.write_atomically(
-            sidecar_path(film), sidecar(marks, film.name, content, producer=self.producer).encode("ascii")
+        content = images.gif(frames)
+        marks = self._grid_marks(recipe, draw, frames)
+        write_atomically(animation, content)
+        write_atomically(
+            sidecar_path(animation), sidecar(marks, animation.name, content, producer=self.producer).encode("ascii")
         )
-        return [strip, film]
+        return [strip, animation]
 
     def npz(self, num: int) -> list[Path]:
         """One file with the arrays samples (num, h, w, c) uint8, labels (num,) int64, and marks, a JSON text."""
@@ -177,25 +177,25 @@ class Writer:
                 digest.update(content)
                 yield content
 
-        with images.written_whole(path) as stream, zipfile.ZipFile(stream, "w") as archive:
+        with written_whole(path) as stream, zipfile.ZipFile(stream, "w") as archive:
             _write_member(archive, "samples", shape, "|u1", pixels())
             _write_member(archive, "labels", labels.shape, "<i8", [labels.astype("<i8").tobytes()])
-            blank = self._sheet_marks(draws_recipe(0, num), self.draw, np.zeros((1, 1, 1), np.uint8))
+            blank = self._grid_marks(draws_recipe(0, num), self.draw, np.zeros((1, 1, 1), np.uint8))
             marks = replace(blank, pixels_sha256=digest.hexdigest())
             text = json.dumps({"kgan": asdict(marks), "xmp": xmp_fields(marks, producer=self.producer)})
             _write_member(archive, "marks", (), f"<U{len(text)}", [text.encode("utf-32-le")])
         return [path]
 
-    def _write_sheet(self, path: Path, recipe: dict, draw, caption: bool) -> None:
-        drawn = self.sampling.draw_sheet(self.trained, recipe, draw, caption)
-        self._write_png(path, drawn, self._sheet_marks(recipe, draw, drawn))
+    def _write_grid(self, path: Path, recipe: dict, draw, caption: bool) -> None:
+        drawn = self.sampling.draw_grid(self.trained, recipe, draw, caption)
+        self._write_png(path, drawn, self._grid_marks(recipe, draw, drawn))
 
     def _write_png(self, path: Path, picture: np.ndarray, marks: Marks) -> None:
         """The signature comes last, over the marks too; the file appears under its name when all is done."""
         content = images.png_bytes(picture, pnginfo(marks, producer=self.producer))
-        images.write_atomically(path, self.signer.sign(content) if self.signer else content)
+        write_atomically(path, self.signer.sign(content) if self.signer else content)
 
-    def _sheet_marks(self, recipe: dict, draw, drawn: np.ndarray) -> Marks:
+    def _grid_marks(self, recipe: dict, draw, drawn: np.ndarray) -> Marks:
         return self.sampling.mark_recipe(self.origin, recipe, draw, drawn)
 
     def _check_replaces(self, path: Path, read, index: int | None = None) -> None:
@@ -218,7 +218,7 @@ def _png_marks(path: Path) -> Marks | None:
         return None
 
 
-def _film_marks(path: Path) -> Marks | None:
+def _animation_marks(path: Path) -> Marks | None:
     try:
         return Marks(**json.loads(sidecar_path(path).read_text("ascii"))["kgan"])
     except (OSError, ValueError, TypeError, KeyError, UserError):

@@ -21,9 +21,9 @@ from kgan import cli
 from kgan.config import TrainConfig
 from kgan.errors import Stopped, UserError
 from kgan.sweeping import grid, jobs, results
-from kgan.sweeping.cells import RUNNING, Cell, make_cells, settled_in
+from kgan.sweeping.cells import RUNNING, Cell, make_cells, resolved_in
 from kgan.sweeping.display import Display
-from kgan.training.plan import make_plan, settle
+from kgan.training.plan import make_plan, resolve
 
 FLAGS = flags.FLAGS
 _DECIDE_DATA = ("dataset", "data_dir", "image_size", "channels", "num_heldout", "num_train")
@@ -52,11 +52,11 @@ def main(arguments: list[str]) -> int:
     _check_place(folder)
     cells = make_cells(cli.given_settings(), grid.cells(axes, FLAGS.random), folder)
     if FLAGS.dry_run:
-        _print_commands(settled_in(folder, cells))
+        _print_commands(resolved_in(folder, cells))
         return 0
     cards = _data_cards(cells)
-    total_steps = [settle(cell.config, cards[cell.name])[2] for cell in cells]
-    cells = settled_in(folder, cells, cards)
+    total_steps = [resolve(cell.config, cards[cell.name])[2] for cell in cells]
+    cells = resolved_in(folder, cells, cards)
     _make(folder)
     failures = _run(folder, cells, dict(zip([cell.name for cell in cells], total_steps, strict=True)))
     return 3 if failures else 0
@@ -124,7 +124,7 @@ def _data_cards(cells: list[Cell]) -> dict[str, dict]:
         try:
             if key not in made:
                 made[key] = _card(cell.config)
-            settle(cell.config, made[key])
+            resolve(cell.config, made[key])
         except UserError as error:
             raise UserError(f"the cell {cell.name} cannot be: {error}") from None
         cards[cell.name] = made[key]

@@ -11,8 +11,9 @@ from absl import flags
 from kgan import cli
 from kgan.config import TrainConfig
 from kgan.errors import UserError
-from kgan.training import plan
+from kgan.runs import environment
 from kgan.runs.rundir import RunDir
+from kgan.training import plan
 
 FLAGS = flags.FLAGS
 
@@ -43,7 +44,7 @@ def main(arguments: list[str]) -> None:
             return
     else:
         config = TrainConfig(**given)
-    cli.import_tensorflow()
+    environment.import_tensorflow()
     from kgan.training import loop
 
     if FLAGS.dry_run:

@@ -16,10 +16,11 @@ from rich.text import Text
 from kgan import cli
 from kgan.errors import UserError
 from kgan.provenance.c2pa import SignatureReader
-from kgan.provenance.check import Finding, Verdict, check
-from kgan.provenance.sidecars import check_film
-from kgan.text import one_line
+from kgan.provenance.check import CheckResult, Verdict, check
+from kgan.provenance.sidecars import check_animation
+from kgan.runs import environment
 from kgan.runs.rundir import RunDir
+from kgan.text import one_line
 
 FLAGS = flags.FLAGS
 FORGEABLE = "marks can be forged: only --run=RUN compares an image with what made it"
@@ -39,23 +40,23 @@ def main(arguments: list[str]) -> int:
     if not arguments:
         raise UserError("name the images, as in kgan verify runs/x/generated/*.png --run=runs/x")
     signature = SignatureReader(FLAGS.c2pa_trust)
-    findings = (
-        (path, check_film(path) if path.lower().endswith(".gif") else check(path, signature)) for path in arguments
+    checked = (
+        (path, check_animation(path) if path.lower().endswith(".gif") else check(path, signature)) for path in arguments
     )
     if FLAGS.run:
         RunDir.open(FLAGS.run)
-        cli.import_tensorflow()
-        from kgan.sampling.verify import Remaker
+        environment.import_tensorflow()
+        from kgan.sampling.verify import Verifier
 
-        judged = ((path, result.verdict, result.words) for path, result in Remaker(FLAGS.run).judge(findings))
+        judged = ((path, result.verdict, result.words) for path, result in Verifier(FLAGS.run).judge(checked))
     else:
-        judged = _alone(findings)
+        judged = _alone(checked)
     return _report(judged, len(arguments), _NAMES if FLAGS.run else _NAMES | {Verdict.CONSISTENT: "consistent"})
 
 
-def _alone(findings: Iterable[tuple[str, Finding]]) -> Iterator[tuple[str, Verdict, str]]:
-    for path, finding in findings:
-        yield path, finding.verdict, finding.told("; ".join(finding.reasons) or "consistent with itself")
+def _alone(checked: Iterable[tuple[str, CheckResult]]) -> Iterator[tuple[str, Verdict, str]]:
+    for path, check_result in checked:
+        yield path, check_result.verdict, check_result.told("; ".join(check_result.reasons) or "consistent with itself")
 
 
 def _report(judged: Iterable[tuple[str, Verdict, str]], count: int, names: dict[Verdict, str]) -> int:

@@ -20,7 +20,7 @@ import numpy as np
 
 from kgan.errors import UserError
 from kgan.evaluation.features import FeatureNetwork, check_images
-from kgan.images import write_atomically
+from kgan.files import write_atomically
 
 GRAPH_FILE = "classify_image_graph_def.pb"
 GRAPH_SHA256 = "009d6814d1bc560d4e7b236e170e9b2d5ca6f4b57bd8037f6db05776204415c6"

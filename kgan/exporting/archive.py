@@ -10,9 +10,9 @@ from pathlib import Path
 import keras
 
 from kgan.config import TrainConfig
-from kgan.runs import results as findings
-from kgan.runs.rundir import RunDir
+from kgan.runs import results
 from kgan.runs.generator import TrainedGenerator
+from kgan.runs.rundir import RunDir
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date that a zip file can hold
 _DATE_SAVED = "1980-01-01@00:00:00"
@@ -91,8 +91,8 @@ def facts(trained: TrainedGenerator, run: RunDir, license: str, checkpoint_choic
         "objective": _objective(config),
         "dataset": dataset,
         "overrides": list(dataset.get("overrides", [])),
-        "evaluation": _of_checkpoint(findings.read(run, findings.EVALUATION), trained.checkpoint_sha256),
-        "audit": _of_checkpoint(findings.read(run, findings.AUDIT), trained.checkpoint_sha256),
+        "evaluation": _of_checkpoint(results.read(run, results.EVALUATION), trained.checkpoint_sha256),
+        "audit": _of_checkpoint(results.read(run, results.AUDIT), trained.checkpoint_sha256),
     }
 
 

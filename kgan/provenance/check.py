@@ -25,8 +25,8 @@ from kgan.provenance.marks import (
     xmp_fields,
 )
 from kgan.provenance.png import BadMetadata, Png, UnreadableImage
-from kgan.text import one_line
 from kgan.provenance.xmp import named
+from kgan.text import one_line
 
 # Other chunks change how a picture looks with the same pixels (transparency, colour spaces, orientation, a second
 # frame). caBX holds a C2PA manifest.
@@ -42,7 +42,7 @@ class Verdict(IntEnum):
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """What `check` found: the verdict, why (lines for people), and, where they could be read, marks and pixels."""
 
     verdict: Verdict
@@ -57,27 +57,27 @@ class Finding:
         return f"{words}; {self.note}" if self.note else words
 
 
-def check(path: str | os.PathLike, signature: Callable[[png_files.Png], Signature | None] | None = None) -> Finding:
+def check(path: str | os.PathLike, signature: Callable[[png_files.Png], Signature | None] | None = None) -> CheckResult:
     """Checks one file; never raises for what the file holds. `signature` reads its C2PA signature."""
     try:
         png = png_files.read(path)
         finding = check_png(png, one_line(path))
     except UnreadableImage as error:
-        return Finding(Verdict.CANNOT_TELL, (str(error),))
+        return CheckResult(Verdict.CANNOT_TELL, (str(error),))
     if not signature or not (found := signature(png)):
         return finding
     verdict = Verdict.INCONSISTENT if found.faults else finding.verdict
     return replace(finding, verdict=verdict, reasons=finding.reasons + found.faults, note=found.words)
 
 
-def check_png(png: Png, name: str) -> Finding:
+def check_png(png: Png, name: str) -> CheckResult:
     """Checks a PNG that has been read. Raises UnreadableImage if its pixels turn out to be damaged."""
     try:
         marks, xmp = read_marks(png)
     except BadMetadata as error:
-        return Finding(Verdict.INCONSISTENT, (str(error),))
+        return CheckResult(Verdict.INCONSISTENT, (str(error),))
     if marks is None:
-        return Finding(Verdict.INCONSISTENT, ("it has no kgan marks",))
+        return CheckResult(Verdict.INCONSISTENT, ("it has no kgan marks",))
     reasons = [*_foreign_chunks(png), *_disagreements(marks, xmp), *_wrong_latent(marks)]
     image = None
     if png_files.plain_layout(png):
@@ -88,7 +88,7 @@ def check_png(png: Png, name: str) -> Finding:
         reasons.append("the pixels are stored in a form that kgan does not write")
     verdict = Verdict.INCONSISTENT if reasons else Verdict.CONSISTENT
     source_type = xmp.get(named("Iptc4xmpExt:DigitalSourceType")) if xmp else None
-    return Finding(verdict, tuple(reasons), marks, source_type if isinstance(source_type, str) else None, image)
+    return CheckResult(verdict, tuple(reasons), marks, source_type if isinstance(source_type, str) else None, image)
 
 
 def _foreign_chunks(png: Png) -> list[str]:

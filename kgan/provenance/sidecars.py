@@ -5,7 +5,7 @@ import json
 import os
 from pathlib import Path
 
-from kgan.provenance.check import Finding, Verdict
+from kgan.provenance.check import CheckResult, Verdict
 from kgan.provenance.marks import COMPOSITE, GENERATED, Marks, read_implicit_label, sidecar
 from kgan.provenance.png import MAX_FILE_BYTES, MAX_TEXT_BYTES, UnreadableImage
 from kgan.text import one_line
@@ -16,17 +16,17 @@ def sidecar_path(path: str | os.PathLike) -> Path:
     return Path(f"{os.fspath(path)}.json")
 
 
-def check_film(path: str | os.PathLike) -> Finding:
+def check_animation(path: str | os.PathLike) -> CheckResult:
     """Checks a GIF with the JSON beside it; never raises for what the two hold. The frames are not decoded."""
     try:
         content = _read(Path(path), MAX_FILE_BYTES)
         if not content.startswith((b"GIF87a", b"GIF89a")):
             raise UnreadableImage(f"{one_line(path)}: not a GIF")
         if not sidecar_path(path).exists():
-            return Finding(Verdict.INCONSISTENT, (f"it has no kgan marks ({one_line(sidecar_path(path).name)})",))
+            return CheckResult(Verdict.INCONSISTENT, (f"it has no kgan marks ({one_line(sidecar_path(path).name)})",))
         text = _read(sidecar_path(path), MAX_TEXT_BYTES)
     except UnreadableImage as error:
-        return Finding(Verdict.CANNOT_TELL, (str(error),))
+        return CheckResult(Verdict.CANNOT_TELL, (str(error),))
     try:
         record = json.loads(text)
         marks, xmp = Marks(**record["kgan"]), record["xmp"]
@@ -34,13 +34,13 @@ def check_film(path: str | os.PathLike) -> Finding:
         label = read_implicit_label(xmp["TC260:AIGC"]) if "TC260:AIGC" in xmp else {}
         expected = sidecar(marks, record["file"], content, source_type, label.get("ContentProducer", ""))
     except Exception:  # anything may stand in a stranger's JSON
-        return Finding(Verdict.INCONSISTENT, ("the JSON beside it is not what kgan writes",))
+        return CheckResult(Verdict.INCONSISTENT, ("the JSON beside it is not what kgan writes",))
     reasons = []
     if record.get("file_sha256") != hashlib.sha256(content).hexdigest():
         reasons.append("the file is not the one that was marked")
     elif expected.encode("ascii") != text or source_type not in (GENERATED, COMPOSITE):
         reasons.append("the JSON beside it is not what kgan writes")
-    return Finding(Verdict.INCONSISTENT if reasons else Verdict.CONSISTENT, tuple(reasons), marks, source_type)
+    return CheckResult(Verdict.INCONSISTENT if reasons else Verdict.CONSISTENT, tuple(reasons), marks, source_type)
 
 
 def _read(path: Path, limit: int) -> bytes:

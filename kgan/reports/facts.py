@@ -16,9 +16,9 @@ from kgan.evaluation.protocol import LOWER_IS_BETTER, SPREADS, TITLES
 from kgan.exporting.modelcard import data_facts, public
 from kgan.reports import pictures
 from kgan.reports.pictures import Picture
-from kgan.runs import results as findings
-from kgan.training.plan import SETTLED, settle
+from kgan.runs import results
 from kgan.runs.rundir import RunDir
+from kgan.training.plan import RESOLVED, resolve
 
 _CURVES_INCHES = 5.0
 
@@ -79,7 +79,7 @@ def read_run(run: RunDir, max_frames: int, max_bytes: int) -> Run:
     config, record, metrics = run.read_config(), run.read_record(), run.read_metrics()
     card = record.get("dataset", {})
     name, path = run.path.resolve().name, _typed(run.path)
-    evaluation, audit = (findings.read(run, what) for what in (findings.EVALUATION, findings.AUDIT))
+    evaluation, audit = (results.read(run, what) for what in (results.EVALUATION, results.AUDIT))
     settings, defaults = public(_as_dict(config)), _defaults(config, card)
     changed = {key: value for key, value in settings.items() if value != defaults[key]}
     return Run(
@@ -99,7 +99,7 @@ def read_run(run: RunDir, max_frames: int, max_bytes: int) -> Run:
         evaluation=evaluation,
         scores=_scores(evaluation),
         audit=audit,
-        outdated=[found for found in (evaluation, audit) if found and not findings.is_current(run, found)],
+        outdated=[found for found in (evaluation, audit) if found and not results.is_current(run, found)],
         pairs=pictures.from_file(
             run.path / "audit-pairs.png",
             f"Generated images of {name} beside the training images that they are closest to",
@@ -128,7 +128,7 @@ def _defaults(config: TrainConfig, card: Mapping) -> dict:
     """The default of each setting; of those that the data decide, what they decide if nobody says otherwise."""
     defaults = _as_dict(TrainConfig())
     try:
-        defaults |= {name: getattr(settle(config.replace(**{name: None}), card)[0], name) for name in SETTLED}
+        defaults |= {name: getattr(resolve(config.replace(**{name: None}), card)[0], name) for name in RESOLVED}
     except (KeyError, ValueError, TypeError, UserError):  # the card is of another version
         return defaults
     if config.dataset == "folder":

@@ -9,9 +9,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 import kgan
-from kgan.text import one_line
 from kgan.reports.facts import Run
-from kgan.training.plan import SETTLED
+from kgan.text import one_line
+from kgan.training.plan import RESOLVED
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _MAX_TEXT = 2000
@@ -19,7 +19,7 @@ _MAX_TEXT = 2000
 
 def render(runs: Sequence[Run]) -> str:
     """The HTML of a report of one or several runs; it needs no other file and reaches for none."""
-    style, script = ((_TEMPLATES / name).read_text("utf-8") for name in ("style.css", "film.js"))
+    style, script = ((_TEMPLATES / name).read_text("utf-8") for name in ("style.css", "animation.js"))
     return _environment().get_template("page.html").render(
         runs=runs,
         differing=differing_settings(runs),
@@ -34,7 +34,7 @@ def render(runs: Sequence[Run]) -> str:
 
 def differing_settings(runs: Sequence[Run]) -> dict[str, list]:
     """The settings that are not the same in all runs, less those that only the data decided: name -> their values."""
-    decided = [name for name in SETTLED if not any(name in run.changed for run in runs)]
+    decided = [name for name in RESOLVED if not any(name in run.changed for run in runs)]
     values = {name: [run.settings.get(name) for run in runs] for name in runs[0].settings if name not in decided}
     return {name: found for name, found in values.items() if any(value != found[0] for value in found)}
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from kgan.errors import UserError
-from kgan.images import write_atomically
+from kgan.files import write_atomically
 
 KEEP = 3
 BEST = "best.json"

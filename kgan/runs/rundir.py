@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kgan.config import TrainConfig
 from kgan.errors import UserError
-from kgan.images import write_atomically
+from kgan.files import write_atomically
 
 RUNS = Path("runs")
 

@@ -1,4 +1,4 @@
-"""Drawing from a trained generator: single images, sheets and films, and what their marks say of where they come from.
+"""Drawing from a trained generator: single images, grids and animations, and the marks they carry.
 
 `kgan sample` makes files of these and `kgan verify` makes the images again, so both use the same functions. The image
 at position p of a seed (its index, or its place on a path) is always computed in row p % 100 of a full batch.
@@ -9,14 +9,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kgan import images
 from kgan.errors import UserError
 from kgan.latents import draws_recipe, follow, latents
 from kgan.provenance.marks import Marks, Origin, describe
-from kgan.training import machine, sheets
+from kgan.runs import environment
 from kgan.runs.generator import BATCH, TrainedGenerator
 
 MAX_IMAGES = 1_000_000  # file names have six digits
-SHEET_IMAGES = 64
+GRID_IMAGES = 64
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def origin(trained: TrainedGenerator) -> Origin:
             data_sha256=dataset["sha256"],
             data_license=dataset["license"],
             ema=trained.ema,
-            versions=machine.versions(),
+            versions=environment.versions(),
         )
         describe(found, np.zeros((1, 1, 1), np.uint8))
     except (KeyError, TypeError, ValueError) as error:
@@ -77,12 +78,12 @@ def mark_single(trained: TrainedGenerator, source: Origin, draw: Draw, index: in
     )
 
 
-def sheet_recipe(trained: TrainedGenerator, draw: Draw, num: int = SHEET_IMAGES) -> tuple[dict, Draw]:
-    """The recipe of a sheet of the first `num` images, with the labels that they have.
+def grid_recipe(trained: TrainedGenerator, draw: Draw, num: int = GRID_IMAGES) -> tuple[dict, Draw]:
+    """The recipe of a grid of the first `num` images, with the labels that they have.
 
     Where the classes come in turn, one in a column, whole rows are shown if there are any.
     """
-    columns = sheets.class_columns(trained.num_classes)
+    columns = images.class_columns(trained.num_classes)
     if columns and draw.label is None and num >= columns:
         num -= num % columns
     label = draw.label
@@ -91,14 +92,14 @@ def sheet_recipe(trained: TrainedGenerator, draw: Draw, num: int = SHEET_IMAGES)
     return draws_recipe(0, num), Draw(draw.seed, draw.truncation, label)
 
 
-def draw_sheet(trained: TrainedGenerator, recipe: dict, draw: Draw, caption: bool = True) -> np.ndarray:
-    """The sheet that a recipe describes, (H, W, c) uint8: a grid of draws, or the strip of a path in one row."""
+def draw_grid(trained: TrainedGenerator, recipe: dict, draw: Draw, caption: bool = True) -> np.ndarray:
+    """The grid that a recipe describes, (H, W, c) uint8: a grid of draws, or the strip of a path in one row."""
     pictures, labels = _pictures(trained, recipe, draw)
     if recipe["recipe"] == "slerp":
-        return sheets.sheet(pictures, len(pictures), caption)
-    columns = sheets.class_columns(trained.num_classes)
+        return images.captioned_grid(pictures, len(pictures), caption)
+    columns = images.class_columns(trained.num_classes)
     in_turn = columns and len(labels) >= columns and not (labels - np.arange(len(labels)) % trained.num_classes).any()
-    return sheets.sheet(pictures, columns if in_turn else None, caption)
+    return images.captioned_grid(pictures, columns if in_turn else None, caption)
 
 
 def draw_single(trained: TrainedGenerator, recipe: dict, draw: Draw) -> np.ndarray:
@@ -106,9 +107,9 @@ def draw_single(trained: TrainedGenerator, recipe: dict, draw: Draw) -> np.ndarr
     return _pictures(trained, recipe, draw)[0][0]
 
 
-def draw_film(trained: TrainedGenerator, recipe: dict, draw: Draw, caption: bool = True) -> np.ndarray:
-    """The frames (n, H, W, c) uint8 of the film that a recipe describes."""
-    return sheets.film(_pictures(trained, recipe, draw)[0], caption)
+def draw_animation(trained: TrainedGenerator, recipe: dict, draw: Draw, caption: bool = True) -> np.ndarray:
+    """The frames (n, H, W, c) uint8 of the animation that a recipe describes."""
+    return images.animation_frames(_pictures(trained, recipe, draw)[0], caption)
 
 
 def path_draw(trained: TrainedGenerator, draw: Draw) -> Draw:
@@ -118,7 +119,7 @@ def path_draw(trained: TrainedGenerator, draw: Draw) -> Draw:
 
 
 def mark_recipe(source: Origin, recipe: dict, draw: Draw, image: np.ndarray) -> Marks:
-    """The marks of a sheet, or of the frames of a film."""
+    """The marks of a grid, or of the frames of an animation."""
     return describe(source, image, seed=draw.seed, label=draw.label, truncation=draw.truncation, z=recipe)
 
 

@@ -19,7 +19,7 @@ from kgan.provenance.sidecars import sidecar_path
 
 @dataclass(frozen=True)
 class Samples:
-    """`images` is uint8 (n, h, w, c), `skipped` a line for each sheet among them."""
+    """`images` is uint8 (n, h, w, c), `skipped` a line for each grid among them."""
 
     images: np.ndarray
     skipped: tuple[str, ...] = ()
@@ -42,7 +42,7 @@ def read_samples(path: str | os.PathLike, shape: tuple[int, int, int], limit: in
     """The first `limit` images of the folder or .npz at `path`, as they are, without resampling.
 
     An .npz is read in its order; a folder by file name, its subfolders in turn, so that a class a folder does not put
-    one class first. Sheets that `kgan sample` left beside the single images are skipped, which their marks tell.
+    one class first. Grids that `kgan sample` left beside the single images are skipped, which their marks tell.
     Raises UserError, naming the file, for what cannot be read and for images of another shape (h, w, c).
     """
     path = Path(path)
@@ -92,20 +92,20 @@ def _read_folder(path: Path, shape: tuple[int, int, int], limit: int | None) -> 
         picture = decode(file, channels)
         if picture.size == (width, height):
             images.append(np.asarray(picture, np.uint8).reshape(shape))
-        elif _is_sheet(file):
-            skipped.append(f"{file.name}: a sheet of several images")
+        elif _is_grid(file):
+            skipped.append(f"{file.name}: a grid of several images")
         else:
             raise UserError(
                 f"{file}: {picture.height}x{picture.width} pixels, and the data set's images are {height}x{width}: "
                 "samples are compared as they are, not resized"
             )
     if not images:
-        raise UserError(f"--samples={path}: there are only sheets in this folder, no single images")
+        raise UserError(f"--samples={path}: there are only grids in this folder, no single images")
     return Samples(np.stack(images), tuple(skipped))
 
 
-def _is_sheet(file: Path) -> bool:
-    """Whether the file's kgan marks say that it holds several images; a film's lie beside it."""
+def _is_grid(file: Path) -> bool:
+    """Whether the file's kgan marks say that it holds several images; an animation's lie beside it."""
     if sidecar_path(file).exists():
         return True
     try:

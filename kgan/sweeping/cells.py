@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kgan.config import TrainConfig, as_flag
-from kgan.errors import UserError
 from kgan.data.licensing.card import ACCEPTED_UNKNOWN_LICENSE, IGNORED_DATAMINING
-from kgan.sweeping.grid import Settings, shown
-from kgan.runs import results as findings
-from kgan.training.plan import SETTLED, settle
+from kgan.errors import UserError
+from kgan.runs import results
 from kgan.runs.rundir import RunDir
+from kgan.sweeping.grid import Settings, shown
+from kgan.training.plan import RESOLVED, resolve
 
 WAITING, RUNNING, INTERRUPTED, FAILED = "waiting", "running", "interrupted", "failed"
 FINISHED, NON_FINITE = "finished", "non-finite"
@@ -65,16 +65,16 @@ class Cell:
 
     def evaluation(self) -> dict | None:
         """evaluation.json, if it is of the checkpoint that samples are drawn from now."""
-        return self._found(findings.EVALUATION, "scores")
+        return self._found(results.EVALUATION, "scores")
 
     def audit(self) -> dict | None:
         """audit.json, likewise."""
-        return self._found(findings.AUDIT, "verdict")
+        return self._found(results.AUDIT, "verdict")
 
     def _found(self, name: str, key: str) -> dict | None:
         try:
-            found = findings.read(self.run, name)
-            return found if found and key in found and findings.is_current(self.run, found) else None
+            found = results.read(self.run, name)
+            return found if found and key in found and results.is_current(self.run, found) else None
         except UserError:
             return None
 
@@ -101,7 +101,7 @@ def folder_name(settings: Settings) -> str:
     return f"{safe[:_MAX_NAME]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def settled_in(folder: Path, cells: Sequence[Cell], cards: Mapping[str, dict] | None = None) -> list[Cell]:
+def resolved_in(folder: Path, cells: Sequence[Cell], cards: Mapping[str, dict] | None = None) -> list[Cell]:
     """The cells with the run folders they have.
 
     `cards` has the data card of each cell by its name; without them, settings that the data decide are not compared.
@@ -111,7 +111,7 @@ def settled_in(folder: Path, cells: Sequence[Cell], cards: Mapping[str, dict] | 
     found = []
     for cell in cells:
         card = cards[cell.name] if cards else None
-        config = settle(cell.config, card)[0] if card else cell.config
+        config = resolve(cell.config, card)[0] if card else cell.config
         path = cell.run.path
         if path not in known:
             path = next((other for other in known if not _differences(cell, config, known[other])), path)
@@ -141,7 +141,7 @@ def _differences(cell: Cell, config: TrainConfig, saved: TrainConfig) -> dict[st
     return {
         name: (mine, theirs)
         for name, (mine, theirs) in config.differences(saved).items()
-        if (mine is not None or name not in SETTLED) and (name in cell.settings or name not in _ABOUT_DATA)
+        if (mine is not None or name not in RESOLVED) and (name in cell.settings or name not in _ABOUT_DATA)
     }
 
 

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from kgan.errors import NonFiniteLoss
-from kgan.text import one_line
 from kgan.sweeping import jobs
 from kgan.sweeping.jobs import Task
+from kgan.text import one_line
 
 _STOPPED = (130, jobs.STOPPED, -signal.SIGTERM)
 _TAIL_LINES = 12

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kgan import plots
-from kgan.images import write_atomically
+from kgan.files import write_atomically
 from kgan.sweeping.cells import FAILED, INTERRUPTED, WAITING, Cell
 from kgan.sweeping.grid import Settings, shown
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 
+from kgan.runs.rundir import RunDir
 from kgan.training.machine import Machine
 from kgan.training.plan import Plan
-from kgan.runs.rundir import RunDir
 
 
 class Reporter:

@@ -10,20 +10,20 @@ import tensorflow as tf
 
 from kgan import plots
 from kgan.config import TrainConfig
+from kgan.data.licensing import permission
 from kgan.data.pipeline import step_batches
 from kgan.errors import NonFiniteLoss, Stopped, UserError
-from kgan.images import write_atomically
+from kgan.files import write_atomically
 from kgan.models.architectures import Shapes
 from kgan.runs import checkpoint
-from kgan.data.licensing import permission as datacard
-from kgan.training import machine, snapshots as pictures, scoring
-from kgan.training.plan import Plan, make_plan
-from kgan.training.logging import Reporter
+from kgan.runs.generator import TrainedGenerator, from_arrays
 from kgan.runs.rundir import RunDir
+from kgan.training import machine, scoring, snapshots
+from kgan.training.logging import Reporter
+from kgan.training.plan import Plan, make_plan
 from kgan.training.state import create_state
 from kgan.training.step import METRICS, TrainStep
 from kgan.training.stopping import stop_signals
-from kgan.runs.generator import TrainedGenerator, from_arrays
 
 
 def train(config: TrainConfig, run_dir: str | Path | None = None, resume: bool = False) -> Path:
@@ -122,12 +122,12 @@ class Job:
             raise UserError(f"{run.path} was trained on other images than are there now: resume it on the same data")
         self._restore(run)
         run.cut_metrics(self.step)
-        scoring.settle_best(run, self.step)
+        scoring.record_best(run, self.step)
         run.write_config(self.config)
         return run
 
     def disk_bytes(self) -> int:
-        """An upper estimate: the last three checkpoints, the best, one being written, and the pictures."""
+        """An upper estimate: the last three checkpoints, the best, one being written, and the snapshots."""
         one = sum(np.asarray(variable).nbytes for variable in self.state.variables().values())
         grid = 64 * self.config.image_size**2 * self.config.channels * 4
         return one * (checkpoint.KEEP + 2) + grid * (self.plan.total_steps // self.config.sample_every + 2) * 2
@@ -161,9 +161,9 @@ class Job:
     def _introduce(self, run: RunDir, reporter: Reporter, prepared: scoring.Preparation | None) -> None:
         for line in self.plan.unreadable:
             reporter.say(f"skipped {line}")
-        for line in datacard.warnings(self.plan.card):
+        for line in permission.warnings(self.plan.card):
             reporter.say(line)
-        pictures.write_reals(run, self.plan)
+        snapshots.write_reals(run, self.plan)
         reporter.introduce(self.hardware)
         if prepared:
             with reporter.untimed():
@@ -199,7 +199,7 @@ class Job:
         if due(self.config.log_every):
             reporter.log(self.step, self.meter.read_and_reset(), scores)
         if due(self.config.sample_every):
-            pictures.write_grid(run, self._snapshot(run))
+            snapshots.write_grid(run, self._snapshot(run))
         if due(self.config.save_every):
             self._save(run)
         if scores:
@@ -259,7 +259,7 @@ class Job:
             run.read_metrics(), scored["protocol"].get("distance_name"), scored["floor"].get("frechet_distance")
         )
         write_atomically(run.path / "curves.png", plots.to_png(curves))
-        pictures.write_training_gif(run, self._snapshot(run))
+        snapshots.write_training_gif(run, self._snapshot(run))
         run.update_record(status="finished", step=self.step)
         reporter.conclude()
 

@@ -1,19 +1,16 @@
 """The hardware: which devices a run uses, in which precision, compiled or not."""
 
-import importlib.metadata
 import json
 import os
 import platform
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-import keras
 import tensorflow as tf
 
-import kgan
 from kgan.config import TrainConfig
 from kgan.errors import UserError
+from kgan.runs import environment
 
 
 @dataclass(frozen=True)
@@ -76,19 +73,8 @@ def describe(machine: Machine) -> dict:
         },
         "threads": {"cores": os.cpu_count(), "usable": len(os.sched_getaffinity(0))},
         "platform": platform.platform(terse=True),
-        "versions": versions(),
-        "git_revision": _git_revision(),
-    }
-
-
-def versions() -> dict[str, str]:
-    """Of the packages that decide what a network computes."""
-    return {
-        "kgan": kgan.__version__,
-        "python": platform.python_version(),
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
-        "numpy": importlib.metadata.version("numpy"),
+        "versions": environment.versions(),
+        "git_revision": environment.git_revision(),
     }
 
 
@@ -111,19 +97,3 @@ def _has_bfloat16(gpus) -> bool:
     except OSError:
         return False
     return "avx512_bf16" in flags or "amx_bf16" in flags
-
-
-def _git_revision() -> str | None:
-    """The revision of the source kgan runs from, with "+" if it was changed; None for an installed package."""
-    root = Path(kgan.__file__).parents[1]
-    if not (root / ".git").exists():
-        return None
-    try:
-        git = ["git", "-C", str(root)]
-        revision = subprocess.run(
-            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return revision + ("+" if changed else "")

@@ -1,4 +1,4 @@
-"""What a run will do, settled before TensorFlow starts: the images, the number of steps, the resolved settings."""
+"""What a run will do, resolved before TensorFlow starts: the images, the number of steps, the resolved settings."""
 
 from dataclasses import dataclass
 
@@ -6,12 +6,12 @@ import numpy as np
 
 from kgan.config import TrainConfig
 from kgan.data import sources
-from kgan.errors import UserError
+from kgan.data.licensing import permission
 from kgan.data.licensing.card import ACCEPTED_UNKNOWN_LICENSE, IGNORED_DATAMINING
-from kgan.data.licensing import permission as datacard
+from kgan.errors import UserError
 
-SETTLED = ("image_size", "channels", "num_heldout", "epochs", "log_every", "sample_every", "save_every")
-"""The settings that `settle` fills in."""
+RESOLVED = ("image_size", "channels", "num_heldout", "epochs", "log_every", "sample_every", "save_every")
+"""The settings that `resolve` fills in."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,14 @@ class Plan:
 
 def make_plan(config: TrainConfig) -> Plan:
     """Loads the data and fills in what they decide. Raises UserError, naming the flag, if the two do not fit."""
-    permission = datacard.permitted(config)
+    permitted = permission.permitted(config)
     data = sources.load(config.dataset, config.data_dir, image_size=config.image_size, channels=config.channels)
     training, heldout = sources.split_heldout(len(data.images), data.sha256, config.num_heldout)
     training = sources.first_training(training, data.sha256, config.num_train)
-    card = datacard.training_card(data, permission, len(training), len(heldout))
-    settled, batches, total_steps = settle(config, card)
+    card = permission.training_card(data, permitted, len(training), len(heldout))
+    resolved, batches, total_steps = resolve(config, card)
     return Plan(
-        config=settled,
+        config=resolved,
         images=data.images[training],
         labels=None if data.labels is None else data.labels[training],
         num_classes=data.num_classes,
@@ -64,7 +64,7 @@ def make_plan(config: TrainConfig) -> Plan:
     )
 
 
-def settle(config: TrainConfig, card: dict) -> tuple[TrainConfig, int, int]:
+def resolve(config: TrainConfig, card: dict) -> tuple[TrainConfig, int, int]:
     """The settings with those filled in that the data on this card decide, the batches of an epoch, and the steps.
 
     Raises UserError, naming the flag, if settings and data do not fit together.
@@ -79,7 +79,7 @@ def settle(config: TrainConfig, card: dict) -> tuple[TrainConfig, int, int]:
     total_steps = config.steps or -(-epochs * batches // config.d_steps)
     steps_per_epoch = -(-batches // config.d_steps)
     height, _, channels = card["image_shape"]
-    settled = config.replace(
+    resolved = config.replace(
         image_size=height,
         channels=channels,
         num_heldout=card["num_heldout"],
@@ -88,7 +88,7 @@ def settle(config: TrainConfig, card: dict) -> tuple[TrainConfig, int, int]:
         sample_every=config.sample_every or max(25, min(steps_per_epoch, total_steps // 10)),
         save_every=config.save_every or max(100, steps_per_epoch),
     )
-    return settled, batches, total_steps
+    return resolved, batches, total_steps
 
 
 def resume_config(saved: TrainConfig, given: dict) -> TrainConfig:

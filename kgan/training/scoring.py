@@ -13,16 +13,16 @@ from kgan.evaluation import protocol
 from kgan.evaluation.cache import default_folder
 from kgan.evaluation.reference import Reference, load_reference
 from kgan.runs import checkpoint
-from kgan.training.plan import Plan
-from kgan.runs.rundir import RunDir
 from kgan.runs.generator import TrainedGenerator
+from kgan.runs.rundir import RunDir
+from kgan.training.plan import Plan
 
 SCORES = ("frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage")
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """What is settled before TensorFlow starts: the real images, the kind of features, and N."""
+    """What is resolved before TensorFlow starts: the real images, the kind of features, and N."""
 
     reference: Reference
     choice: protocol.Choice
@@ -94,7 +94,7 @@ class Scorer:
         return {name: found[name] for name in SCORES}
 
 
-def settle_best(run: RunDir, step: int) -> None:
+def record_best(run: RunDir, step: int) -> None:
     """Enters the score logged at `step`, the newest checkpoint's, in best.json: a crash may have come before that."""
     for line in run.read_metrics():
         if line["step"] == step and "frechet_distance" in line:

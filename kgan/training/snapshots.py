@@ -1,6 +1,6 @@
-"""The pictures a run leaves: its real images, a grid of the same latents through time, and their film.
+"""The pictures a run leaves: its real images, a grid of the same latents through time, and their animation.
 
-Grids and film carry marks and a caption; reals.png, which no network made, carries neither.
+Grids and animation carry marks and a caption; reals.png, which no network made, carries neither.
 """
 
 import numpy as np
@@ -9,20 +9,19 @@ from PIL import Image
 from kgan import images
 from kgan.provenance.marks import pnginfo, sidecar
 from kgan.provenance.sidecars import sidecar_path
-from kgan.sampling import draw as sampling
-from kgan.training import sheets
-from kgan.training.plan import Plan
-from kgan.runs.rundir import RunDir
 from kgan.runs.generator import TrainedGenerator
+from kgan.runs.rundir import RunDir
+from kgan.sampling import draw as sampling
+from kgan.training.plan import Plan
 
-NUM_SAMPLES = sampling.SHEET_IMAGES
+NUM_SAMPLES = sampling.GRID_IMAGES
 _MAX_FRAMES = 60
 
 
 def write_reals(run: RunDir, plan: Plan) -> None:
     """samples/reals.png: training images, to hold the generated ones against."""
     chosen = plan.images[:: max(1, len(plan.images) // NUM_SAMPLES)][:NUM_SAMPLES]
-    images.write_png(run.samples / "reals.png", sheets.sheet(chosen, caption=False))
+    images.write_png(run.samples / "reals.png", images.captioned_grid(chosen, caption=False))
 
 
 def write_grid(run: RunDir, trained: TrainedGenerator) -> None:
@@ -30,8 +29,8 @@ def write_grid(run: RunDir, trained: TrainedGenerator) -> None:
 
     `trained` is the generator as the checkpoint of this step would give it back, so that `kgan verify` can.
     """
-    recipe, draw = sampling.sheet_recipe(trained, sampling.Draw(trained.config.seed))
-    drawn = sampling.draw_sheet(trained, recipe, draw)
+    recipe, draw = sampling.grid_recipe(trained, sampling.Draw(trained.config.seed))
+    drawn = sampling.draw_grid(trained, recipe, draw)
     marks = sampling.mark_recipe(sampling.origin(trained), recipe, draw, drawn)
     images.write_png(run.sample_file(trained.step), drawn, pnginfo(marks))
 
@@ -44,12 +43,12 @@ def write_training_gif(run: RunDir, trained: TrainedGenerator) -> None:
     chosen = [files[i] for i in np.unique(np.linspace(0, len(files) - 1, _MAX_FRAMES).round().astype(int))]
     shape = (*_pixels(chosen[-1]).shape[:2], trained.config.channels)
     frames = [frame.reshape(shape) for frame in map(_pixels, chosen) if frame.size == np.prod(shape)]
-    content = sheets.gif(np.stack(frames), [150] * (len(frames) - 1) + [1500])
-    recipe, draw = sampling.sheet_recipe(trained, sampling.Draw(trained.config.seed))
+    content = images.gif(np.stack(frames), [150] * (len(frames) - 1) + [1500])
+    recipe, draw = sampling.grid_recipe(trained, sampling.Draw(trained.config.seed))
     marks = sampling.mark_recipe(sampling.origin(trained), recipe, draw, np.stack(frames))
     path = run.path / "training.gif"
-    images.write_atomically(path, content)
-    images.write_atomically(sidecar_path(path), sidecar(marks, path.name, content).encode())
+    files.write_atomically(path, content)
+    files.write_atomically(sidecar_path(path), sidecar(marks, path.name, content).encode())
 
 
 def _pixels(path) -> np.ndarray:

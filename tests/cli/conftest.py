@@ -21,8 +21,8 @@ def trained_run(tmp_path_factory) -> Path:
 def writer(trained_run):
     """Makes a Writer of `kgan sample` for the run: writer(folder, seed=.., label=.., truncation=.., ema=..)."""
     from kgan.commands.sample import Writer
-    from kgan.sampling.draw import Draw
     from kgan.runs.generator import load
+    from kgan.sampling.draw import Draw
 
     loaded = {ema: load(trained_run, ema=ema) for ema in (True, False)}
 

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from kgan.commands.bench import summarise
 from kgan.bench import cases as benchmark
+from kgan.commands.bench import summarise
 from tests.conftest import kgan, refused
 
 

@@ -8,9 +8,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from kgan import TrainConfig
-from kgan.errors import UserError
+from kgan.data.licensing import permission
 from kgan.data.licensing.inspection import inspect
-from kgan.data.licensing import permission as datacard
+from kgan.errors import UserError
 from kgan.training import plan
 from tests.conftest import draw_folder, kgan, refused
 
@@ -108,7 +108,7 @@ def test_overrides_are_on_record(bare):
     card = plan.make_plan(settings(bare, accept_unknown_license=True, ignore_datamining=True)).card
     assert card["overrides"] == ["accept_unknown_license", "ignore_datamining"]
     assert card["license"] == "" and card["datamining_prohibited"] == 2
-    lines = datacard.warnings(card)
+    lines = permission.warnings(card)
     assert any("--accept_unknown_license is set" in line for line in lines)
     (bare / "dataset.json").write_text(inspect(bare, license="MIT").card.to_json())
     assert plan.make_plan(settings(bare, accept_unknown_license=True, ignore_datamining=True)).card["overrides"] == [
@@ -140,11 +140,11 @@ def test_a_card_speaks_for_the_files_it_was_written_for(folder):
 
 def test_a_named_set_without_a_licence_only_warns():
     card = draw_card("cifar10", "")
-    assert datacard.permitted(TrainConfig(dataset="cifar10")) is None
-    assert datacard.warnings(card) == [
+    assert permission.permitted(TrainConfig(dataset="cifar10")) is None
+    assert permission.warnings(card) == [
         "warning: cifar10 states no licence: find out what you may do with what is trained on it"
     ]
-    assert datacard.warnings(draw_card("mnist", "CC-BY-SA-3.0")) == []
+    assert permission.warnings(draw_card("mnist", "CC-BY-SA-3.0")) == []
 
 
 def draw_card(name: str, license: str) -> dict:

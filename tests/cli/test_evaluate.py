@@ -17,8 +17,8 @@ COUNT = 70  # more than the 64 principal components, less than half of the 144 t
 def place(tmp_path_factory) -> Path:
     """160 unlabelled images, a short run on them, and its images of seeds 0 and 1 as files, twice."""
     from kgan.commands.sample import Writer
-    from kgan.sampling.draw import Draw
     from kgan.runs.generator import load
+    from kgan.sampling.draw import Draw
 
     root = tmp_path_factory.mktemp("evaluate")
     data = draw_folder(root / "images", 160, classes=0)
@@ -52,8 +52,8 @@ def of_samples(place: Path, path: Path, *flags) -> tuple[dict, str]:
 
 def test_a_folder_an_npz_and_a_run_give_the_same_number(place):
     files, output = of_samples(place, place / "files")
-    assert "skipped seed00000000-grid.png: a sheet" in output and "N = 70 (all the samples there are)" in output
-    assert output.count("skipped") == 3  # also the strip and the film
+    assert "skipped seed00000000-grid.png: a grid" in output and "N = 70 (all the samples there are)" in output
+    assert output.count("skipped") == 3  # also the strip and the animation
     assert (place / "files" / "evaluation.json").exists()
     first, _ = of_samples(place, place / "npz" / "seed00000000.npz")
     assert (place / "npz" / "seed00000000-evaluation.json").exists()

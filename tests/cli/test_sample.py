@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kgan import images
 from kgan.errors import UserError
 from kgan.latents import latents
-from kgan.training import sheets
 from tests.conftest import kgan, refused
 
 IPTC = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
@@ -90,32 +90,32 @@ def test_labels_truncation_and_weights_change_the_image(writer, tmp_path):
 
 
 def test_a_path_is_a_strip_and_a_film_with_its_marks(writer, tmp_path):
-    strip, film = writer(tmp_path / "a").path(3, caption=False)
+    strip, animation = writer(tmp_path / "a").path(3, caption=False)
     (first,) = writer(tmp_path / "b", label=0).singles(1, grid=False, caption=False)
     with Image.open(strip) as picture, Image.open(first) as single:
         assert picture.size == (2 * (17 * 30 + 2), 2 * 32)  # 2 legs of 8 frames and the last, twice enlarged
         assert np.array_equal(np.array(picture)[4:60:2, 4:60:2], np.array(single))
-    with Image.open(film) as picture:
+    with Image.open(animation) as picture:
         assert 2 <= picture.n_frames <= 49 and picture.size == (112, 112)
-    record = json.loads(film.with_name(film.name + ".json").read_text())
-    assert record["file_sha256"] == hashlib.sha256(film.read_bytes()).hexdigest()
+    record = json.loads(animation.with_name(animation.name + ".json").read_text())
+    assert record["file_sha256"] == hashlib.sha256(animation.read_bytes()).hexdigest()
     assert record["kgan"]["z"] == {"recipe": "slerp", "indices": [0, 1, 2, 0], "frames": 49}
 
 
 def test_the_caption_stands_below_the_pictures():
     pictures = np.full((6, 28, 28, 3), 90, np.uint8)
-    plain, captioned = sheets.sheet(pictures, caption=False), sheets.sheet(pictures)
+    plain, captioned = images.captioned_grid(pictures, caption=False), images.captioned_grid(pictures)
     assert np.array_equal(captioned[: plain.shape[0], : plain.shape[1]], plain)
     band = captioned[plain.shape[0] :]
     assert band.min() == 0 and 0.02 < (band == 0).mean() < 0.4
-    assert sheets.captioned(np.zeros((5, 5, 1), np.uint8)).shape[1] > 60
+    assert images.captioned(np.zeros((5, 5, 1), np.uint8)).shape[1] > 60
 
 
 def test_a_grey_film_keeps_its_pixels():
     frames = np.random.default_rng(0).integers(0, 256, (5, 40, 30, 1), np.uint8)
-    assert np.array_equal(sheets.frames_of(sheets.gif(frames), 1, 10**6), frames)
-    assert sheets.frames_of(sheets.gif(frames), 1, 10) is None
-    assert sheets.frames_of(sheets.gif(frames)[:100], 1, 10**6) is None
+    assert np.array_equal(images.read_gif(images.gif(frames), 1, 10**6), frames)
+    assert images.read_gif(images.gif(frames), 1, 10) is None
+    assert images.read_gif(images.gif(frames)[:100], 1, 10**6) is None
 
 
 def test_other_images_are_never_replaced(writer, tmp_path):

@@ -28,7 +28,7 @@ def test_version():
 
 
 def test_an_unknown_verb_names_those_there_are():
-    assert "no verb 'tarin': it is one of" in refused("tarin")
+    assert "no command 'tarin': it is one of" in refused("tarin")
 
 
 def test_help_of_train_lists_every_setting_with_its_default():

@@ -15,7 +15,7 @@ from kgan.images import write_png
 from kgan.provenance import png
 from kgan.provenance.check import Verdict, check, check_png
 from kgan.provenance.marks import COMPOSITE, pnginfo
-from kgan.provenance.sidecars import check_film, sidecar_path
+from kgan.provenance.sidecars import check_animation, sidecar_path
 from tests.conftest import kgan, refused
 from tests.provenance.marked_pngs import join, png_bytes, split, with_text
 
@@ -24,7 +24,7 @@ OK, NO, UNKNOWN = Verdict.CONSISTENT, Verdict.INCONSISTENT, Verdict.CANNOT_TELL
 
 @pytest.fixture(scope="module")
 def made(writer, tmp_path_factory):
-    """Single images, a sheet, a strip and a film, of the averaged weights and of the others."""
+    """Single images, a grid, a strip and an animation, of the averaged weights and of the others."""
     root = tmp_path_factory.mktemp("made")
     paths = []
     for ema in (True, False):
@@ -36,23 +36,23 @@ def made(writer, tmp_path_factory):
 @pytest.fixture(scope="module")
 def judge(trained_run):
     """judge(paths, run=...) -> [(verdict, words)]"""
-    from kgan.sampling.verify import Remaker
+    from kgan.sampling.verify import Verifier
 
     def judge(paths, run=trained_run):
-        findings = ((str(path), check_film(path) if str(path).endswith(".gif") else check(path)) for path in paths)
-        return [(result.verdict, result.words) for _, result in Remaker(run).judge(findings)]
+        checked = ((str(path), check_animation(path) if str(path).endswith(".gif") else check(path)) for path in paths)
+        return [(result.verdict, result.words) for _, result in Verifier(run).judge(checked)]
 
     return judge
 
 
 def remarked(path, target, image=None, source_type=None, **changes):
     """A copy of a marked PNG whose marks are changed and consistent: what a forger would write."""
-    finding = check(path)
-    image = finding.image if image is None else image
+    check_result = check(path)
+    image = check_result.image if image is None else image
     from kgan.provenance.marks import pixels_sha256
 
-    marks = dataclasses.replace(finding.marks, **{"pixels_sha256": pixels_sha256(image), **changes})
-    write_png(target, image, pnginfo(marks, source_type or finding.source_type))
+    marks = dataclasses.replace(check_result.marks, **{"pixels_sha256": pixels_sha256(image), **changes})
+    write_png(target, image, pnginfo(marks, source_type or check_result.source_type))
     return target
 
 
@@ -95,12 +95,12 @@ def png_text(path):
 
 
 def test_any_one_bit_of_z_is_noticed(made):
-    finding = check(made[0])
-    z = bytearray(base64.b64decode(finding.marks.z))
+    check_result = check(made[0])
+    z = bytearray(base64.b64decode(check_result.marks.z))
     for bit in range(8 * len(z)):
         z[bit // 8] ^= 1 << bit % 8
-        marks = dataclasses.replace(finding.marks, z=base64.b64encode(z).decode())
-        content = png_bytes(finding.image, pnginfo(marks))
+        marks = dataclasses.replace(check_result.marks, z=base64.b64encode(z).decode())
+        content = png_bytes(check_result.image, pnginfo(marks))
         assert check_png(png.parse(content, "x"), "x").verdict == NO, bit
         z[bit // 8] ^= 1 << bit % 8
 
@@ -140,29 +140,29 @@ def test_forged_claims(made, judge, tmp_path, changes, word):
 
 
 def test_a_sheet_of_other_draws_is_noticed(made, judge, tmp_path):
-    sheet = next(path for path in made if "grid" in path.name)
-    labels = check(sheet).marks.label
+    grid = next(path for path in made if "grid" in path.name)
+    labels = check(grid).marks.label
     assert labels == [index % 2 for index in range(64)]
     changes = [{"seed": 9}, {"label": labels[::-1]}, {"label": labels[1:]}, {"truncation": 0.4}]
-    forged = [remarked(sheet, tmp_path / f"{i}.png", **change) for i, change in enumerate(changes)]
+    forged = [remarked(grid, tmp_path / f"{i}.png", **change) for i, change in enumerate(changes)]
     assert {verdict for verdict, _ in judge(forged)} == {NO}
 
 
 def test_a_film_and_its_json_belong_together(made, judge, tmp_path):
-    films = [path for path in made if path.suffix == ".gif"]
-    for film in films:
-        shutil.copy(film, tmp_path / f"{film.parent.name}.gif")
-    a, b = (tmp_path / f"{film.parent.name}.gif" for film in films)
-    assert check_film(a).verdict == NO and "no kgan marks" in check_film(a).reasons[0]
-    shutil.copy(sidecar_path(films[1]), sidecar_path(a))
-    assert "not the one that was marked" in check_film(a).reasons[0]
-    text = sidecar_path(films[1]).read_text()
+    animations = [path for path in made if path.suffix == ".gif"]
+    for animation in animations:
+        shutil.copy(animation, tmp_path / f"{animation.parent.name}.gif")
+    a, b = (tmp_path / f"{animation.parent.name}.gif" for animation in animations)
+    assert check_animation(a).verdict == NO and "no kgan marks" in check_animation(a).reasons[0]
+    shutil.copy(sidecar_path(animations[1]), sidecar_path(a))
+    assert "not the one that was marked" in check_animation(a).reasons[0]
+    text = sidecar_path(animations[1]).read_text()
     for damaged in ("", "{}", "[", text.replace('"truncation": 0.5', '"truncation": 0.6'), text + " "):
         sidecar_path(b).write_text(damaged)
-        assert check_film(b).verdict == NO, damaged
+        assert check_animation(b).verdict == NO, damaged
     sidecar_path(b).write_text(text)
     assert judge([b]) == [(OK, "same pixels")]
-    assert check_film(tmp_path / "absent.gif").verdict == UNKNOWN
+    assert check_animation(tmp_path / "absent.gif").verdict == UNKNOWN
 
 
 def test_a_run_that_lost_its_checkpoint_or_is_another(made, judge, trained_run, tmp_path):

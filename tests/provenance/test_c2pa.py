@@ -6,13 +6,13 @@ import random
 import sys
 
 import pytest
-from authorities import authority
-from marked_pngs import join, sample_png, split
 
 from kgan.errors import UserError
 from kgan.provenance.c2pa import SignatureReader, Signer
 from kgan.provenance.check import Verdict, check
 from kgan.provenance.marks import GENERATED
+from tests.provenance.authorities import authority
+from tests.provenance.marked_pngs import join, sample_png, split
 
 library = pytest.importorskip("c2pa")
 UNTRUSTED = "signer not trusted by anyone you named"
@@ -35,7 +35,7 @@ def signed(ours) -> bytes:
 
 @pytest.fixture
 def checked(tmp_path):
-    """checked(content, trust) -> Finding"""
+    """checked(content, trust) -> CheckResult"""
 
     def checked(content, trust=None):
         (tmp_path / "it.png").write_bytes(content)

@@ -14,7 +14,15 @@ import zlib
 
 import numpy as np
 import pytest
-from marked_pngs import (
+from PIL import Image
+
+from kgan.images import write_png
+from kgan.latents import slerp_recipe
+from kgan.provenance.check import Verdict, check, check_png
+from kgan.provenance.marks import COMPOSITE, GENERATED, describe, pnginfo
+from kgan.provenance.png import MAX_TEXT_BYTES, UnreadableImage, parse
+from kgan.provenance.xmp import named, properties
+from tests.provenance.marked_pngs import (
     ORIGIN,
     SIGNATURE,
     join,
@@ -28,14 +36,6 @@ from marked_pngs import (
     text_in,
     with_text,
 )
-from PIL import Image
-
-from kgan.images import write_png
-from kgan.latents import slerp_recipe
-from kgan.provenance.check import Verdict, check, check_png
-from kgan.provenance.marks import COMPOSITE, GENERATED, describe, pnginfo
-from kgan.provenance.png import MAX_TEXT_BYTES, UnreadableImage, parse
-from kgan.provenance.xmp import named, properties
 
 XMP_KEYWORD = "XML:com.adobe.xmp"
 

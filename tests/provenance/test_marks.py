@@ -9,7 +9,6 @@ import xml.dom.minidom
 
 import numpy as np
 import pytest
-from marked_pngs import ORIGIN, picture, png_bytes, sample_marks, sample_png, sheet_png, split, text_in
 from PIL import Image
 
 from kgan.errors import UserError
@@ -17,6 +16,7 @@ from kgan.images import write_png
 from kgan.latents import latents, slerp_recipe
 from kgan.provenance.marks import COMPOSITE, Marks, describe, pixels_sha256, pnginfo, sidecar
 from kgan.provenance.png import BadMetadata
+from tests.provenance.marked_pngs import ORIGIN, picture, png_bytes, sample_marks, sample_png, sheet_png, split, text_in
 
 IPTC = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 XMP = "http://ns.adobe.com/xap/1.0/"

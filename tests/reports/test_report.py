@@ -14,8 +14,8 @@ from kgan import TrainConfig
 from kgan.errors import UserError
 from kgan.images import write_png
 from kgan.reports import facts, page, pictures
-from kgan.training.plan import settle
 from kgan.runs.rundir import RunDir
+from kgan.training.plan import resolve
 
 EVIL = "<script>alert('x')</script>\"&\x00\u202e"
 CARD = {"name": "digits", "license": "CC-BY-SA-3.0", "num_images": 5000, "num_train": 4500, "num_heldout": 500}
@@ -74,7 +74,7 @@ class Reader(HTMLParser):
 def make_run(path, lines=3, frames=3, card=None, **settings) -> RunDir:
     """What a short training would have left, less the weights."""
     card = CARD | (card or {})
-    run = RunDir.create(path, settle(TrainConfig(dataset="mnist5k", epochs=2, **settings), card)[0])
+    run = RunDir.create(path, resolve(TrainConfig(dataset="mnist5k", epochs=2, **settings), card)[0])
     run.update_record(status="finished", step=280, total_steps=280, dataset=card, git_revision="abc123+")
     names = ("d_loss", "g_loss", "d_real", "d_fake", "d_grad_norm", "g_grad_norm")
     for step in range(10, 10 * lines + 10, 10):

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from kgan.errors import UserError
-from kgan.sweeping import results
-from kgan.sweeping.cells import folder_name, make_cells, settled_in
-from kgan.training.plan import settle
 from kgan.runs.rundir import RunDir
+from kgan.sweeping import results
+from kgan.sweeping.cells import folder_name, make_cells, resolved_in
+from kgan.training.plan import resolve
 
 SHARED = {"dataset": "mnist5k", "steps": 4}
 CARD = {"num_train": 4500, "num_heldout": 500, "image_shape": [28, 28, 1], "classes": {"0": 1}, "sha256": "d" * 64}
@@ -20,7 +20,7 @@ def make(folder, *grid, **shared):
 
 def train(cell, status="finished", step=4, path=None):
     """What `kgan train` would have left of a cell, less the weights."""
-    run = RunDir.create(path or cell.run.path, settle(cell.config, CARD)[0])
+    run = RunDir.create(path or cell.run.path, resolve(cell.config, CARD)[0])
     run.update_record(status=status, dataset=CARD)
     (run.checkpoints / f"step-{step:07}.npz").touch()
     run.unlock()
@@ -76,22 +76,22 @@ def test_a_folder_with_another_run_is_refused_with_the_difference(tmp_path):
     (cell,) = make(tmp_path, {"seed": 1})
     train(cell)
     cards = {cell.name: CARD}
-    assert settled_in(tmp_path, [cell], cards)[0].run.path == cell.run.path
+    assert resolved_in(tmp_path, [cell], cards)[0].run.path == cell.run.path
     (longer,) = make(tmp_path, {"seed": 1}, steps=8, d_lr=1e-3)
     with pytest.raises(UserError, match=r"seed=1 holds another run: --steps was 4 and is 8, --d_lr was 0.0004 and is"):
-        settled_in(tmp_path, [longer], cards)
+        resolved_in(tmp_path, [longer], cards)
     (other,) = make(tmp_path, {"seed": 1}, num_heldout=7)
     with pytest.raises(UserError, match="--num_heldout was 500 and is 7"):
-        settled_in(tmp_path, [other])
+        resolved_in(tmp_path, [other])
     with pytest.raises(UserError, match="was trained on other images"):
-        settled_in(tmp_path, [cell], {cell.name: CARD | {"sha256": "e" * 64}})
+        resolved_in(tmp_path, [cell], {cell.name: CARD | {"sha256": "e" * 64}})
 
 
 def test_another_grid_finds_the_runs_with_its_settings(tmp_path):
     (narrow,) = make(tmp_path, {"loss": "ns"})
     train(narrow)
     wide = make(tmp_path, {"loss": "ns", "seed": 0}, {"loss": "ns", "seed": 1})
-    found = settled_in(tmp_path, wide, {cell.name: CARD for cell in wide})
+    found = resolved_in(tmp_path, wide, {cell.name: CARD for cell in wide})
     assert [cell.name for cell in found] == ["loss=ns", "loss=ns_seed=1"]
     assert [cell.status() for cell in found] == ["finished", "waiting"]
 

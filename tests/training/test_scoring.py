@@ -9,9 +9,9 @@ import kgan as package
 from kgan.errors import UserError
 from kgan.evaluation import protocol
 from kgan.runs import checkpoint
+from kgan.runs.generator import load
 from kgan.training import scoring
 from kgan.training.plan import Plan, make_plan
-from kgan.runs.generator import load
 from tests.conftest import draw_folder
 
 SCORED = [9, 18, 27]
@@ -101,9 +101,9 @@ def test_what_a_crash_left_out_of_best_json_is_entered_on_resuming(run, tmp_path
     shutil.copytree(run, tmp_path / "run")
     opened = scoring.RunDir.open(tmp_path / "run")
     (opened.checkpoints / "best.json").write_text('{"step": 9, "score": 1e9}')
-    scoring.settle_best(opened, 24)  # no score was logged there
+    scoring.record_best(opened, 24)  # no score was logged there
     assert checkpoint.best(opened.checkpoints) == (9, 1e9)
-    scoring.settle_best(opened, 27)
+    scoring.record_best(opened, 27)
     assert checkpoint.best(opened.checkpoints) == (27, scores(run)[27])
 
 

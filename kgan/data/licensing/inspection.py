@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from kgan.data.folder import class_of, decode, list_images
-from kgan.errors import UserError
 from kgan.data.licensing.card import DatasetCard
 from kgan.data.licensing.optout import data_mining
+from kgan.errors import UserError
 
 
 @dataclass(frozen=True)

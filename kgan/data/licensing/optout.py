@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from kgan.provenance.png import SIGNATURE, BadMetadata
-from kgan.text import one_line
 from kgan.provenance.xmp import MAX_BYTES, named, properties
+from kgan.text import one_line
 
 VOCABULARY = "http://ns.useplus.org/ldf/vocab/"
 _PERMITTING = {"DMI-UNSPECIFIED", "DMI-ALLOWED"}

@@ -10,8 +10,6 @@ from pathlib import Path
 
 from kgan.config import TrainConfig
 from kgan.data.folder import list_images
-from kgan.data.sources import ImageSet
-from kgan.errors import UserError
 from kgan.data.licensing import inspection
 from kgan.data.licensing.card import (
     ACCEPTED_UNKNOWN_LICENSE,
@@ -21,6 +19,8 @@ from kgan.data.licensing.card import (
     permit,
     read_card,
 )
+from kgan.data.sources import ImageSet
+from kgan.errors import UserError
 
 
 def permitted(config: TrainConfig) -> DatasetCard | None:

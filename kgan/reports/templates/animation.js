@@ -1,16 +1,16 @@
 
-for (const film of document.querySelectorAll(".film")) {
-  const frames = [...film.querySelectorAll("li")];
-  const slider = film.querySelector("input");
-  const output = film.querySelector("output");
+for (const animation of document.querySelectorAll(".animation")) {
+  const frames = [...animation.querySelectorAll("li")];
+  const slider = animation.querySelector("input");
+  const output = animation.querySelector("output");
   const show = () => {
     frames.forEach((frame, place) => { frame.hidden = place !== Number(slider.value); });
     output.value = frames[slider.value].querySelector(".step").textContent;
     slider.setAttribute("aria-valuetext", `step ${output.value}`);
   };
   slider.addEventListener("input", show);
-  film.classList.add("live");
-  film.querySelector(".control").hidden = false;
+  animation.classList.add("live");
+  animation.querySelector(".control").hidden = false;
   show();
 }
 addEventListener("beforeprint", () => {

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from kgan.config import TrainConfig
 from kgan.auditing import recovery
+from kgan.config import TrainConfig
 from kgan.runs.generator import TrainedGenerator
 
 

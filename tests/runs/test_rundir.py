@@ -4,8 +4,8 @@ import pytest
 
 from kgan import TrainConfig
 from kgan.errors import UserError
-from kgan.training.plan import resume_config
 from kgan.runs.rundir import RunDir
+from kgan.training.plan import resume_config
 
 CONFIG = TrainConfig(dataset="cifar10", arch="sndcgan", loss="hinge")
 

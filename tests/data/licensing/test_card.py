@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kgan.errors import UserError
 from kgan.data.licensing.card import DatasetCard, normal_license, permit, read_card
+from kgan.errors import UserError
 
 CARD = DatasetCard(
     name="dogs",

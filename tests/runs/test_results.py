@@ -3,16 +3,16 @@
 import pytest
 
 from kgan.errors import UserError
-from kgan.runs import results as findings
+from kgan.runs import results
 from kgan.runs.rundir import RunDir
 
 
-def test_damaged_findings_are_named(tmp_path):
+def test_damaged_results_are_named(tmp_path):
     run = RunDir(tmp_path)
-    assert findings.read(run, findings.AUDIT) is None
+    assert results.read(run, results.AUDIT) is None
     for text, words in (("[", "audit.json: not readable"), ("[]", "audit.json: must be a JSON object")):
         (tmp_path / "audit.json").write_text(text)
         with pytest.raises(UserError, match=words):
-            findings.read(run, findings.AUDIT)
+            results.read(run, results.AUDIT)
     (tmp_path / "audit.json").write_text('{"verdict": "cannot tell"}')
-    assert findings.read(run, findings.AUDIT) == {"verdict": "cannot tell"}
+    assert results.read(run, results.AUDIT) == {"verdict": "cannot tell"}

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy import ndimage, stats
 
 from kgan.auditing import planting
-from kgan.auditing.calibration import Calibration, Marks, Rule
 from kgan.auditing.audit import AuditResult, audit, exceedance_pvalue
+from kgan.auditing.calibration import Calibration, Marks, Rule
 from kgan.auditing.statistics import (
     copying_statistic,
     count_pvalues,

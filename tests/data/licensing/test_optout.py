@@ -3,11 +3,11 @@ import struct
 import zlib
 
 import pytest
-from marked_pngs import join, picture, png_bytes, sample_png, split, text_chunk
 from PIL import Image
 
-from kgan.images import to_pillow
 from kgan.data.licensing.optout import data_mining
+from kgan.images import to_pillow
+from tests.provenance.marked_pngs import join, picture, png_bytes, sample_png, split, text_chunk
 
 PLUS = "http://ns.useplus.org/ldf/xmp/1.0/"
 VOCABULARY = "http://ns.useplus.org/ldf/vocab/"
