@@ -4,7 +4,6 @@ import importlib.metadata
 import os
 import platform
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -39,21 +38,22 @@ def git_revision() -> str | None:
 
 
 def import_tensorflow() -> None:
-    """Imports TensorFlow without the page about the machine that it prints to stderr before its log level counts.
+    """Imports TensorFlow, without the messages that it prints to stderr before its log level counts.
 
-    If the import fails, what it printed is shown. Keras would load scikit-learn, where there is one, for wrappers that
-    kgan has no use for: a fifth of the time that the import takes.
+    If the import fails, those messages are shown. Every command and API function comes through here before it uses
+    TensorFlow, so that this is the one place for settings that it reads at import: GPU memory is allocated as needed
+    (`set_memory_growth` raises once a GPU is initialised, which `load().generate()` before `train()` does).
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.modules.setdefault("sklearn", None)
-    with tempfile.TemporaryFile() as page:
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    with tempfile.TemporaryFile() as messages:
         stderr = os.dup(2)
-        os.dup2(page.fileno(), 2)
+        os.dup2(messages.fileno(), 2)
         try:
             import tensorflow  # noqa: F401
         except BaseException:
-            page.seek(0)
-            os.write(stderr, page.read())
+            messages.seek(0)
+            os.write(stderr, messages.read())
             raise
         finally:
             os.dup2(stderr, 2)
