@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from kgan import images
+from kgan.files import write_atomically
 from kgan.provenance.marks import pnginfo, sidecar
 from kgan.provenance.sidecars import sidecar_path
 from kgan.runs.generator import TrainedGenerator
@@ -47,8 +48,8 @@ def write_training_gif(run: RunDir, trained: TrainedGenerator) -> None:
     recipe, draw = sampling.grid_recipe(trained, sampling.Draw(trained.config.seed))
     marks = sampling.mark_recipe(sampling.origin(trained), recipe, draw, np.stack(frames))
     path = run.path / "training.gif"
-    files.write_atomically(path, content)
-    files.write_atomically(sidecar_path(path), sidecar(marks, path.name, content).encode())
+    write_atomically(path, content)
+    write_atomically(sidecar_path(path), sidecar(marks, path.name, content).encode())
 
 
 def _pixels(path) -> np.ndarray:
