@@ -123,7 +123,7 @@ def gif(frames: np.ndarray, milliseconds: int | list[int] = FRAME_MILLISECONDS) 
     return buffer.getvalue()
 
 
-def frames_of(content: bytes, channels: int, max_bytes: int) -> np.ndarray | None:
+def read_gif(content: bytes, channels: int, max_bytes: int) -> np.ndarray | None:
     """Decodes a GIF to (n, h, w, channels) uint8; None if it is damaged or larger than `max_bytes`.
 
     Equal frames in a row are one frame in a GIF, and come back as one.

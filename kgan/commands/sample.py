@@ -127,10 +127,10 @@ class Writer:
     def singles(self, num: int, grid: bool, caption: bool) -> list[Path]:
         """Images 0 .. num - 1, and a grid of the first of them. Returns the paths."""
         files = [self.folder / f"seed{self.draw.seed:08}-{index:06}.png" for index in range(num)]
-        grid = self.folder / f"seed{self.draw.seed:08}-grid.png"
+        grid_file = self.folder / f"seed{self.draw.seed:08}-grid.png"
         for index, path in enumerate(files):
             self._check_replaces(path, _png_marks, index)
-        self._check_replaces(grid, _png_marks) if grid else None
+        self._check_replaces(grid_file, _png_marks) if grid else None
 
         def write(index: int, z: np.ndarray, label: int, picture: np.ndarray) -> None:
             marks = self.sampling.mark_single(self.trained, self.origin, self.draw, index, z, label, picture)
@@ -141,8 +141,8 @@ class Writer:
                 list(pool.map(write, *batch))
         if grid:
             recipe, draw = self.sampling.grid_recipe(self.trained, self.draw, min(num, self.sampling.GRID_IMAGES))
-            self._write_grid(grid, recipe, draw, caption)
-        return [*files, grid] if grid else files
+            self._write_grid(grid_file, recipe, draw, caption)
+        return [*files, grid_file] if grid else files
 
     def path(self, num: int, caption: bool) -> list[Path]:
         """A strip of the path through draws 0 .. num - 1, a GIF of the path and back to the first, and its JSON."""
