@@ -12,8 +12,36 @@ import typing
 from kgan.errors import UserError
 
 
+class Loss(typing.NamedTuple):
+    """`objective` is "module:function"; with targets, the function takes that of the real images (label smoothing)."""
+
+    objective: str
+    has_targets: bool = False
+
+
+LOSSES = {
+    "ns": Loss("kgan.training.objectives:ns", has_targets=True),
+    "minimax": Loss("kgan.training.objectives:minimax", has_targets=True),
+    "hinge": Loss("kgan.training.objectives:hinge"),
+    "lsgan": Loss("kgan.training.objectives:lsgan", has_targets=True),
+    "wgan": Loss("kgan.training.objectives:wgan"),
+    "rpgan": Loss("kgan.training.objectives:rpgan"),
+}
+"""The objectives by name. They are named here, not imported, so that reading flags does not wait for TensorFlow."""
+
+ARCHITECTURES = {
+    "dcgan": "kgan.models.architectures:DCGAN",
+    "mlp": "kgan.models.architectures:MLP",
+    "sndcgan": "kgan.models.architectures:SNDCGAN",
+}
+"""The pairs of networks by name: "module:attribute", an `architectures.Architecture`."""
+
+
 def _setting(default, text: str, *, choices=None, lower=None, upper=None, above=None, below=None):
-    """A field with its help and its legal values: `choices`, or bounds (lower/upper inclusive, above/below not)."""
+    """A field with its help and its legal values: `choices`, or bounds (lower/upper inclusive, above/below not).
+
+    `choices` may be a table by name; what is added to the table is legal from then on.
+    """
     legal = {"choices": choices, "lower": lower, "upper": upper, "above": above, "below": below}
     return dataclasses.field(default=default, metadata={"help": text, **legal})
 
@@ -58,7 +86,10 @@ class TrainConfig:
     )
 
     # networks
-    arch: str = _setting("dcgan", "The pair of networks.", choices=("dcgan", "mlp", "sndcgan"))
+    arch: str = _setting("dcgan", "The pair of networks.", choices=ARCHITECTURES)
+    width: float = _setting(
+        1.0, "Channels of every hidden layer, as a multiple of the architecture's own.", lower=0.05, upper=16.0
+    )
     latent_dim: int = _setting(100, "Length of the latent vector z.", lower=1, upper=4096)
     conditional: bool = _setting(False, "Give both networks the class label.")
     spectral_norm: bool = _setting(False, "Spectral norm on every discriminator layer (sndcgan always has it).")
@@ -68,11 +99,12 @@ class TrainConfig:
     )
 
     # objective
-    loss: str = _setting("ns", "The objective.", choices=("ns", "minimax", "hinge", "lsgan", "wgan"))
-    r1_weight: float = _setting(0.0, "Weight of the R1 penalty on the real images' gradient.", lower=0.0)
+    loss: str = _setting("ns", "The objective.", choices=LOSSES)
+    r1_weight: float = _setting(0.0, "Weight of the R1 penalty on the gradient at real images.", lower=0.0)
+    r2_weight: float = _setting(0.0, "Weight of the R2 penalty on the gradient at generated images.", lower=0.0)
     gp_weight: float = _setting(0.0, "Weight of the WGAN-GP penalty between real and generated images.", lower=0.0)
     label_smoothing: float = _setting(
-        0.0, "One-sided: the real images' target is 1 minus this (ns, minimax, lsgan).", lower=0.0, below=0.5
+        0.0, "One-sided: the real images' target is 1 minus this, for losses that have one.", lower=0.0, below=0.5
     )
     d_steps: int = _setting(1, "Discriminator updates before each generator update.", lower=1, upper=100)
     g_batch_multiplier: int = _setting(1, "The generator's batch, in multiples of --batch_size.", lower=1, upper=16)
@@ -214,5 +246,6 @@ def _check_together(config: TrainConfig) -> None:
         config.image_size == 28 or config.dataset in ("mnist", "fashion_mnist", "mnist5k")
     ):
         raise UserError("--arch=sndcgan is for images of 32, 64 or 128 pixels, not 28: take dcgan or mlp")
-    if config.label_smoothing and config.loss in ("hinge", "wgan"):
-        raise UserError(f"--label_smoothing has no meaning for --loss={config.loss}: it needs ns, minimax or lsgan")
+    if config.label_smoothing and not LOSSES[config.loss].has_targets:
+        others = ", ".join(name for name, loss in LOSSES.items() if loss.has_targets)
+        raise UserError(f"--label_smoothing has no meaning for --loss={config.loss}: it needs one of {others}")

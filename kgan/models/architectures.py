@@ -1,17 +1,19 @@
-"""The networks, as Keras functional models, in a table by name.
+"""The networks, as Keras functional models. `config.ARCHITECTURES` names them.
 
 A generator maps z (n, latent_dim), and labels (n,) int64 where it is conditional, to images (n, h, w, c) in
 [-1, 1]; a discriminator maps images, and labels, to one logit an image (n, 1). Both return float32 whatever
 precision they compute in.
 """
 
+import pkgutil
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 from keras import layers
 
-from kgan.config import TrainConfig
+from kgan.config import ARCHITECTURES, TrainConfig
 from kgan.models.layers import Dropout, SpectralConv2D, SpectralDense
 
 
@@ -24,21 +26,40 @@ class Shapes:
     num_classes: int = 0
 
 
+@dataclass(frozen=True)
+class Architecture:
+    """The hidden layers of a pair of networks.
+
+    `generator(make, x, shapes)` maps a tensor (n, k), the latent vectors, to (n, h, w, c) before the tanh, and
+    `discriminator(make, images)` maps images (n, h, w, c) to features (n, m); `make` is a `LayerFactory`.
+    `spectral_norm` says that the discriminator has it whatever --spectral_norm says.
+    """
+
+    generator: Callable
+    discriminator: Callable
+    spectral_norm: bool = False
+
+
+def architecture(config: TrainConfig) -> Architecture:
+    """The architecture that `config` asks for."""
+    return pkgutil.resolve_name(ARCHITECTURES[config.arch])
+
+
 def build_generator(
     config: TrainConfig, shapes: Shapes, name: str = "generator", precision: str = "float32"
 ) -> keras.Model:
     """The generator that `config` asks for, with weights fixed by config.seed."""
     with _policy(precision):
-        kit = _Kit(config, np.random.default_rng([config.seed, 1]))
+        make = LayerFactory(config, np.random.default_rng([config.seed, 1]))
         z = keras.Input((config.latent_dim,), name="z")
         inputs, x = [z], z
         if shapes.num_classes:
             label = keras.Input((), dtype="int64", name="label")
             embedding = layers.Embedding(
-                shapes.num_classes, config.latent_dim, embeddings_initializer=kit.initializer(), name="embedding"
+                shapes.num_classes, config.latent_dim, embeddings_initializer=make.initializer(), name="embedding"
             )
             inputs, x = [z, label], layers.Concatenate(name="z_and_label")([z, embedding(label)])
-        images = _GENERATORS[config.arch](kit, x, shapes)
+        images = architecture(config).generator(make, x, shapes)
         return keras.Model(inputs, layers.Activation("tanh", dtype="float32", name="images")(images), name=name)
 
 
@@ -49,14 +70,14 @@ def build_discriminator(config: TrainConfig, shapes: Shapes, precision: str = "f
     Koyama 2018 (arXiv:1802.05637).
     """
     with _policy(precision):
-        kit = _Kit(config, np.random.default_rng([config.seed, 2]))
+        make = LayerFactory(config, np.random.default_rng([config.seed, 2]))
         image = keras.Input((shapes.image_size, shapes.image_size, shapes.channels), name="image")
-        features = _DISCRIMINATORS[config.arch](kit, image)
-        inputs, score = [image], kit.d_dense(1, name="score")(features)
+        features = architecture(config).discriminator(make, image)
+        inputs, score = [image], make.d_dense(1, name="score")(features)
         if shapes.num_classes:
             label = keras.Input((), dtype="int64", name="label")
             one_hot = layers.CategoryEncoding(shapes.num_classes, output_mode="one_hot", name="one_hot")(label)
-            embedded = kit.d_dense(features.shape[-1], use_bias=False, name="label_features")(one_hot)
+            embedded = make.d_dense(features.shape[-1], use_bias=False, name="label_features")(one_hot)
             projection = layers.Dot(1, name="projection")([embedded, features])
             inputs, score = [image, label], layers.Add(name="projected_score")([score, projection])
         return keras.Model(
@@ -64,12 +85,19 @@ def build_discriminator(config: TrainConfig, shapes: Shapes, precision: str = "f
         )
 
 
-class _Kit:
-    """Layers with the initial weights, batch norm and spectral norm that a configuration asks for."""
+class LayerFactory:
+    """Makes layers with the width, initial weights, batch norm and spectral norm that a configuration asks for.
+
+    `d_dense` and `d_conv` are for discriminators: they may be spectrally normalised.
+    """
 
     def __init__(self, config: TrainConfig, seeds: np.random.Generator):
         self.config, self._seeds = config, seeds
-        self.spectral = config.spectral_norm or config.arch == "sndcgan"
+        self.spectral = config.spectral_norm or architecture(config).spectral_norm
+
+    def channels(self, count: int) -> int:
+        """The number of channels or units of a hidden layer that has `count` at --width=1."""
+        return max(1, round(count * self.config.width))
 
     def initializer(self):
         seed = int(self._seeds.integers(2**30))
@@ -101,66 +129,69 @@ def _doublings(start: int, size: int) -> int:
     return (size // start).bit_length() - 1
 
 
-def _dcgan_generator(kit: _Kit, x, shapes: Shapes):
+def _dcgan_generator(make: LayerFactory, x, shapes: Shapes):
     """Radford et al. 2016 (arXiv:1511.06434) at small sizes; 28 pixels without biases, the others with them."""
     start = 7 if shapes.image_size == 28 else 8
     doublings, use_bias = _doublings(start, shapes.image_size), shapes.image_size != 28
-    widths = [64 * 2**i for i in reversed(range(doublings))]
-    x = kit.dense(start * start * 2 * widths[0], use_bias=False, name="dense")(x)
-    x = layers.LeakyReLU(0.2, name="relu_0")(kit.batch_norm("bn_0")(x))
-    x = layers.Reshape((start, start, 2 * widths[0]), name="reshape")(x)
+    first, *widths = [make.channels(64 * 2**i) for i in reversed(range(doublings + 1))]
+    x = make.dense(start * start * first, use_bias=False, name="dense")(x)
+    x = layers.LeakyReLU(0.2, name="relu_0")(make.batch_norm("bn_0")(x))
+    x = layers.Reshape((start, start, first), name="reshape")(x)
     for i, width in enumerate(widths, 1):
-        x = kit.upconv(width, 5, 1 if i == 1 else 2, use_bias, f"upconv_{i}")(x)
-        x = layers.LeakyReLU(0.2, name=f"relu_{i}")(kit.batch_norm(f"bn_{i}")(x))
-    return kit.upconv(shapes.channels, 5, 2, use_bias, f"upconv_{doublings + 1}")(x)
+        x = make.upconv(width, 5, 1 if i == 1 else 2, use_bias, f"upconv_{i}")(x)
+        x = layers.LeakyReLU(0.2, name=f"relu_{i}")(make.batch_norm(f"bn_{i}")(x))
+    return make.upconv(shapes.channels, 5, 2, use_bias, f"upconv_{doublings + 1}")(x)
 
 
-def _dcgan_discriminator(kit: _Kit, x):
+def _dcgan_discriminator(make: LayerFactory, x):
     start = 7 if x.shape[1] == 28 else 8
     for i in range(_doublings(start, x.shape[1])):
-        x = kit.d_conv(64 * 2**i, 5, 2, f"conv_{i + 1}")(x)
+        x = make.d_conv(make.channels(64 * 2**i), 5, 2, f"conv_{i + 1}")(x)
         x = layers.LeakyReLU(0.2, name=f"relu_{i + 1}")(x)
         x = Dropout(0.3, name=f"dropout_{i + 1}")(x)
     return layers.Flatten(name="features")(x)
 
 
-def _mlp_generator(kit: _Kit, x, shapes: Shapes):
+def _mlp_generator(make: LayerFactory, x, shapes: Shapes):
     for i, width in enumerate((128, 256, 512), 1):
-        x = kit.dense(width, name=f"dense_{i}")(x)
+        x = make.dense(make.channels(width), name=f"dense_{i}")(x)
         if i > 1:
-            x = kit.batch_norm(f"bn_{i}")(x)
+            x = make.batch_norm(f"bn_{i}")(x)
         x = layers.LeakyReLU(0.2, name=f"relu_{i}")(x)
-    x = kit.dense(shapes.image_size**2 * shapes.channels, name="dense_4")(x)
+    x = make.dense(shapes.image_size**2 * shapes.channels, name="dense_4")(x)
     return layers.Reshape((shapes.image_size, shapes.image_size, shapes.channels), name="reshape")(x)
 
 
-def _mlp_discriminator(kit: _Kit, x):
+def _mlp_discriminator(make: LayerFactory, x):
     x = layers.Flatten(name="flatten")(x)
     for i, width in enumerate((512, 256), 1):
-        x = layers.LeakyReLU(0.2, name=f"relu_{i}")(kit.d_dense(width, name=f"dense_{i}")(x))
+        x = layers.LeakyReLU(0.2, name=f"relu_{i}")(make.d_dense(make.channels(width), name=f"dense_{i}")(x))
     return x
 
 
-def _sndcgan_generator(kit: _Kit, x, shapes: Shapes):
+def _sndcgan_generator(make: LayerFactory, x, shapes: Shapes):
     """The standard CNN of Miyato et al. 2018, table 3; sizes above 32 repeat its widest level."""
     doublings = _doublings(4, shapes.image_size)
-    x = layers.Reshape((4, 4, 512), name="reshape")(kit.dense(4 * 4 * 512, name="dense")(x))
-    x = layers.ReLU(name="relu_0")(kit.batch_norm("bn_0")(x))
-    for i, width in enumerate([512] * (doublings - 3) + [256, 128, 64], 1):
-        x = layers.ReLU(name=f"relu_{i}")(kit.batch_norm(f"bn_{i}")(kit.upconv(width, 4, 2, True, f"upconv_{i}")(x)))
-    return layers.Conv2D(shapes.channels, 3, padding="same", kernel_initializer=kit.initializer(), name="conv")(x)
+    first, *widths = map(make.channels, [512] * (doublings - 2) + [256, 128, 64])
+    x = layers.Reshape((4, 4, first), name="reshape")(make.dense(4 * 4 * first, name="dense")(x))
+    x = layers.ReLU(name="relu_0")(make.batch_norm("bn_0")(x))
+    for i, width in enumerate(widths, 1):
+        x = layers.ReLU(name=f"relu_{i}")(make.batch_norm(f"bn_{i}")(make.upconv(width, 4, 2, True, f"upconv_{i}")(x)))
+    return layers.Conv2D(shapes.channels, 3, padding="same", kernel_initializer=make.initializer(), name="conv")(x)
 
 
-def _sndcgan_discriminator(kit: _Kit, x):
-    x = layers.LeakyReLU(0.1, name="relu_0")(kit.d_conv(64, 3, 1, "conv_0")(x))
-    for i, width in enumerate([128, 256, 512] + [512] * (_doublings(4, x.shape[1]) - 3), 1):
-        x = layers.LeakyReLU(0.1, name=f"relu_{i}a")(kit.d_conv(width, 4, 2, f"conv_{i}a")(x))
-        x = layers.LeakyReLU(0.1, name=f"relu_{i}b")(kit.d_conv(width, 3, 1, f"conv_{i}b")(x))
+def _sndcgan_discriminator(make: LayerFactory, x):
+    x = layers.LeakyReLU(0.1, name="relu_0")(make.d_conv(make.channels(64), 3, 1, "conv_0")(x))
+    widths = map(make.channels, [128, 256, 512] + [512] * (_doublings(4, x.shape[1]) - 3))
+    for i, width in enumerate(widths, 1):
+        x = layers.LeakyReLU(0.1, name=f"relu_{i}a")(make.d_conv(width, 4, 2, f"conv_{i}a")(x))
+        x = layers.LeakyReLU(0.1, name=f"relu_{i}b")(make.d_conv(width, 3, 1, f"conv_{i}b")(x))
     return layers.Flatten(name="features")(x)
 
 
-_GENERATORS = {"dcgan": _dcgan_generator, "mlp": _mlp_generator, "sndcgan": _sndcgan_generator}
-_DISCRIMINATORS = {"dcgan": _dcgan_discriminator, "mlp": _mlp_discriminator, "sndcgan": _sndcgan_discriminator}
+DCGAN = Architecture(_dcgan_generator, _dcgan_discriminator)
+MLP = Architecture(_mlp_generator, _mlp_discriminator)
+SNDCGAN = Architecture(_sndcgan_generator, _sndcgan_discriminator, spectral_norm=True)
 
 
 class _policy:

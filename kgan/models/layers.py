@@ -3,11 +3,11 @@
 import keras
 import tensorflow as tf
 
-from kgan.models.draws import current_dropout_draws
+from kgan.models.random import current_dropout_stream
 
 
 class Dropout(keras.layers.Layer):
-    """Dropout whose mask comes from `draws.dropout_from`, so that it does not depend on history or on replicas."""
+    """Dropout whose mask comes from `random.dropout_from`, so that it does not depend on history or on replicas."""
 
     def __init__(self, rate: float, **kwargs):
         super().__init__(**kwargs)
@@ -16,7 +16,7 @@ class Dropout(keras.layers.Layer):
     def call(self, inputs, training=False):
         if not training:
             return inputs
-        kept = current_dropout_draws().fold(self.name).uniform(inputs.shape) >= self.rate
+        kept = current_dropout_stream().fold(self.name).uniform(inputs.shape) >= self.rate
         return tf.where(kept, inputs / (1.0 - self.rate), tf.zeros_like(inputs))
 
 
@@ -73,7 +73,17 @@ class SpectralDense(_SpectralNorm, keras.layers.Dense):
 
 
 def update_spectral_norms(model: keras.Model) -> None:
-    """One power iteration for every spectrally normalised layer of `model`."""
-    for layer in model.layers:
+    """One power iteration for every spectrally normalised layer of `model`, nested ones included."""
+    for layer in _all_layers(model):
         if isinstance(layer, _SpectralNorm):
             layer.power_iteration()
+
+
+def has_batch_norm(model: keras.Model) -> bool:
+    """Whether the output for one image depends on the others of its batch."""
+    return any(isinstance(layer, keras.layers.BatchNormalization) for layer in _all_layers(model))
+
+
+def _all_layers(model: keras.Model) -> list[keras.Layer]:
+    """The layers of `model`, of the models in it, and those that layers hold."""
+    return list(model._flatten_layers(include_self=False, recursive=True))

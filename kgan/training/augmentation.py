@@ -1,11 +1,11 @@
-"""What happens to images on their way to the discriminator. Every draw comes from `Draws`."""
+"""What happens to images on their way to the discriminator. Every random number comes from a `RandomStream`."""
 
 import tensorflow as tf
 
-from kgan.models.draws import Draws
+from kgan.models.random import RandomStream
 
 
-def prepare_real(images: tf.Tensor, draws: Draws, flip: bool, dequantize: bool) -> tf.Tensor:
+def prepare_real(images: tf.Tensor, stream: RandomStream, flip: bool, dequantize: bool) -> tf.Tensor:
     """uint8 (b, h, w, c) to float32 in [-1, 1].
 
     `flip` mirrors each image with probability 1/2. `dequantize` adds noise uniform over one grey level
@@ -13,52 +13,51 @@ def prepare_real(images: tf.Tensor, draws: Draws, flip: bool, dequantize: bool) 
     """
     images = tf.cast(images, tf.float32)
     if dequantize:
-        images = (images + draws.fold("dequantize").uniform(images.shape)) * (255.0 / 256.0)
+        images = (images + stream.fold("dequantize").uniform(images.shape)) * (255.0 / 256.0)
     if flip:
-        mirrored = draws.fold("flip").uniform((images.shape[0], 1, 1, 1)) < 0.5
+        mirrored = stream.fold("flip").uniform((images.shape[0], 1, 1, 1)) < 0.5
         images = tf.where(mirrored, tf.reverse(images, [2]), images)
     return images / 127.5 - 1.0
 
 
-def diffaug(images: tf.Tensor, draws: Draws) -> tf.Tensor:
+def diffaug(images: tf.Tensor, stream: RandomStream) -> tf.Tensor:
     """Colour, translation and cutout, differentiable in the images: float32 (b, h, w, c) to the same shape.
 
     Zhao et al. 2020 (arXiv:2006.10738): brightness +-0.5, saturation 0..2, contrast 0.5..1.5, shifts of up to an
     eighth of the side with zeros coming in, and a square of half the side set to zero.
     """
-    return _cutout(_translate(_recolour(images, draws), draws.fold("translation")), draws.fold("cutout"))
+    return _cutout(_translate(_recolour(images, stream), stream.fold("translation")), stream.fold("cutout"))
 
 
-def _recolour(images: tf.Tensor, draws: Draws) -> tf.Tensor:
+def _recolour(images: tf.Tensor, stream: RandomStream) -> tf.Tensor:
     one_each = (images.shape[0], 1, 1, 1)
-    images += draws.fold("brightness").uniform(one_each, -0.5, 0.5)
+    images += stream.fold("brightness").uniform(one_each, -0.5, 0.5)
     grey = tf.reduce_mean(images, axis=3, keepdims=True)
-    images = grey + (images - grey) * draws.fold("saturation").uniform(one_each, 0.0, 2.0)
+    images = grey + (images - grey) * stream.fold("saturation").uniform(one_each, 0.0, 2.0)
     mean = tf.reduce_mean(images, axis=(1, 2, 3), keepdims=True)
-    return mean + (images - mean) * draws.fold("contrast").uniform(one_each, 0.5, 1.5)
+    return mean + (images - mean) * stream.fold("contrast").uniform(one_each, 0.5, 1.5)
 
 
-def _translate(images: tf.Tensor, draws: Draws) -> tf.Tensor:
+def _translate(images: tf.Tensor, stream: RandomStream) -> tf.Tensor:
     """Each axis is shifted by a product with a 0/1 matrix: fast, differentiable and deterministic everywhere."""
     batch, side = images.shape[0], images.shape[1]
     reach = side // 8
-    rows, columns = (
-        tf.one_hot(tf.range(side) + _integers(draws.fold(axis), (batch, 1), -reach, reach), side) for axis in ("y", "x")
-    )
+    shifts = [_integers(stream.fold(axis), (batch, 1), -reach, reach) for axis in ("y", "x")]
+    rows, columns = (tf.one_hot(tf.range(side) + shift, side) for shift in shifts)
     return tf.einsum("byi,bijc,bxj->byxc", rows, images, columns)
 
 
-def _cutout(images: tf.Tensor, draws: Draws) -> tf.Tensor:
+def _cutout(images: tf.Tensor, stream: RandomStream) -> tf.Tensor:
     batch, side = images.shape[0], images.shape[1]
     hole, places = side // 2, tf.range(side)
     inside = []
     for axis in ("y", "x"):
-        start = _integers(draws.fold(axis), (batch, 1), -(hole // 2), side - hole // 2)
+        start = _integers(stream.fold(axis), (batch, 1), -(hole // 2), side - hole // 2)
         inside.append((places >= start) & (places < start + hole))
     covered = inside[0][:, :, None, None] & inside[1][:, None, :, None]
     return tf.where(covered, 0.0, images)
 
 
-def _integers(draws: Draws, shape, low: int, high: int) -> tf.Tensor:
+def _integers(stream: RandomStream, shape, low: int, high: int) -> tf.Tensor:
     """int32 uniform over low..high, both included."""
-    return tf.cast(tf.floor(draws.uniform(shape, low, high + 1)), tf.int32)
+    return tf.cast(tf.floor(stream.uniform(shape, low, high + 1)), tf.int32)

@@ -21,11 +21,6 @@ class State:
     d_optimizer: keras.optimizers.Optimizer
     step: tf.Variable
 
-    @property
-    def sampler(self) -> keras.Model:
-        """The generator that samples are drawn with: the averaged one, where there is one."""
-        return self.ema_generator or self.generator
-
     def variables(self) -> dict:
         """Every variable by a name that is unique and the same in each process: "generator/dense/kernel"."""
         named = {"step": self.step}

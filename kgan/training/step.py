@@ -1,24 +1,24 @@
 """One training step, and the graph function that makes many of them.
 
-The number of replicas does not change the maths: every draw depends on the position in the global batch, losses are
-summed and divided once by the global batch, and gradients are clipped when they are summed over replicas.
+The number of replicas does not change the maths: every random number depends on the position in the global batch,
+losses are summed and divided once by the global batch, and gradients are clipped when they are summed over replicas.
 """
 
 import keras
 import tensorflow as tf
 
 from kgan.config import TrainConfig
-from kgan.models.draws import Draws, dropout_from
-from kgan.models.layers import update_spectral_norms
+from kgan.models.layers import has_batch_norm, update_spectral_norms
+from kgan.models.random import ConcatenatedStream, RandomStream, dropout_from
 from kgan.training.augmentation import diffaug, prepare_real
-from kgan.training.objectives import OBJECTIVES, gradient_penalty, r1_penalty
+from kgan.training.objectives import build_objective, gradient_penalty, zero_centred_penalty
 from kgan.training.state import State
 
 METRICS = ("d_loss", "g_loss", "d_penalty", "d_real", "d_fake", "d_grad_norm", "g_grad_norm")
 
 
 class TrainStep:
-    """Calls `state` through `config.d_steps` discriminator updates and one generator update at a time.
+    """Advances `state` by `config.d_steps` discriminator updates and one generator update at a time.
 
     Call it with an iterator over `pipeline.step_batches` and a number of steps as a tensor. It returns float32
     (steps, len(METRICS)), one row a step: the two losses without penalties, the penalties, the mean logits of
@@ -30,7 +30,7 @@ class TrainStep:
         self, config: TrainConfig, state: State, strategy: tf.distribute.Strategy, xla: bool, conditional: bool
     ):
         self.config, self.state, self.strategy, self.conditional = config, state, strategy, conditional
-        self.objective = OBJECTIVES[config.loss]()
+        self.objective = build_objective(config)
         self.traces = 0
         # TensorFlow refuses to read the clock where every operation must be deterministic.
         self._clock = (lambda: tf.zeros((), tf.float64)) if config.deterministic else tf.timestamp
@@ -52,75 +52,125 @@ class TrainStep:
 
     def _step(self, step, images, labels) -> tf.Tensor:
         config, state = self.config, self.state
-        for critic_step in range(config.d_steps):
+        with self.strategy.scope():
+            update_spectral_norms(state.generator)
+        for critic_step in range(config.d_steps - 1):
             with self.strategy.scope():
                 update_spectral_norms(state.discriminator)
-            d_metrics = self.strategy.run(self._update_discriminator, (step, images, labels, critic_step))
-        g_metrics = self.strategy.run(self._update_generator, (step, labels))
+            self.strategy.run(self._critic_step, (step, images, labels, critic_step))
+        with self.strategy.scope():
+            update_spectral_norms(state.discriminator)
+        metrics = self.strategy.run(self._update_both, (step, images, labels))
         with self.strategy.scope():
             if state.ema_generator:
                 self._update_average()
             state.step.assign_add(1)
-        metrics = {name: self._from_any_replica(value) for name, value in (d_metrics | g_metrics).items()}
-        return tf.stack([metrics[name] for name in METRICS])
+        return tf.stack([self._from_any_replica(metrics[name]) for name in METRICS])
 
-    def _update_discriminator(self, step, images, labels, critic_step):
-        config, state = self.config, self.state
-        draws = self._draws(step).fold(f"critic {critic_step}")
-        images, labels = images[critic_step], labels[critic_step]
-        real = prepare_real(images, draws, config.flip, config.dequantize)
-        fake = self._generate(draws.fold("z"), labels)
-        real, fake = self._augment(real, draws.fold("augment real")), self._augment(fake, draws.fold("augment fake"))
+    def _critic_step(self, step, images, labels, critic_step) -> None:
+        """One of the discriminator updates before the last: it has generated images of its own."""
+        stream = self._stream(step).fold(f"critic {critic_step}")
+        real = prepare_real(images[critic_step], stream, self.config.flip, self.config.dequantize)
+        self._update_discriminator(
+            real, self._generate(labels[critic_step], stream.fold("generate")), labels[critic_step], stream
+        )
+
+    def _update_both(self, step, images, labels) -> dict[str, tf.Tensor]:
+        """The last discriminator update and the generator's, on the same generated images.
+
+        The generator makes `g_batch_multiplier` images for each real one, next to each other and with its label,
+        and the discriminator is given the first of each.
+        """
+        multiplier, labels, stream = self.config.g_batch_multiplier, labels[-1], self._stream(step)
+        critic, generator = stream.fold(f"critic {self.config.d_steps - 1}"), stream.fold("generator")
+        real = prepare_real(images[-1], critic, self.config.flip, self.config.dequantize)
+        fake_labels = tf.repeat(labels, multiplier)
         with tf.GradientTape() as tape:
-            real_logits = self._discriminate(real, labels, draws.fold("dropout real"))
-            fake_logits = self._discriminate(fake, labels, draws.fold("dropout fake"))
-            losses = self.objective.real(real_logits, 1.0 - config.label_smoothing) + self.objective.fake(fake_logits)
-            penalties = self._penalties(real, fake, labels, draws)
+            fake = self._generate(fake_labels, generator.fold("generate"))
+        metrics = self._update_discriminator(real, fake[::multiplier], labels, critic)
+        return metrics | self._update_generator(tape, fake, fake_labels, real, labels, generator)
+
+    def _update_discriminator(self, real, fake, labels, stream: RandomStream) -> dict[str, tf.Tensor]:
+        variables = self.state.discriminator.trainable_variables
+        with tf.GradientTape() as tape:
+            real_logits, fake_logits, penalties = self._scores(real, fake, labels, stream)
+            losses = self.objective.discriminator(real_logits, fake_logits)
             loss = self._mean(losses + penalties)
-        gradients = tape.gradient(loss, state.discriminator.trainable_variables)
         sums = [self._mean(values) for values in (losses, penalties, real_logits, fake_logits)]
-        norm, sums = self._apply(state.d_optimizer, gradients, state.discriminator.trainable_variables, sums)
-        names = ("d_loss", "d_penalty", "d_real", "d_fake")
-        return dict(zip(names, sums, strict=True)) | {"d_grad_norm": norm}
+        norm, sums = self._apply(self.state.d_optimizer, tape.gradient(loss, variables), variables, sums)
+        return dict(zip(("d_loss", "d_penalty", "d_real", "d_fake"), sums, strict=True)) | {"d_grad_norm": norm}
 
-    def _update_generator(self, step, labels):
-        config, state = self.config, self.state
-        draws = self._draws(step).fold("generator")
-        labels = tf.repeat(labels[-1], config.g_batch_multiplier)
-        with tf.GradientTape() as tape:
-            fake = self._augment(self._generate(draws.fold("z"), labels), draws.fold("augment"))
-            losses = self.objective.generator(self._discriminate(fake, labels, draws.fold("dropout")))
-            loss = self._mean(losses)
-        gradients = tape.gradient(loss, state.generator.trainable_variables)
-        norm, (loss,) = self._apply(state.g_optimizer, gradients, state.generator.trainable_variables, [loss])
+    def _update_generator(self, generation: tf.GradientTape, fake, fake_labels, real, labels, stream: RandomStream):
+        """`generation` is the tape that recorded the making of `fake`: the images are not made twice."""
+        variables, real_logits = self.state.generator.trainable_variables, None
+        if self.objective.needs_real:
+            real = self._augment(real, stream.fold("augment real"))
+            real_logits = self._discriminate(real, labels, stream.fold("dropout real"))
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(fake)
+            images = self._augment(fake, stream.fold("augment"))
+            fake_logits = self._discriminate(images, fake_labels, stream.fold("dropout"))
+            loss = self._mean(self.objective.generator(fake_logits, real_logits))
+        gradients = generation.gradient(fake, variables, output_gradients=tape.gradient(loss, fake))
+        norm, (loss,) = self._apply(self.state.g_optimizer, gradients, variables, [loss])
         return {"g_loss": loss, "g_grad_norm": norm}
 
-    def _draws(self, step) -> Draws:
+    def _stream(self, step) -> RandomStream:
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        return Draws.at(self.config.seed, step, replica, self.strategy.num_replicas_in_sync)
+        return RandomStream.at(self.config.seed, step, replica, self.strategy.num_replicas_in_sync)
 
-    def _generate(self, draws: Draws, labels) -> tf.Tensor:
-        z = draws.normal((labels.shape[0], self.config.latent_dim))
-        return self.state.generator([z, labels] if self.conditional else z, training=True)
+    def _generate(self, labels, stream: RandomStream) -> tf.Tensor:
+        z = stream.fold("z").normal((labels.shape[0], self.config.latent_dim))
+        with dropout_from(stream.fold("dropout")):
+            return self.state.generator([z, labels] if self.conditional else z, training=True)
 
-    def _discriminate(self, images, labels, draws: Draws) -> tf.Tensor:
-        with dropout_from(draws):
+    def _discriminate(self, images, labels, stream: RandomStream | ConcatenatedStream) -> tf.Tensor:
+        with dropout_from(stream):
             logits = self.state.discriminator([images, labels] if self.conditional else images, training=True)
         return tf.squeeze(logits, axis=1)
 
-    def _augment(self, images, draws: Draws) -> tf.Tensor:
-        return diffaug(images, draws) if self.config.augment == "diffaug" else images
+    def _discriminate_both(self, real, fake, labels, real_stream: RandomStream, fake_stream: RandomStream):
+        """The logits of real and of generated images.
 
-    def _penalties(self, real, fake, labels, draws: Draws) -> tf.Tensor:
-        penalties = tf.zeros(real.shape[0])
-        if self.config.r1_weight:
-            score = lambda images: self._discriminate(images, labels, draws.fold("dropout r1"))  # noqa: E731
-            penalties += self.config.r1_weight * r1_penalty(score, real)
-        if self.config.gp_weight:
-            score = lambda images: self._discriminate(images, labels, draws.fold("dropout gp"))  # noqa: E731
-            mix = draws.fold("mix").uniform((real.shape[0], 1, 1, 1))
-            penalties += self.config.gp_weight * gradient_penalty(score, real, fake, mix)
-        return penalties
+        They take one pass together, unless their statistics would mix, or the gradient of one of them is wanted
+        alone and would cost as much as that of both.
+        """
+        one_penalty = bool(self.config.r1_weight) != bool(self.config.r2_weight)
+        if one_penalty or has_batch_norm(self.state.discriminator):
+            return self._discriminate(real, labels, real_stream), self._discriminate(fake, labels, fake_stream)
+        stream = ConcatenatedStream((real_stream, fake_stream))
+        return tf.split(self._discriminate(tf.concat([real, fake], 0), tf.concat([labels, labels], 0), stream), 2)
+
+    def _augment(self, images, stream: RandomStream) -> tf.Tensor:
+        return diffaug(images, stream) if self.config.augment == "diffaug" else images
+
+    def _scores(self, real, fake, labels, stream: RandomStream) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """The logits (b,) of real and of generated images, and the penalties (b,).
+
+        R1 and R2 are taken on these very logits, at the images as they are before augmentation.
+        """
+        config = self.config
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch([real, fake])
+            seen_real, seen_fake = (
+                self._augment(images, stream.fold(f"augment {name}"))
+                for images, name in ((real, "real"), (fake, "fake"))
+            )
+            real_logits, fake_logits = self._discriminate_both(
+                seen_real, seen_fake, labels, stream.fold("dropout real"), stream.fold("dropout fake")
+            )
+        penalties = tf.zeros_like(real_logits)
+        wanted = [(config.r1_weight, real_logits, real), (config.r2_weight, fake_logits, fake)]
+        wanted = [(weight, logits, images) for weight, logits, images in wanted if weight]
+        if wanted:
+            weights, logits, images = zip(*wanted, strict=True)
+            for weight, gradients in zip(weights, tape.gradient(logits, images), strict=True):
+                penalties += weight * zero_centred_penalty(gradients)
+        if config.gp_weight:
+            score = lambda images: self._discriminate(images, labels, stream.fold("dropout gp"))  # noqa: E731
+            mix = stream.fold("mix").uniform((real.shape[0], 1, 1, 1))
+            penalties += config.gp_weight * gradient_penalty(score, seen_real, seen_fake, mix)
+        return real_logits, fake_logits, penalties
 
     def _mean(self, values) -> tf.Tensor:
         """This replica's share of the mean over the global batch."""

@@ -32,6 +32,21 @@ def test_the_articles_networks_have_their_parameters():
     assert build_discriminator(dense, Shapes(28, 1)).count_params() == 533_505
 
 
+@pytest.mark.parametrize("arch, size", [("dcgan", 28), ("mlp", 28), ("sndcgan", 64)])
+def test_width_scales_every_hidden_layer(arch, size):
+    networks = []
+    for width in (1.0, 0.5):
+        config = TrainConfig(dataset="folder", arch=arch, width=width)
+        networks.append((build_generator(config, Shapes(size, 3)), build_discriminator(config, Shapes(size, 3))))
+    for full, half in zip(*networks, strict=True):
+        hidden = [layer for layer in full.layers if "conv" in layer.name or "dense" in layer.name]
+        for layer in hidden:
+            channels, halved = layer.output.shape[-1], half.get_layer(layer.name).output.shape[-1]
+            is_output = full.name == "generator" and layer is hidden[-1]
+            assert halved == (channels if is_output else channels / 2), layer.name
+        assert half.output.shape == full.output.shape
+
+
 @pytest.mark.parametrize("num_classes", [0, 10])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [28, 32, 64, 128])

@@ -48,6 +48,7 @@ np.savez(target, first_row=rows[0].numpy(), **start, **state.to_arrays())
     "options",
     [
         {"augment": "diffaug", "flip": True, "clip_norm": 0.5, "g_batch_multiplier": 2, "r1_weight": 0.1},
+        {"loss": "rpgan", "r1_weight": 0.1, "r2_weight": 0.1, "g_batch_multiplier": 2},
         {"d_steps": 2, "loss": "hinge", "spectral_norm": True, "gp_weight": 1.0},
     ],
 )

@@ -4,9 +4,11 @@ import pytest
 import tensorflow as tf
 
 from kgan import TrainConfig
+from kgan.config import ARCHITECTURES, LOSSES, Loss
 from kgan.data.pipeline import step_batches
-from kgan.models.architectures import Shapes
-from kgan.training.objectives import OBJECTIVES
+from kgan.models.architectures import Architecture, Shapes
+from kgan.models.layers import Dropout, SpectralDense
+from kgan.training.objectives import Objective
 from kgan.training.state import create_state
 from kgan.training.step import METRICS, TrainStep
 
@@ -35,7 +37,7 @@ def run(step, batches, count):
 COMBINATIONS = [
     pytest.param(arch, loss, marks=[pytest.mark.slow] * (arch == "sndcgan" and loss not in ("ns", "hinge")))
     for arch in ("dcgan", "mlp", "sndcgan")
-    for loss in OBJECTIVES
+    for loss in LOSSES
 ]
 
 
@@ -58,6 +60,8 @@ def test_every_combination_trains(arch, loss, conditional):
     "settings",
     [
         {"r1_weight": 1.0},
+        {"r2_weight": 1.0, "d_steps": 2},
+        {"r1_weight": 1.0, "r2_weight": 1.0, "loss": "rpgan", "g_batch_multiplier": 2, "augment": "diffaug"},
         {"gp_weight": 10.0, "loss": "wgan", "d_steps": 2},
         {"spectral_norm": True, "g_batch_multiplier": 2},
         {"augment": "diffaug", "flip": True, "dequantize": True},
@@ -69,8 +73,89 @@ def test_every_setting_trains(settings):
     step, _, batches = make(2, **settings)
     metrics = run(step, batches, 2)
     assert all(np.isfinite(values).all() for values in metrics.values())
-    penalised = "r1_weight" in settings or "gp_weight" in settings
+    penalised = any(name in settings for name in ("r1_weight", "r2_weight", "gp_weight"))
     assert (metrics["d_penalty"] > 0).all() == penalised
+
+
+def linear_discriminator(make, images):
+    """Its gradient at an image is its weights, where dropout keeps them."""
+    return Dropout(0.5)(keras.layers.Flatten()(images))
+
+
+def constant_generator(make, x, shapes):
+    pixels = keras.layers.Dense(shapes.image_size**2 * shapes.channels, bias_initializer="ones")(0.0 * x)
+    return keras.layers.Reshape((shapes.image_size, shapes.image_size, shapes.channels))(100.0 * pixels)
+
+
+LINEAR = Architecture(constant_generator, linear_discriminator)
+
+
+@pytest.mark.parametrize("penalties", [("r1_weight",), ("r2_weight",), ("r1_weight", "r2_weight")])
+def test_r1_and_r2_are_the_gradients_of_the_logits_in_the_loss(monkeypatch, penalties):
+    monkeypatch.setitem(ARCHITECTURES, "linear", f"{__name__}:LINEAR")
+    step, state, _ = make(arch="linear", loss="wgan", **dict.fromkeys(penalties, 1.0))
+    kernel = state.discriminator.get_layer("score").kernel
+    kernel.assign(tf.fill(kernel.shape, 0.01))
+    white = np.full((4, 28, 28, 1), 255, np.uint8)
+    metrics = run(step, iter(step_batches(white, None, seed=0, first_step=0, d_steps=1, batch_size=4)), 1)
+    # Every pixel is 1, so a logit is 0.02 for each pixel that dropout keeps, and the squared gradient 0.02^2.
+    logits = {"r1_weight": metrics["d_real"], "r2_weight": metrics["d_fake"]}
+    expected = sum(0.5 * 0.02 * logits[name][0] for name in penalties)
+    assert metrics["d_penalty"][0] == pytest.approx(expected, rel=1e-4)
+    assert metrics["d_real"][0] != metrics["d_fake"][0]  # each with a dropout of its own
+
+
+def test_r1_is_taken_before_augmentation(monkeypatch):
+    monkeypatch.setitem(ARCHITECTURES, "linear", f"{__name__}:LINEAR")
+    monkeypatch.setattr(Dropout, "call", lambda self, inputs, training=False: inputs)
+    step, state, batches = make(arch="linear", loss="wgan", r1_weight=1.0, augment="diffaug")
+    squared = np.sum(state.discriminator.get_layer("score").kernel.numpy() ** 2)
+    assert run(step, batches, 1)["d_penalty"][0] != pytest.approx(0.5 * squared, rel=0.02)  # of augmented images
+
+
+@pytest.mark.parametrize("settings", [{}, {"d_steps": 2}])
+def test_the_generator_is_updated_through_the_images_that_the_discriminator_saw(settings):
+    step, _, batches = make(arch="mlp", loss="wgan", d_lr=1e-9, **settings)
+    metrics = run(step, batches, 3)
+    np.testing.assert_allclose(metrics["g_loss"], -metrics["d_fake"], rtol=1e-3)
+
+
+def test_one_pass_over_real_and_generated_images_gives_the_logits_of_two(monkeypatch):
+    rows = []
+    for separate in (False, True):
+        monkeypatch.setattr("kgan.training.step.has_batch_norm", lambda _, separate=separate: separate)
+        step, _, batches = make(2, r1_weight=0.1, r2_weight=0.1, arch="dcgan")
+        rows.append(run(step, batches, 1))
+    for name in METRICS:
+        np.testing.assert_allclose(rows[0][name], rows[1][name], rtol=1e-4, err_msg=name)
+
+
+def made_up_objective():
+    return Objective(lambda real, fake: tf.square(real - fake - 1.0), lambda fake, _: tf.square(fake))
+
+
+def nested_generator(make, x, shapes):
+    """With layers in a model of its own: spectral norm, and dropout."""
+    inner = keras.Input((x.shape[-1],))
+    hidden = Dropout(0.1, name="inner_dropout")(SpectralDense(16, kernel_initializer=make.initializer())(inner))
+    return constant_generator(make, keras.Model(inner, hidden, name="inner")(x), shapes)
+
+
+def normalised_discriminator(make, images):
+    return make.batch_norm("statistics")(keras.layers.Flatten()(images))
+
+
+NESTED = Architecture(nested_generator, normalised_discriminator)
+
+
+def test_a_new_objective_and_a_new_architecture_are_an_entry_each(monkeypatch):
+    monkeypatch.setitem(LOSSES, "made_up", Loss(f"{__name__}:made_up_objective"))
+    monkeypatch.setitem(ARCHITECTURES, "nested", f"{__name__}:NESTED")
+    step, state, batches = make(loss="made_up", arch="nested")
+    inner = next(layer for layer in state.generator.get_layer("inner").layers if isinstance(layer, SpectralDense))
+    before = inner.right.numpy()
+    assert np.isfinite(run(step, batches, 2)["g_loss"]).all()
+    assert not np.array_equal(before, inner.right)
 
 
 def test_xla_trains():

@@ -14,11 +14,11 @@ import tensorflow as tf
 
 
 @dataclass(frozen=True)
-class Draws:
-    """A source of draws for the part of a global batch that one replica works on.
+class RandomStream:
+    """Random tensors for the part of a global batch that one replica works on.
 
-    `key` is an int64 tensor (2,); `replica` is this replica's number out of `num_replicas`. A draw of shape
-    (b, ...) is the slice [replica * b, (replica + 1) * b) of the draw for the whole global batch.
+    `key` is an int64 tensor (2,); `replica` is this replica's number out of `num_replicas`. A tensor of shape
+    (b, ...) is the slice [replica * b, (replica + 1) * b) of the tensor for the whole global batch.
     """
 
     key: tf.Tensor
@@ -26,11 +26,11 @@ class Draws:
     num_replicas: int = 1
 
     @classmethod
-    def at(cls, seed: int, step: tf.Tensor, replica: tf.Tensor | int = 0, num_replicas: int = 1) -> "Draws":
+    def at(cls, seed: int, step: tf.Tensor, replica: tf.Tensor | int = 0, num_replicas: int = 1) -> "RandomStream":
         return cls(tf.stack([tf.constant(seed, tf.int64), tf.cast(step, tf.int64)]), replica, num_replicas)
 
-    def fold(self, purpose: str) -> "Draws":
-        """An independent source for one named purpose."""
+    def fold(self, purpose: str) -> "RandomStream":
+        """An independent stream for one named purpose."""
         return replace(self, key=tf.random.fold_in(self.key, zlib.crc32(purpose.encode()), alg="philox"))
 
     def uniform(self, shape, low: float = 0.0, high: float = 1.0) -> tf.Tensor:
@@ -49,19 +49,34 @@ class Draws:
         return tf.slice(everyone, [self.replica * local] + [0] * len(rest), shape)
 
 
-_dropout_draws: contextvars.ContextVar[Draws] = contextvars.ContextVar("dropout_draws")
+@dataclass(frozen=True)
+class ConcatenatedStream:
+    """The streams of several batches of equal size that are processed as one: each part has its own numbers."""
+
+    parts: tuple[RandomStream, ...]
+
+    def fold(self, purpose: str) -> "ConcatenatedStream":
+        return ConcatenatedStream(tuple(part.fold(purpose) for part in self.parts))
+
+    def uniform(self, shape) -> tf.Tensor:
+        """float32 of `shape` in [0, 1); the first axis is the parts' local batches, one after the other."""
+        each = (shape[0] // len(self.parts), *shape[1:])
+        return tf.concat([part.uniform(each) for part in self.parts], axis=0)
+
+
+_dropout_stream: contextvars.ContextVar[RandomStream | ConcatenatedStream] = contextvars.ContextVar("dropout_stream")
 
 
 @contextlib.contextmanager
-def dropout_from(draws: Draws):
-    """Within this block, the Dropout layers of kgan's models draw from `draws`."""
-    token = _dropout_draws.set(draws)
+def dropout_from(stream: RandomStream | ConcatenatedStream):
+    """Within this block, the Dropout layers of kgan's models take their masks from `stream`."""
+    token = _dropout_stream.set(stream)
     try:
         yield
     finally:
-        _dropout_draws.reset(token)
+        _dropout_stream.reset(token)
 
 
-def current_dropout_draws() -> Draws:
+def current_dropout_stream() -> RandomStream | ConcatenatedStream:
     """Raises LookupError outside `dropout_from`."""
-    return _dropout_draws.get()
+    return _dropout_stream.get()

@@ -2,25 +2,25 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kgan.models.draws import Draws, dropout_from
 from kgan.models.layers import Dropout
+from kgan.models.random import RandomStream, dropout_from
 
 
 def test_replicas_draw_slices_of_the_same_numbers():
-    whole = Draws.at(1, tf.constant(5))
-    parts = [Draws.at(1, tf.constant(5), replica, 4) for replica in range(4)]
-    for name, draw in {"normal": Draws.normal, "uniform": Draws.uniform}.items():
+    whole = RandomStream.at(1, tf.constant(5))
+    parts = [RandomStream.at(1, tf.constant(5), replica, 4) for replica in range(4)]
+    for name, draw in {"normal": RandomStream.normal, "uniform": RandomStream.uniform}.items():
         together = np.concatenate([draw(part.fold(name), (2, 3)) for part in parts])
         assert np.array_equal(draw(whole.fold(name), (8, 3)), together)
 
 
 def test_seed_step_and_purpose_each_change_the_draw():
     draws = [
-        Draws.at(0, tf.constant(0)).fold("a"),
-        Draws.at(1, tf.constant(0)).fold("a"),
-        Draws.at(0, tf.constant(1)).fold("a"),
-        Draws.at(0, tf.constant(0)).fold("b"),
-        Draws.at(0, tf.constant(0)).fold("a").fold("a"),
+        RandomStream.at(0, tf.constant(0)).fold("a"),
+        RandomStream.at(1, tf.constant(0)).fold("a"),
+        RandomStream.at(0, tf.constant(1)).fold("a"),
+        RandomStream.at(0, tf.constant(0)).fold("b"),
+        RandomStream.at(0, tf.constant(0)).fold("a").fold("a"),
     ]
     assert len({draw.normal((4,)).numpy().tobytes() for draw in draws}) == len(draws)
 
@@ -29,7 +29,7 @@ def test_dropout_keeps_the_mean_and_repeats_itself():
     layer, ones = Dropout(0.3), tf.ones((64, 100))
     outputs = []
     for step in (0, 0, 1):
-        with dropout_from(Draws.at(0, tf.constant(step))):
+        with dropout_from(RandomStream.at(0, tf.constant(step))):
             outputs.append(layer(ones, training=True).numpy())
     assert np.array_equal(outputs[0], outputs[1])
     assert not np.array_equal(outputs[0], outputs[2])
