@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import difflib
+import inspect
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -43,6 +44,11 @@ def given_settings() -> dict:
     """The settings given on the command line or in a flagfile: name -> value."""
     names = (field.name for field in dataclasses.fields(config.TrainConfig))
     return {name: flags.FLAGS[name].value for name in names if flags.FLAGS[name].present}
+
+
+def default(function: Callable, name: str):
+    """The default of an API function's parameter, so that the flag of that name has the same one."""
+    return inspect.signature(function).parameters[name].default
 
 
 def parse_setting(name: str, text: str):

@@ -1,21 +1,23 @@
 """A trained generator, read back from its run folder."""
 
 import contextlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from kgan.config import TrainConfig
 from kgan.errors import UserError
 from kgan.images import to_uint8
 from kgan.latents import latents
-from kgan.models.architectures import Shapes, build_generator
-from kgan.runs import checkpoint
+from kgan.runs import checkpoint as checkpoints
+from kgan.runs import environment
 from kgan.runs.rundir import RunDir
+
+if TYPE_CHECKING:
+    import keras
 
 BATCH = 100
 
@@ -29,27 +31,45 @@ class TrainedGenerator:
     """
 
     config: TrainConfig
-    generator: keras.Model
+    generator: "keras.Model"
     num_classes: int
     step: int
     checkpoint_sha256: str
     record: dict
     ema: bool
 
-    def generate(self, n: int, seed: int = 0, labels: Sequence[int] | int | None = None) -> np.ndarray:
-        """Images 0..n-1 of `seed`, uint8 (n, h, w, c).
+    def generate(
+        self,
+        n: int | None = None,
+        seed: int = 0,
+        labels: Sequence[int] | int | None = None,
+        *,
+        truncation: float | None = None,
+        z: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Images 0..n-1 of `seed`, or those of the latents `z` (n, latent_dim), as uint8 (n, h, w, c).
 
         `labels` is one label for all, or one for each; a conditional generator takes the classes in turn without
-        it. Image i of a seed is the same whatever n is. Raises UserError for labels that it does not take.
+        it. Image i of a seed is the same whatever n is. `truncation` redraws the parts of its latent that are
+        further from 0 than this. Raises UserError for an n, latents or labels that it does not take.
         """
+        if (n is None) == (z is None):
+            raise UserError("give either n, the number of images, or z, their latents")
+        if z is not None:
+            z = np.asarray(z, np.float32)
+            if z.ndim != 2 or z.shape[1] != self.config.latent_dim or not np.isfinite(z).all():
+                raise UserError(f"z of shape {z.shape}: must be finite numbers (n, {self.config.latent_dim})")
+            n = len(z)
         if n < 0:
             raise UserError(f"n={n}: must be at least 0")
         images = np.empty((n, *self.generator.output_shape[1:]), np.uint8)
         all_labels = self.labels_for(range(n), labels)
         for start in range(0, n, BATCH):
             indices = range(start, min(start + BATCH, n))
-            z = latents(seed, indices, self.config.latent_dim)
-            images[start : indices.stop] = self.decode(z, all_labels[start : indices.stop])
+            batch = (
+                latents(seed, indices, self.config.latent_dim, truncation) if z is None else z[start : start + BATCH]
+            )
+            images[start : indices.stop] = self.decode(batch, all_labels[start : indices.stop])
         return images
 
     def labels_for(self, indices: range, labels: Sequence[int] | int | None = None) -> np.ndarray:
@@ -74,17 +94,20 @@ class TrainedGenerator:
         return to_uint8(sample(self.generator, *padded)[row : row + len(z)])
 
 
-def load(run_dir: str | Path, checkpoint_name: str = "best", ema: bool = True) -> TrainedGenerator:
-    """Reads the generator of a run, in float32: its best checkpoint if one was scored, else its last.
+def load(run: str | os.PathLike, checkpoint: str | int = "best", ema: bool = True) -> TrainedGenerator:
+    """Reads the generator of a run folder, in float32.
 
-    `checkpoint_name` is "best" (as described), "last" or a step. With `ema`, the averaged weights if the run has
-    them. Raises UserError if there is no such run or checkpoint.
+    `checkpoint` is "best" (the one with the best score, the last one if none was scored), "last" or a step. With
+    `ema`, the averaged weights if the run has them. Raises UserError if there is no such run or checkpoint, or its
+    files are damaged.
     """
-    run = RunDir.open(run_dir)
-    config, record = run.read_config(), run.read_record()
-    path = checkpoint.choose(run.checkpoints, checkpoint_name)
+    folder = RunDir.open(run)
+    config, record = folder.read_config(), folder.read_record()
+    path = checkpoints.choose(folder.checkpoints, str(checkpoint))
+    arrays = checkpoints.read(path)
+    environment.import_tensorflow()
     try:
-        return from_arrays(config, record, checkpoint.read(path), ema)
+        return from_arrays(config, record, arrays, ema)
     except (KeyError, ValueError) as error:
         raise UserError(f"{path}: does not hold the generator that config.json describes ({error})") from None
 
@@ -94,30 +117,37 @@ def from_arrays(
     record: dict,
     arrays: Mapping[str, np.ndarray],
     ema: bool = True,
-    generator: keras.Model | None = None,
+    generator: "keras.Model | None" = None,
 ) -> TrainedGenerator:
     """The generator of a checkpoint's arrays, in float32; `generator`, an earlier one of the same run, is reused.
 
     Raises KeyError or ValueError if the arrays are not those of the networks that `config` describes.
     """
+    from kgan.models.architectures import Shapes, build_generator
+
     num_classes = len(record["dataset"]["classes"]) if config.conditional else 0
     generator = generator or build_generator(config, Shapes(config.image_size, config.channels, num_classes))
     ema = ema and bool(config.ema_decay)
     for variable in generator.variables:
         variable.assign(arrays[f"{'ema_generator' if ema else 'generator'}/{variable.path}"])
-    return TrainedGenerator(config, generator, num_classes, int(arrays["step"]), checkpoint.sha256(arrays), record, ema)
+    sha256 = checkpoints.sha256(arrays)
+    return TrainedGenerator(config, generator, num_classes, int(arrays["step"]), sha256, record, ema)
 
 
-def sample(generator: keras.Model, z: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def sample(generator: "keras.Model", z: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """float32 images in [-1, 1] of latents (n, latent_dim) and labels (n,), ignored by an unconditional generator."""
+    import tensorflow as tf
+
     inputs = [tf.constant(z), tf.constant(labels)] if len(generator.inputs) == 2 else tf.constant(z)
-    with _full_float32():
+    with full_float32():
         return _apply(generator)(inputs).numpy()
 
 
 @contextlib.contextmanager
-def _full_float32():
+def full_float32():
     """No TensorFloat-32 within: its ten bits of mantissa would show, and differ between GPUs and CPUs."""
+    import tensorflow as tf
+
     setting = tf.config.experimental
     before = setting.tensor_float_32_execution_enabled()
     setting.enable_tensor_float_32_execution(False)
@@ -127,8 +157,10 @@ def _full_float32():
         setting.enable_tensor_float_32_execution(before)
 
 
-def _apply(generator: keras.Model):
+def _apply(generator: "keras.Model"):
     """The generator as a graph function, made once and kept with the model."""
+    import tensorflow as tf
+
     if not hasattr(generator, "kgan_apply"):
         generator.kgan_apply = tf.function(lambda inputs: generator(inputs, training=False), reduce_retracing=True)
     return generator.kgan_apply

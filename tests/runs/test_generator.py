@@ -1,0 +1,48 @@
+"""Reading a trained generator back: from latents of one's own, and without TensorFlow until the run is known."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import kgan
+from kgan.config import TrainConfig
+from kgan.errors import UserError
+from kgan.latents import latents
+from kgan.models.architectures import Shapes, build_generator
+from kgan.runs.generator import TrainedGenerator
+
+
+@pytest.fixture(scope="module")
+def trained() -> TrainedGenerator:
+    config = TrainConfig(dataset="folder", image_size=28, channels=1, arch="mlp", latent_dim=7)
+    return TrainedGenerator(config, build_generator(config, Shapes(28, 1, 0)), 0, 5, "0" * 64, {}, ema=False)
+
+
+def test_given_latents_are_decoded(trained):
+    z = latents(3, range(130), 7)
+    assert np.array_equal(trained.generate(z=z), trained.generate(130, seed=3))
+    assert not np.array_equal(trained.generate(4, truncation=0.1), trained.generate(4))
+    for wrong in (np.zeros(7), np.zeros((2, 8)), np.full((1, 7), np.nan)):
+        with pytest.raises(UserError, match="must be finite numbers"):
+            trained.generate(z=wrong)
+    for arguments in ({}, {"n": 1, "z": z}):
+        with pytest.raises(UserError, match="give either n"):
+            trained.generate(**arguments)
+
+
+def test_an_absent_run_is_said_before_tensorflow_is_imported(tmp_path):
+    code = (
+        "import kgan, sys\n"
+        f"try: kgan.load({str(tmp_path)!r})\n"
+        "except kgan.UserError as error: print(error, 'tensorflow' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "not a run folder" in done.stdout and done.stdout.endswith("False\n"), done
+
+
+def test_the_public_names_are_listed_and_others_refused():
+    assert {"train", "load", "audit", "TrainConfig"} <= set(dir(kgan))
+    with pytest.raises(AttributeError, match="no attribute 'tain'"):
+        kgan.tain  # noqa: B018
