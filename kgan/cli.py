@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import difflib
 import inspect
 import sys
 import traceback
@@ -53,10 +52,7 @@ def default(function: Callable, name: str):
 
 def parse_setting(name: str, text: str):
     """The value of a setting as its flag would read it. Raises UserError for what the flag would refuse."""
-    names = [field.name for field in dataclasses.fields(config.TrainConfig)]
-    if name not in names:
-        near = difflib.get_close_matches(name, names, n=1)
-        raise UserError(f"there is no setting {name!r}{f': did you mean {near[0]}?' if near else ''}")
+    config.check_name(name)
     try:
         return flags.FLAGS[name].parser.parse(text)
     except (ValueError, TypeError) as error:

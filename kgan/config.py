@@ -4,6 +4,7 @@ Flags, JSON, bounds and help all come from the fields below, so a new setting is
 """
 
 import dataclasses
+import difflib
 import json
 import math
 import types
@@ -189,6 +190,14 @@ class TrainConfig:
 
     def replace(self, **changes) -> "TrainConfig":
         return dataclasses.replace(self, **changes)
+
+
+def check_name(name: str) -> None:
+    """Raises UserError, with the nearest name, unless there is a setting of this name."""
+    names = [field.name for field in dataclasses.fields(TrainConfig)]
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
+        raise UserError(f"there is no setting {name!r}{f': did you mean {near[0]}?' if near else ''}")
 
 
 def as_flag(name: str, value: bool | int | float | str) -> str:

@@ -1,5 +1,6 @@
 """Untrusted text made safe to show: in one line of an error, in YAML, and in Markdown."""
 
+import math
 import re
 import unicodedata
 
@@ -36,3 +37,14 @@ def _yaml_char(char: str) -> str:
 def markdown(text: object, limit: int = 2000) -> str:
     """The text as CommonMark prose that shows it literally: no markup, no HTML, no link, one line."""
     return _MARKDOWN.sub(r"\\\1", " ".join(one_line(text, limit).split()))
+
+
+def rounded(value: float) -> str:
+    """A measured number to three significant digits, with thousands separators: 0.700, 4.25, 12,300, 1.20e-5."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    value = float(f"{value:.2e}")
+    if abs(value) >= 1e9 or abs(value) < 1e-3:
+        digits, exponent = f"{value:.2e}".split("e")
+        return f"{digits}e{int(exponent)}"
+    return f"{value:,.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"

@@ -124,7 +124,7 @@ def _as_dict(config: TrainConfig) -> dict:
     return json.loads(config.to_json())
 
 
-def _defaults(config: TrainConfig, card: Mapping) -> dict:
+def _defaults(config: TrainConfig, card: dict) -> dict:
     """The default of each setting; of those that the data decide, what they decide if nobody says otherwise."""
     defaults = _as_dict(TrainConfig())
     try:
@@ -187,7 +187,8 @@ def _frames(run: RunDir, name: str, max_frames: int, max_bytes: int) -> list[Fra
     for path in pictures.chosen(run.sample_files(), max_frames):
         step = int(path.stem.removeprefix("step-"))
         picture = pictures.from_file(path, f"AI-generated samples of {name} at step {step:,}", max_bytes)
-        frames.append(Frame(step, picture))
+        if picture:
+            frames.append(Frame(step, picture))
     return frames
 
 

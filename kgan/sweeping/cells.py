@@ -1,4 +1,4 @@
-"""The cells of a sweep: which run folder each has, what is left to do in it, and what came out.
+"""The cells of a sweep: which run folder each has, what is left to do in it, and its scores.
 
 A cell is known by its settings. Its folder is named after those swept, so that every command, wherever it runs, finds
 the same one; a run with the same settings that an earlier grid left under another name serves as well.
@@ -7,21 +7,22 @@ the same one; a run with the same settings that an earlier grid left under anoth
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kgan.config import TrainConfig, as_flag
+from kgan.config import TrainConfig, as_flag, check_name
 from kgan.data.licensing.card import ACCEPTED_UNKNOWN_LICENSE, IGNORED_DATAMINING
 from kgan.errors import UserError
 from kgan.runs import results
 from kgan.runs.rundir import RunDir
 from kgan.sweeping.grid import Settings, shown
-from kgan.training.plan import RESOLVED, resolve
+from kgan.training.plan import RESOLVED, make_plan, resolve
 
 WAITING, RUNNING, INTERRUPTED, FAILED = "waiting", "running", "interrupted", "failed"
 FINISHED, NON_FINITE = "finished", "non-finite"
 _MAX_NAME = 120
 _ABOUT_DATA = ("data_dir", ACCEPTED_UNKNOWN_LICENSE, IGNORED_DATAMINING)  # may differ from one place to another
+_DECIDE_DATA = (*_ABOUT_DATA, "dataset", "image_size", "channels", "num_heldout", "num_train")
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,12 @@ class Cell:
         return status if status in (FINISHED, NON_FINITE, FAILED) else INTERRUPTED
 
     def commands(self, evaluate: bool, audit: bool) -> list[list[str]]:
-        """What is left to do, each as the arguments of `kgan`; nothing where the loss became non-finite, since it
-        would again."""
+        """What is left to do, each as the arguments of `kgan`.
+
+        That is nothing while another process trains it, or where the loss became non-finite, since it would again.
+        """
         status, path = self.status(), str(self.run.path)
-        if status == NON_FINITE:
+        if status in (RUNNING, NON_FINITE):
             return []
         left = []
         if status != FINISHED:
@@ -65,29 +68,32 @@ class Cell:
 
     def evaluation(self) -> dict | None:
         """evaluation.json, if it is of the checkpoint that samples are drawn from now."""
-        return self._found(results.EVALUATION, "scores")
+        return self._current(results.EVALUATION, "scores")
 
     def audit(self) -> dict | None:
         """audit.json, likewise."""
-        return self._found(results.AUDIT, "verdict")
+        return self._current(results.AUDIT, "verdict")
 
-    def _found(self, name: str, key: str) -> dict | None:
+    def _current(self, name: str, key: str) -> dict | None:
         try:
-            found = results.read(self.run, name)
-            return found if found and key in found and results.is_current(self.run, found) else None
+            content = results.read(self.run, name)
+            return content if content and key in content and results.is_current(self.run, content) else None
         except UserError:
             return None
 
 
-def make_cells(shared: Settings, grid: Sequence[Settings], folder: Path) -> list[Cell]:
+def make_cells(shared: Mapping, grid: Sequence[Settings], folder: Path) -> list[Cell]:
     """The cells of a grid. Raises UserError, naming the cell, for settings that `kgan train` would refuse."""
+    for name in shared:
+        check_name(name)
     cells = []
     for settings in grid:
-        given = shared | settings
+        given = {**shared, **settings}
         try:
             config = TrainConfig(**given)
         except UserError as error:
             raise UserError(f"the cell {_described(settings)} cannot be: {error}") from None
+        given = {name: value for name, value in given.items() if value is not None}
         cells.append(Cell(settings, given, config, RunDir(folder / folder_name(settings))))
     return cells
 
@@ -101,39 +107,58 @@ def folder_name(settings: Settings) -> str:
     return f"{safe[:_MAX_NAME]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
+def data_cards(cells: Sequence[Cell]) -> dict[str, dict]:
+    """The data card of each cell by its name, from data read once for all that share them.
+
+    Raises UserError, naming the cell, if its data are not there or its settings do not fit them.
+    """
+    by_data: dict[tuple, dict] = {}
+    cards = {}
+    for cell in cells:
+        key = tuple(getattr(cell.config, name) for name in _DECIDE_DATA)
+        try:
+            if key not in by_data:
+                by_data[key] = make_plan(cell.config).card
+            resolve(cell.config, by_data[key])
+        except UserError as error:
+            raise UserError(f"the cell {cell.name} cannot be: {error}") from None
+        cards[cell.name] = by_data[key]
+    return cards
+
+
 def resolved_in(folder: Path, cells: Sequence[Cell], cards: Mapping[str, dict] | None = None) -> list[Cell]:
     """The cells with the run folders they have.
 
     `cards` has the data card of each cell by its name; without them, settings that the data decide are not compared.
     Raises UserError, with the difference, if the folder of a cell holds a run with other settings or other images.
     """
-    known = _saved_configs(folder)
-    found = []
+    saved = _saved_configs(folder)
+    resolved = []
     for cell in cells:
         card = cards[cell.name] if cards else None
         config = resolve(cell.config, card)[0] if card else cell.config
         path = cell.run.path
-        if path not in known:
-            path = next((other for other in known if not _differences(cell, config, known[other])), path)
-        elif different := _differences(cell, config, known[path]):
+        if path not in saved:
+            path = next((other for other in saved if not _differences(cell, config, saved[other])), path)
+        elif different := _differences(cell, config, saved[path]):
             listed = ", ".join(f"--{name} was {was} and is {now}" for name, (now, was) in different.items())
             raise UserError(f"{path} holds another run: {listed}; name another --sweep_dir, or remove it")
         run = RunDir(path)
         trained_on = run.read_record().get("dataset", {}).get("sha256")
         if card and trained_on and trained_on != card["sha256"]:
             raise UserError(f"{path} was trained on other images than are there now: name another --sweep_dir")
-        found.append(Cell(cell.settings, cell.given, cell.config, run))
-    return found
+        resolved.append(replace(cell, run=run))
+    return resolved
 
 
 def _saved_configs(folder: Path) -> dict[Path, TrainConfig]:
-    found = {}
+    configs = {}
     for path in sorted(folder.glob("*/config.json")):
         try:
-            found[path.parent] = RunDir(path.parent).read_config()
+            configs[path.parent] = RunDir(path.parent).read_config()
         except (UserError, OSError) as error:
             raise UserError(f"{path}: {error}") from None
-    return found
+    return configs
 
 
 def _differences(cell: Cell, config: TrainConfig, saved: TrainConfig) -> dict[str, tuple]:

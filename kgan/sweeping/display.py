@@ -1,78 +1,109 @@
-"""What a person sees while a sweep runs: on a terminal a bar for each running cell, elsewhere a line now and then."""
+"""What a person sees of a sweep: on a terminal a bar for each running cell, elsewhere a line now and then."""
 
 import json
 import os
-import signal
+import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+from rich.text import Text
 
 from kgan.errors import NonFiniteLoss
-from kgan.sweeping import jobs
+from kgan.sweeping.cells import RUNNING, Cell
+from kgan.sweeping.grid import shown
 from kgan.sweeping.jobs import Task
-from kgan.text import one_line
+from kgan.sweeping.results import SweepResult
+from kgan.sweeping.sweep import STOPPED_CODES, SweepListener
+from kgan.text import one_line, rounded
 
-_STOPPED = (130, jobs.STOPPED, -signal.SIGTERM)
 _TAIL_LINES = 12
 _TAIL_BYTES = 8192
 
 
-class Display:
-    """`started`, `ended` and `tick` are what `jobs.run_all` calls. Use it in a `with` block.
+class Display(SweepListener):
+    """Prints what happens in a sweep. Use it in a `with` block. `has_verdict` gives the table the audits' column."""
 
-    `total_steps` and `metrics` are, by the name of a task, the steps of its training and its metrics.jsonl. `failures`
-    has the names of the tasks that failed; a loss that became non-finite is told like a failure, but is a result.
-    """
-
-    def __init__(self, total_steps: Mapping[str, int], metrics: Mapping[str, Path], num_tasks: int):
-        self.failures: set[str] = set()
-        self._total_steps, self._metrics = total_steps, metrics
-        self._console, self._bars = Console(), {}
+    def __init__(self, has_verdict: bool):
+        self._has_verdict = has_verdict
+        self._console = Console()
+        self._bars: dict[str, TaskID] = {}
         columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
         self._progress = Progress(*columns, console=self._console) if sys.stdout.isatty() else None
-        self._num_done, self._num_tasks = 0, num_tasks
-        if self._progress:
-            self._overall = self._progress.add_task("all cells", total=num_tasks)
+        self._num_done = self._num_tasks = 0
 
     def __enter__(self) -> "Display":
-        if self._progress:
-            self._progress.start()
         return self
 
     def __exit__(self, *_) -> None:
         if self._progress:
             self._progress.stop()
 
+    def planned(self, sweep_dir: Path, cells: Sequence[Cell], tasks: Sequence[Task]) -> None:
+        for cell in cells:
+            if cell.status() == RUNNING:
+                self._say(f"{cell.name}: another process is training it")
+        self._say(f"{len(cells)} cells in {sweep_dir}, {len(tasks)} to run")
+        self._num_tasks = len(tasks)
+        if self._progress:
+            self._overall = self._progress.add_task("all cells", total=len(tasks))
+            self._progress.start()
+
     def started(self, task: Task) -> None:
         if self._progress:
-            self._bars[task.name] = self._progress.add_task(task.name, total=self._total_steps[task.name])
+            self._bars[task.name] = self._progress.add_task(task.name, total=task.total_steps)
         else:
             self._say(f"started   {task.name}")
+
+    def tick(self, running: Sequence[Task]) -> None:
+        if not self._progress:
+            return
+        for task in running:
+            self._progress.update(self._bars[task.name], completed=last_step(task.metrics))
 
     def ended(self, task: Task, command: list[str], code: int) -> None:
         self._num_done += 1
         if self._progress:
             self._progress.remove_task(self._bars.pop(task.name))
             self._progress.update(self._overall, completed=self._num_done)
-        if code in (0, *_STOPPED):
+        if code in (0, *STOPPED_CODES):
             word = "finished " if code == 0 else "stopped  "
             self._say(f"{word} {task.name} ({self._num_done} of {self._num_tasks})")
             return
-        if code != NonFiniteLoss.exit_code:
-            self.failures.add(task.name)
-        self._say(f"failed    {task.name}: kgan {command[0]} ended with {code}; the end of {task.log}:")
+        word = "diverged " if code == NonFiniteLoss.exit_code else "failed   "
+        self._say(f"{word} {task.name}: kgan {command[0]} ended with {code}; the end of {task.log}:")
         for line in tail(task.log):
             self._say(f"    {line}")
 
-    def tick(self, running: Sequence[Task]) -> None:
-        for task in running if self._progress else ():
-            self._progress.update(self._bars[task.name], completed=last_step(self._metrics[task.name]))
+    def concluded(self, result: SweepResult) -> None:
+        if self._progress:
+            self._progress.stop()
+        console = Console()
+        console.width = console.width if console.is_terminal else 10_000
+        console.print(table(result, self._has_verdict))
+        self._say(f"wrote {' and '.join(str(path) for path in (result.csv, result.figure) if path)}")
+        if result.best:
+            self._say(f"next:     kgan report {shlex.quote(str(result.best.run_dir))}")
+        else:
+            self._say("next:     the same with --evaluate, for a score of each run")
 
     def _say(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def table(result: SweepResult, has_verdict: bool) -> Table:
+    """The rows, best score first, those without one last."""
+    names = list(result.rows[0].settings)
+    columns = [*names, "status", "score", *(["verdict"] if has_verdict else []), "run folder"]
+    drawn = Table(*columns, box=None, pad_edge=False)
+    for row in result.ranked:
+        score = "" if row.score is None else rounded(row.score)
+        cells = [*map(shown, row.settings.values()), row.status, score, *([row.verdict] if has_verdict else [])]
+        drawn.add_row(*map(Text, cells), Text(row.run_dir.name, overflow="fold"))
+    return drawn
 
 
 def tail(path: Path) -> list[str]:

@@ -18,7 +18,7 @@ _POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
-class Place:
+class Slot:
     """A share of the machine: the CPU cores (None: all) and changes to the environment."""
 
     cores: tuple[int, ...] | None = None
@@ -27,34 +27,52 @@ class Place:
 
 @dataclass(frozen=True)
 class Task:
-    """`commands`, each the arguments of `kgan`, run one after the other until one fails; `log` gets their output."""
+    """`commands`, each the arguments of `kgan`, run one after the other until one fails; `log` gets their output.
+
+    The first of them trains for `total_steps`, and appends to `metrics`, a metrics.jsonl, as it goes.
+    """
 
     name: str
     commands: list[list[str]]
     log: Path
+    metrics: Path = Path(os.devnull)
+    total_steps: int | None = None
+
+
+class Listener:
+    """Is told about the tasks as they run. The methods of this class do nothing."""
+
+    def started(self, task: Task) -> None:
+        """The first command of the task has started."""
+
+    def ended(self, task: Task, command: list[str], code: int) -> None:
+        """The task is over; `command` was its last one, and ended with this exit code."""
+
+    def tick(self, running: Sequence[Task]) -> None:
+        """Called several times a second with the tasks that run now."""
 
 
 @dataclass
-class Running:
+class _Running:
     """A task under way: the process of its command number `position`."""
 
     task: Task
-    place: Place
+    slot: Slot
     position: int
     process: subprocess.Popen
 
 
-def places(jobs: int, cores: Sequence[int], gpus: Sequence[str]) -> list[Place]:
+def slots(jobs: int, cores: Sequence[int], gpus: Sequence[str]) -> list[Slot]:
     """The shares of `jobs` tasks at once: the cores divided, and one GPU each, in turn. One task gets all there is."""
     if jobs == 1:
-        return [Place()]
+        return [Slot()]
     shares = [
         tuple(cores[slot * len(cores) // jobs : (slot + 1) * len(cores) // jobs]) or (cores[slot % len(cores)],)
         for slot in range(jobs)
     ]
     return [
-        Place(share, {"CUDA_VISIBLE_DEVICES": gpus[slot % len(gpus)]} if gpus else {})
-        for slot, share in enumerate(shares)
+        Slot(share, {"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} if gpus else {})
+        for number, share in enumerate(shares)
     ]
 
 
@@ -70,69 +88,68 @@ def find_gpus(environment: Mapping[str, str]) -> list[str]:
     return [str(number) for number in range(sum(line.startswith("GPU ") for line in listed.stdout.splitlines()))]
 
 
-def run_all(
+def run_tasks(
     tasks: Sequence[Task],
-    shares: Sequence[Place],
-    started: Callable[[Task], None] = lambda task: None,
-    ended: Callable[[Task, list[str], int], None] = lambda task, command, code: None,
-    tick: Callable[[Sequence[Task]], None] = lambda tasks: None,
+    slots: Sequence[Slot],
+    listener: Listener,
     succeeded: Callable[[Task, list[str], int], bool] = lambda task, command, code: code == 0,
 ) -> None:
-    """Runs the tasks, as many at once as there are shares.
+    """Runs the tasks, as many at once as there are slots.
 
-    `started(task)` and `ended(task, its last command, exit code)` are called for each, `tick(those running)` now and
-    then. `succeeded(task, command, exit code)` says whether its next command may run; the code of one that did is 0.
-    Ctrl-C or SIGTERM is passed on as SIGTERM; when all have saved and ended, Stopped is raised. A second Ctrl-C
-    kills them.
+    `succeeded(task, command, exit code)` says whether the task's next command may run; the listener gets 0 for the code
+    of a last one that did. Ctrl-C or SIGTERM is passed on as SIGTERM; when all have saved and ended, Stopped is raised.
+    A second Ctrl-C kills them.
     """
-    waiting, running, told = deque(tasks), [], False
+    waiting, terminated = deque(tasks), False
+    running: list[_Running] = []
     with stop_signals() as stop:
         try:
             while running or (waiting and not stop.received):
-                free = [share for share in shares if all(one.place is not share for one in running)]
+                free = [slot for slot in slots if all(one.slot is not slot for one in running)]
                 while waiting and free and not stop.received:
                     task = waiting.popleft()
                     running.append(_start(task, free.pop(0)))
-                    started(task)
+                    listener.started(task)
                 time.sleep(_POLL_SECONDS)
-                if stop.received and not told:
-                    told = True
+                if stop.received and not terminated:
+                    terminated = True
                     for one in running:
                         one.process.terminate()
-                running = [after for one in running if (after := _next(one, ended, succeeded, bool(stop.received)))]
-                tick([one.task for one in running])
+                stopping = bool(stop.received)
+                running = [after for one in running if (after := _next(one, listener, succeeded, stopping))]
+                listener.tick([one.task for one in running])
         finally:
             for one in running:
                 one.process.kill()
                 one.process.wait()
     if stop.received:
-        raise Stopped("stopped, and what was running is saved; the same command goes on", stop.received)
+        raise Stopped("stopped, and what was running is saved; the same command resumes it", stop.received)
 
 
-def _start(task: Task, place: Place, position: int = 0) -> Running:
+def _start(task: Task, slot: Slot, position: int = 0) -> _Running:
     """The process inherits the cores that this thread has while it is made; its own session keeps the terminal's
-    Ctrl-C from it, which `run_all` passes on once."""
+    Ctrl-C from it, which `run_tasks` passes on once."""
     command = [sys.executable, "-m", "kgan", *task.commands[position]]
     all_cores = os.sched_getaffinity(0)
     with open(task.log, "ab") as log:
         log.write(f"$ kgan {shlex.join(task.commands[position])}\n".encode())
         log.flush()
         try:
-            os.sched_setaffinity(0, place.cores or all_cores)
+            os.sched_setaffinity(0, slot.cores or all_cores)
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env=os.environ | place.environment,
+                env=os.environ | slot.environment,
             )
         finally:
             os.sched_setaffinity(0, all_cores)
-    return Running(task, place, position, process)
+    return _Running(task, slot, position, process)
 
 
-def _next(one: Running, ended: Callable, succeeded: Callable, stopping: bool) -> Running | None:
+def _next(one: _Running, listener: Listener, succeeded: Callable, stopping: bool) -> _Running | None:
     """The task as it is now: the same, at its next command, or None if it has ended."""
     code = one.process.poll()
     if code is None:
@@ -141,6 +158,6 @@ def _next(one: Running, ended: Callable, succeeded: Callable, stopping: bool) ->
     went_well = succeeded(one.task, command, code)
     has_more = one.position + 1 < len(one.task.commands)
     if went_well and has_more and not stopping:
-        return _start(one.task, one.place, one.position + 1)
-    ended(one.task, command, code if not went_well else STOPPED if has_more else 0)
+        return _start(one.task, one.slot, one.position + 1)
+    listener.ended(one.task, command, code if not went_well else STOPPED if has_more else 0)
     return None

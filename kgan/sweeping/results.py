@@ -1,13 +1,10 @@
-"""What a sweep leaves: sweep.csv, sweep.png, and a table for the terminal."""
+"""What a sweep leaves: a row for each cell, in sweep.csv, and sweep.png."""
 
 import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from rich.table import Table
-from rich.text import Text
 
 from kgan import plots
 from kgan.files import write_atomically
@@ -18,9 +15,14 @@ CSV, PNG = "sweep.csv", "sweep.png"
 
 
 @dataclass(frozen=True)
-class Result:
-    """A cell's row. `score` and `floor` are Frechet distances called `score_name`, None unless it was evaluated;
-    `verdict` is its audit's, "" unless there was one."""
+class SweepRow:
+    """A cell: its swept settings, its status ("waiting", "running", "interrupted", "failed", "non-finite" or
+    "finished"), and its run folder.
+
+    `score` and `floor` are the Frechet distances, called `score_name`, of its samples and of real images, None unless
+    it was evaluated; `verdict` is its audit's, "" unless there was one. `commands` are what is left to do, each as the
+    arguments of `kgan`.
+    """
 
     settings: Settings
     status: str
@@ -29,62 +31,73 @@ class Result:
     score_name: str
     verdict: str
     run_dir: Path
+    commands: tuple[tuple[str, ...], ...] = ()
 
 
-def gather(cell: Cell, failed: bool = False) -> Result:
+@dataclass(frozen=True)
+class SweepResult:
+    """The rows of a sweep in the order of its grid. `csv` and `figure` are files, None if they were not written;
+    `failed` has the run folders of the cells that failed this time."""
+
+    sweep_dir: Path
+    rows: tuple[SweepRow, ...]
+    csv: Path | None = None
+    figure: Path | None = None
+    failed: tuple[Path, ...] = ()
+
+    @property
+    def ranked(self) -> list[SweepRow]:
+        """The rows, lowest score first, those without one last."""
+        return sorted(self.rows, key=lambda row: (row.score is None, row.score or 0.0))
+
+    @property
+    def best(self) -> SweepRow | None:
+        """The row with the lowest score, None if no cell has one."""
+        first = self.ranked[0]
+        return None if first.score is None else first
+
+
+def gather(cell: Cell, evaluate: bool, audit: bool, failed: bool = False) -> SweepRow:
     """Reads what is there of a cell, whoever ran it; `failed` if it failed just now, perhaps before it had a folder."""
-    report = cell.evaluation() or {"scores": {}}
-    return Result(
+    evaluation = cell.evaluation() or {"scores": {}}
+    status = cell.status()
+    return SweepRow(
         settings=cell.settings,
-        status=FAILED if failed and cell.status() in (WAITING, INTERRUPTED) else cell.status(),
-        score=report["scores"].get("frechet_distance"),
-        floor=report.get("floor", {}).get("frechet_distance"),
-        score_name=report.get("protocol", {}).get("distance_name", "Frechet distance"),
+        status=FAILED if failed and status in (WAITING, INTERRUPTED) else status,
+        score=evaluation["scores"].get("frechet_distance"),
+        floor=evaluation.get("floor", {}).get("frechet_distance"),
+        score_name=evaluation.get("protocol", {}).get("distance_name", "Frechet distance"),
         verdict=str((cell.audit() or {}).get("verdict", "")),
         run_dir=cell.run.path,
+        commands=tuple(map(tuple, cell.commands(evaluate, audit))),
     )
 
 
-def write(folder: Path, results: Sequence[Result], with_verdict: bool) -> list[Path]:
-    """Writes sweep.csv, a row a cell in the order of the grid, and sweep.png if there are scores. Returns the paths."""
-    written = [folder / CSV]
-    write_atomically(written[0], _csv(results, with_verdict).encode())
-    scored = [result for result in results if result.score is not None]
-    if scored:
-        floors = [result.floor for result in scored if result.floor is not None]
-        figure = plots.sweep(
-            [result.settings for result in scored],
-            [result.score for result in scored],
-            " or ".join(sorted({result.score_name for result in scored})),
-            max(floors) if len(set(floors)) == 1 and len(floors) == len(scored) else None,
-        )
-        written.append(folder / PNG)
-        write_atomically(written[1], plots.to_png(figure))
-    return written
+def write(folder: Path, rows: Sequence[SweepRow], with_verdict: bool) -> tuple[Path, Path | None]:
+    """Writes sweep.csv, a row a cell in the order of the grid, and sweep.png if there are scores; returns their
+    paths."""
+    table, figure = folder / CSV, folder / PNG
+    write_atomically(table, _csv(rows, with_verdict).encode())
+    scored = [row for row in rows if row.score is not None]
+    if not scored:
+        return table, None
+    floors = [row.floor for row in scored if row.floor is not None]
+    drawn = plots.sweep(
+        [row.settings for row in scored],
+        [row.score for row in scored if row.score is not None],
+        " or ".join(sorted({row.score_name for row in scored})),
+        floors[0] if len(set(floors)) == 1 and len(floors) == len(scored) else None,
+    )
+    write_atomically(figure, plots.to_png(drawn))
+    return table, figure
 
 
-def table(results: Sequence[Result], with_verdict: bool) -> Table:
-    """The rows, best score first, those without one last."""
-    names = list(results[0].settings)
-    columns = [*names, "status", "score", *(["verdict"] if with_verdict else []), "run folder"]
-    drawn = Table(*columns, box=None, pad_edge=False)
-    for result in sorted(results, key=lambda result: (result.score is None, result.score or 0.0)):
-        score = "" if result.score is None else f"{result.score:.4g}"
-        cells = [*_settings(result), result.status, score, *([result.verdict] if with_verdict else [])]
-        drawn.add_row(*map(Text, cells), Text(result.run_dir.name, overflow="fold"))
-    return drawn
-
-
-def _csv(results: Sequence[Result], with_verdict: bool) -> str:
+def _csv(rows: Sequence[SweepRow], with_verdict: bool) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*results[0].settings, "status", "score", *(["verdict"] if with_verdict else []), "run_dir"])
-    for result in results:
-        score = "" if result.score is None else f"{result.score:.6g}"
-        verdict = [result.verdict] if with_verdict else []
-        writer.writerow([*_settings(result), result.status, score, *verdict, result.run_dir])
+    writer.writerow([*rows[0].settings, "status", "score", *(["verdict"] if with_verdict else []), "run_dir"])
+    for row in rows:
+        score = "" if row.score is None else f"{row.score:.6g}"
+        verdict = [row.verdict] if with_verdict else []
+        writer.writerow([*map(shown, row.settings.values()), row.status, score, *verdict, row.run_dir])
     return text.getvalue()
-
-
-def _settings(result: Result) -> list[str]:
-    return [shown(value) for value in result.settings.values()]

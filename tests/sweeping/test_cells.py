@@ -6,7 +6,7 @@ import pytest
 
 from kgan.errors import UserError
 from kgan.runs.rundir import RunDir
-from kgan.sweeping import results
+from kgan.sweeping import display, results
 from kgan.sweeping.cells import folder_name, make_cells, resolved_in
 from kgan.training.plan import resolve
 
@@ -91,22 +91,23 @@ def test_another_grid_finds_the_runs_with_its_settings(tmp_path):
     (narrow,) = make(tmp_path, {"loss": "ns"})
     train(narrow)
     wide = make(tmp_path, {"loss": "ns", "seed": 0}, {"loss": "ns", "seed": 1})
-    found = resolved_in(tmp_path, wide, {cell.name: CARD for cell in wide})
-    assert [cell.name for cell in found] == ["loss=ns", "loss=ns_seed=1"]
-    assert [cell.status() for cell in found] == ["finished", "waiting"]
+    cells = resolved_in(tmp_path, wide, {cell.name: CARD for cell in wide})
+    assert [cell.name for cell in cells] == ["loss=ns", "loss=ns_seed=1"]
+    assert [cell.status() for cell in cells] == ["finished", "waiting"]
 
 
 def test_sweep_csv_has_a_row_a_cell(tmp_path):
     cells = make(tmp_path, {"loss": "ns", "seed": 0}, {"loss": "ns", "seed": 1}, {"loss": "hinge", "seed": 0})
-    write_evaluation(train(cells[0]), 12.25)
+    write_evaluation(train(cells[0]), 12.28)
     write_evaluation(train(cells[1]), 3.5)
-    found = [results.gather(cell) for cell in cells]
-    assert [path.name for path in results.write(tmp_path, found, with_verdict=False)] == ["sweep.csv", "sweep.png"]
+    rows = [results.gather(cell, evaluate=False, audit=False) for cell in cells]
+    written = results.write(tmp_path, rows, with_verdict=False)
+    assert written == (tmp_path / "sweep.csv", tmp_path / "sweep.png") and written[1].exists()
     lines = (tmp_path / "sweep.csv").read_text().splitlines()
     assert lines[0] == "loss,seed,status,score,run_dir"
-    assert lines[1] == f"ns,0,finished,12.25,{tmp_path}/loss=ns_seed=0"
+    assert lines[1] == f"ns,0,finished,12.28,{tmp_path}/loss=ns_seed=0"
     assert lines[3] == f"hinge,0,waiting,,{tmp_path}/loss=hinge_seed=0"
-    table = results.table(found, with_verdict=True)
-    assert [str(cell) for cell in table.columns[3].cells] == ["3.5", "12.25", ""]
-    results.write(tmp_path, found, with_verdict=True)
+    table = display.table(results.SweepResult(tmp_path, tuple(rows)), has_verdict=True)
+    assert [str(cell) for cell in table.columns[3].cells] == ["3.50", "12.3", ""]
+    results.write(tmp_path, rows, with_verdict=True)
     assert (tmp_path / "sweep.csv").read_text().startswith("loss,seed,status,score,verdict,run_dir\n")

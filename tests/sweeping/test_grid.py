@@ -4,6 +4,7 @@ import pytest
 
 from kgan.errors import UserError
 from kgan.sweeping import grid
+from kgan.sweeping.grid import cells
 
 KINDS = {"loss": str, "g_lr": float, "seed": int, "flip": lambda text: {"true": True, "false": False}[text]}
 
@@ -20,13 +21,13 @@ def parse(*texts: str):
 
 def test_values_keep_their_order_and_kind():
     axes = parse("loss=ns,hinge", "g_lr = 1e-4, 2e-4", "seed=2,0", "flip=true,false")
-    assert axes == {"loss": ("ns", "hinge"), "g_lr": (1e-4, 2e-4), "seed": (2, 0), "flip": (True, False)}
+    assert axes == {"loss": ["ns", "hinge"], "g_lr": [1e-4, 2e-4], "seed": [2, 0], "flip": [True, False]}
     assert [grid.shown(value) for value in axes["flip"] + axes["g_lr"]] == ["true", "false", "0.0001", "0.0002"]
 
 
 def test_a_range_has_equal_ratios_and_exact_ends():
-    assert parse("g_lr=log:1e-5:1e-3:5")["g_lr"] == (1e-5, 3.162e-5, 1e-4, 3.162e-4, 1e-3)
-    assert parse("seed=log:1:100:3,7")["seed"] == (1, 10, 100, 7)
+    assert parse("g_lr=log:1e-5:1e-3:5")["g_lr"] == [1e-5, 3.162e-5, 1e-4, 3.162e-4, 1e-3]
+    assert parse("seed=log:1:100:3,7")["seed"] == [1, 10, 100, 7]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,25 @@ def test_a_greater_draw_keeps_the_cells_of_a_smaller_one():
 
 
 def test_a_huge_grid_is_drawn_from_and_never_laid_out():
-    axes = {name: tuple(range(1000)) for name in "abcdefgh"}
+    names = ("seed", "steps", "batch_size", "latent_dim", "d_steps", "save_every", "log_every", "sample_every")
+    axes = {name: tuple(range(1000)) for name in names}
     with pytest.raises(UserError, match="draw some with --random"):
         grid.cells(axes)
     assert len(grid.cells(axes, 5)) == 5
+
+
+@pytest.mark.parametrize(
+    "grid, words",
+    [
+        ({}, "the grid is empty"),
+        ({"los": ["ns"]}, "there is no setting 'los': did you mean loss?"),
+        ({"loss": "ns"}, "values of loss must be a list"),
+        ({"seed": 3}, "values of seed must be a list"),
+        ({"seed": []}, "values of seed must be a list of at least one"),
+        ({"seed": [1, 2, 1]}, "the grid's seed: 1 comes twice"),
+    ],
+)
+def test_mistakes_in_a_mapping_name_the_setting(grid, words):
+    with pytest.raises(UserError) as error:
+        cells(grid)
+    assert words in str(error.value)

@@ -2,26 +2,40 @@
 
 import os
 import signal
-import threading
-import time
 
 import pytest
 
 from kgan.errors import Stopped
 from kgan.sweeping import display, jobs
-from kgan.sweeping.jobs import Place, Task
+from kgan.sweeping.jobs import Listener, Slot, Task
+
+
+class Ends(Listener):
+    """Notes the exit code of each task, and sends this process a signal once `count` of them run."""
+
+    def __init__(self, number: int | None = None, count: int = 0):
+        self.codes: dict[str, int] = {}
+        self._number, self._count = number, count
+
+    def ended(self, task, command, code):
+        self.codes[task.name] = code
+
+    def tick(self, running):
+        if self._number and len(running) == self._count:
+            os.kill(os.getpid(), self._number)
+            self._number = None
 
 
 def test_one_task_gets_the_whole_machine():
-    assert jobs.places(1, [0, 1], ["0", "1"]) == [Place()]
+    assert jobs.slots(1, [0, 1], ["0", "1"]) == [Slot()]
 
 
 def test_cores_are_divided_and_gpus_go_round():
-    assert [place.cores for place in jobs.places(2, range(5), [])] == [(0, 1), (2, 3, 4)]
-    assert [place.cores for place in jobs.places(3, [4, 6], [])] == [(4,), (4,), (6,)]
-    shares = jobs.places(3, range(6), ["0", "GPU-b"])
-    assert [place.environment["CUDA_VISIBLE_DEVICES"] for place in shares] == ["0", "GPU-b", "0"]
-    assert jobs.places(2, range(2), [])[0].environment == {}
+    assert [slot.cores for slot in jobs.slots(2, range(5), [])] == [(0, 1), (2, 3, 4)]
+    assert [slot.cores for slot in jobs.slots(3, [4, 6], [])] == [(4,), (4,), (6,)]
+    shares = jobs.slots(3, range(6), ["0", "GPU-b"])
+    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in shares] == ["0", "GPU-b", "0"]
+    assert jobs.slots(2, range(2), [])[0].environment == {}
 
 
 def test_gpus_are_those_the_environment_allows():
@@ -35,9 +49,9 @@ def test_a_failure_ends_its_task_and_no_other(tmp_path):
         Task("good", [["--version"], ["--help"]], tmp_path / "good.log"),
         Task("absent", [["train", "--run_dir=x", "--arch=none"]], tmp_path / "absent.log"),
     ]
-    ends = {}
-    jobs.run_all(tasks, jobs.places(2, [0], []), ended=lambda task, command, code: ends.update({task.name: code}))
-    assert ends == {"bad": 2, "good": 0, "absent": 2}
+    ends = Ends()
+    jobs.run_tasks(tasks, jobs.slots(2, [0], []), ends)
+    assert ends.codes == {"bad": 2, "good": 0, "absent": 2}
     assert (tmp_path / "good.log").read_text().startswith("$ kgan --version\nkgan 0")
     assert "Did you mean: loss" in display.tail(tmp_path / "bad.log")[-1]
 
@@ -48,7 +62,7 @@ def test_each_process_has_its_cores_and_its_environment(tmp_path, monkeypatch):
     monkeypatch.setattr(jobs.subprocess, "Popen", lambda command, **options: popen([command[0], "-c", tell], **options))
     mine = os.sched_getaffinity(0)
     core = min(mine)
-    jobs.run_all([Task("a", [["x"]], tmp_path / "a.log")], [Place((core,), {"CUDA_VISIBLE_DEVICES": "7"})])
+    jobs.run_tasks([Task("a", [["x"]], tmp_path / "a.log")], [Slot((core,), {"CUDA_VISIBLE_DEVICES": "7"})], Listener())
     assert (tmp_path / "a.log").read_text().splitlines()[-1] == "1 7"
     assert os.sched_getaffinity(0) == mine
 
@@ -59,16 +73,14 @@ def test_a_signal_stops_what_runs_and_starts_no_more(tmp_path, monkeypatch, numb
     monkeypatch.setattr(
         jobs.subprocess,
         "Popen",
-        lambda command, **options: popen([command[0], "-c", "import time; time.sleep(60)"], **options),
+        lambda command, **options: popen([command[0], "-c", "import time; time.sleep(600)"], **options),
     )
     tasks = [Task(name, [["x"], ["y"]], tmp_path / f"{name}.log") for name in "abc"]
-    ends = {}
-    threading.Timer(0.7, os.kill, (os.getpid(), number)).start()
-    began = time.monotonic()
+    ends = Ends(number, count=2)
     with pytest.raises(Stopped) as stopped:
-        jobs.run_all(tasks, jobs.places(2, [0], []), ended=lambda task, _, code: ends.update({task.name: code}))
+        jobs.run_tasks(tasks, jobs.slots(2, [0], []), ends)
     assert stopped.value.exit_code == 128 + number
-    assert ends == {"a": -15, "b": -15} and time.monotonic() - began < 30
+    assert ends.codes == {"a": -15, "b": -15}
 
 
 def test_the_last_step_is_read_past_an_unfinished_line(tmp_path):
