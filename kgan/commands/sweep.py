@@ -30,9 +30,15 @@ def define_flags() -> None:
     default = functools.partial(cli.default, sweep)
     flags.DEFINE_multi_string("grid", [], "NAME=V1,V2,... or NAME=log:LOW:HIGH:COUNT, a setting to sweep. Repeat it.")
     flags.DEFINE_string("sweep_dir", None, "The folder for the runs, sweep.csv and sweep.png.")
-    flags.DEFINE_integer("jobs", default("jobs"), "Cells at a time; they share out the cores, and have a GPU each.", lower_bound=1)
-    flags.DEFINE_integer("random", default("random"), "Only this many cells of the grid, always the same ones.", lower_bound=1)
-    flags.DEFINE_bool("dry_run", default("dry_run"), "Print what is left to do, a command a line, to be run here or elsewhere.")
+    flags.DEFINE_integer(
+        "jobs", default("jobs"), "Cells at a time; they share out the cores, and have a GPU each.", lower_bound=1
+    )
+    flags.DEFINE_integer(
+        "random", default("random"), "Only this many cells of the grid, always the same ones.", lower_bound=1
+    )
+    flags.DEFINE_bool(
+        "dry_run", default("dry_run"), "Print what is left to do, a command a line, to be run here or elsewhere."
+    )
     flags.DEFINE_bool("evaluate", default("evaluate"), "Also kgan evaluate each run, for a score.")
     flags.DEFINE_bool("audit", default("audit"), "Also kgan audit each run; sweep.csv gets the verdict.")
 
