@@ -1,10 +1,13 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and files of others that are read within bounds."""
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+from kgan.errors import UserError
 
 
 @contextlib.contextmanager
@@ -30,3 +33,31 @@ def write_atomically(path: str | os.PathLike, content: bytes) -> None:
     """Writes a file whole or not at all, as `written_whole` does."""
     with written_whole(path) as stream:
         stream.write(content)
+
+
+def open_regular(path: str | os.PathLike) -> BinaryIO:
+    """Opens a file for reading that may come from anyone.
+
+    Raises UserError naming it if it cannot be opened, or is a pipe, a device or a folder, which could block or never
+    end.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UserError(f"{path}: not a regular file")
+    return os.fdopen(descriptor, "rb")
+
+
+def read_bounded(path: str | os.PathLike, max_bytes: int) -> bytes:
+    """The content of a regular file. Raises UserError naming it if it cannot be read or is longer than `max_bytes`."""
+    with open_regular(path) as stream:
+        try:
+            content = stream.read(max_bytes + 1)
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror}") from None
+    if len(content) > max_bytes:
+        raise UserError(f"{path}: longer than {max_bytes / 2**20:g} MiB")
+    return content

@@ -5,16 +5,21 @@ a file is ever executed: of pickles, `cifar_pickle` interprets what CIFAR's batc
 """
 
 import gzip
+import itertools
+import math
 import struct
 import tarfile
-import zipfile
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
+from kgan.arrays import Array, read_exactly, read_npz
 from kgan.data.cifar_pickle import read_batch
 from kgan.errors import UserError
+from kgan.files import open_regular, read_bounded
+from kgan.text import one_line
 
 IDX_FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -22,7 +27,10 @@ IDX_FILES = {
 }
 CIFAR_FILES = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["test_batch"]}
 _MAX_IMAGES = 1_000_000
-_MAX_BYTES = 1 << 30
+_MAX_NPZ = 1 << 30  # bytes
+_MAX_TAR = 1 << 29
+_MAX_MEMBERS = 1000
+_MAX_BATCH = 1 << 27  # bytes of one of CIFAR's files, which have 45 MB at most
 
 
 def read_idx_pair(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
@@ -34,40 +42,39 @@ def read_idx_pair(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
 
 def read_mnist_npz(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Reads x_train and y_train, or x_test and y_test, from the archive that Keras publishes."""
-    try:
-        with zipfile.ZipFile(path) as members:
-            if any(member.file_size > _MAX_BYTES for member in members.infolist()):
-                raise UserError(f"{path}: an array of more than 1 GiB is not MNIST's")
-        with np.load(path, allow_pickle=False) as arrays:
-            images, labels = arrays[f"x_{split}"], arrays[f"y_{split}"]
-    except KeyError as error:
-        raise UserError(f"{path}: has no array {error}") from None
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{path}: not a readable .npz of plain arrays ({error})") from None
-    if images.ndim != 3 or images.shape[1:] != (28, 28):
-        raise UserError(f"{path}: images of shape {images.shape}, not (n, 28, 28)")
-    return _checked(path, images[..., np.newaxis], labels)
+    images, labels = f"x_{split}", f"y_{split}"
+    schema = {images: Array(np.uint8, (None, 28, 28)), labels: Array(np.integer, (None,))}
+    arrays = read_npz(path, schema, _MAX_NPZ)
+    return _checked(path, arrays[images][..., np.newaxis], arrays[labels])
 
 
 def read_cifar_pickles(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Reads `cifar-10-batches-py/`."""
-    return _join([_read_cifar_pickle(folder / name, _read_file(folder / name)) for name in CIFAR_FILES[split]])
+    return _join(
+        [_read_cifar_pickle(path := folder / name, read_bounded(path, _MAX_BATCH)) for name in CIFAR_FILES[split]]
+    )
 
 
 def read_cifar_tar(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Reads `cifar-10-python.tar.gz` in memory, without unpacking it onto the disk."""
-    wanted, parts = set(CIFAR_FILES[split]), {}
+    parts = {}
     try:
-        with tarfile.open(path) as archive:
-            for member in archive:
+        with (
+            open_regular(path) as file,
+            gzip.open(file) as content,
+            tarfile.open(fileobj=_Bounded(content, path), mode="r:") as archive,
+        ):
+            for member in itertools.islice(archive, _MAX_MEMBERS):
                 name = Path(member.name).name
-                if name in wanted and member.isfile() and member.size < _MAX_BYTES:
-                    parts[name] = archive.extractfile(member).read()
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise UserError(f"{path}: not a readable .tar.gz ({error})") from None
-    if missing := sorted(wanted - set(parts)):
+                if name in CIFAR_FILES[split] and member.isreg() and not member.issparse() and member.size < _MAX_BATCH:
+                    parts[name] = _read_cifar_pickle(path / name, archive.extractfile(member).read())
+    except UserError:
+        raise
+    except Exception as error:  # tarfile raises nearly anything on damaged headers
+        raise UserError(f"{path}: not a readable .tar.gz ({one_line(error) or type(error).__name__})") from None
+    if missing := sorted(set(CIFAR_FILES[split]) - set(parts)):
         raise UserError(f"{path}: has no {', '.join(missing)}")
-    return _join([_read_cifar_pickle(path / name, parts[name]) for name in CIFAR_FILES[split]])
+    return _join([parts[name] for name in CIFAR_FILES[split]])
 
 
 def read_cifar_bin(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
@@ -75,7 +82,7 @@ def read_cifar_bin(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     parts = []
     for name in CIFAR_FILES[split]:
         path = folder / f"{name}.bin"
-        content = _read_file(path)
+        content = read_bounded(path, _MAX_BATCH)
         if not content or len(content) % 3073:
             raise UserError(f"{path}: {len(content)} bytes are not records of 3,073: it is truncated or not CIFAR-10")
         records = np.frombuffer(content, np.uint8).reshape(-1, 3073)
@@ -92,24 +99,43 @@ def _plain_or_gz(folder: Path, name: str) -> Path:
 
 def _read_idx(path: Path, item_shape: tuple[int, ...]) -> np.ndarray:
     header = struct.Struct(f">{2 + len(item_shape)}I")
-    opener = gzip.open if path.suffix == ".gz" else open
+    magic = 0x801 + len(item_shape)
     try:
-        with opener(path, "rb") as stream:
-            fields = stream.read(header.size)
-            if len(fields) < header.size:
-                raise EOFError("it ends within its header")
-            magic, count, *shape = header.unpack(fields)
-            if magic != 0x801 + len(item_shape):
-                raise UserError(f"{path}: magic number {magic:#010x}, not {0x801 + len(item_shape):#010x}")
-            if tuple(shape) != item_shape or count > _MAX_IMAGES:
-                raise UserError(f"{path}: {count} items of shape {tuple(shape)}, not of shape {item_shape}")
-            size = count * int(np.prod(item_shape))
-            content = stream.read(size + 1)
+        with open_regular(path) as file, gzip.open(file) if path.suffix == ".gz" else file as stream:
+            fields = header.unpack(read_exactly(stream, header.size))
+            if fields[0] != magic:
+                raise UserError(f"{path}: magic number {fields[0]:#010x}, not {magic:#010x}")
+            count, shape = fields[1], fields[2:]
+            if shape != item_shape or count > _MAX_IMAGES:
+                raise UserError(f"{path}: {count} items of shape {shape}, not of shape {item_shape}")
+            content = read_exactly(stream, count * math.prod(item_shape))
+            if stream.read(1):
+                raise UserError(f"{path}: more bytes than its header announces")
     except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: truncated or damaged ({error})") from None
-    if len(content) != size:
-        raise UserError(f"{path}: {'more' if len(content) > size else 'fewer'} bytes than its header announces")
-    return np.frombuffer(content, np.uint8).reshape(count, *item_shape)
+        raise UserError(f"{path}: truncated or damaged ({one_line(error)})") from None
+    return content.reshape(count, *item_shape)
+
+
+class _Bounded:
+    """A stream that raises UserError at its _MAX_TAR-th byte: a tar's headers are read before their sizes are known."""
+
+    def __init__(self, stream: BinaryIO, path: Path):
+        self._stream, self._path = stream, path
+
+    def read(self, size: int) -> bytes:
+        self._check(self._stream.tell() + size)
+        return self._stream.read(size)
+
+    def seek(self, place: int) -> int:
+        self._check(place)
+        return self._stream.seek(place)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def _check(self, place: int) -> None:
+        if place > _MAX_TAR:
+            raise UserError(f"{self._path}: unpacks to more than {_MAX_TAR >> 20} MiB")
 
 
 def _read_cifar_pickle(path: Path, content: bytes) -> tuple[np.ndarray, np.ndarray]:
@@ -125,13 +151,6 @@ def _read_cifar_pickle(path: Path, content: bytes) -> tuple[np.ndarray, np.ndarr
     if not isinstance(labels, list) or any(type(label) is not int for label in labels):
         raise UserError(f"{path}: its labels are not a list of whole numbers")
     return _checked(path, _planes_to_nhwc(pixels), np.array(labels, np.int64))
-
-
-def _read_file(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
 
 
 def _planes_to_nhwc(rows: np.ndarray) -> np.ndarray:

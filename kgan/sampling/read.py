@@ -1,16 +1,15 @@
 """Reading the images of any generator: a folder of image files, or an .npz with the array `samples`."""
 
 import os
-import zipfile
-import zlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from kgan.data.folder import decode, list_images
+from kgan.arrays import Array, read_npz
+from kgan.data import picture
+from kgan.data.folder import list_images
 from kgan.errors import UserError
 from kgan.provenance import png
 from kgan.provenance.marks import read_marks
@@ -30,12 +29,7 @@ def image_shape(path: str | os.PathLike) -> tuple[int, int, int]:
     path = Path(path)
     if not path.is_dir():
         return _read_npz(path).shape[1:]
-    first = _list(path)[0]
-    try:
-        with Image.open(first) as picture:
-            return picture.height, picture.width, 1 if picture.mode in ("1", "L", "I", "I;16") else 3
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{first}: not a readable image ({error})") from None
+    return picture.image_shape(_list(path)[0])
 
 
 def read_samples(path: str | os.PathLike, shape: tuple[int, int, int], limit: int | None = None) -> Samples:
@@ -58,15 +52,10 @@ def _read_npz(path: Path) -> np.ndarray:
     if not path.exists():
         raise UserError(f"--samples={path}: there is no such file or folder")
     try:
-        with open(path, "rb") as stream, np.lib.npyio.NpzFile(stream, allow_pickle=False) as archive:
-            if "samples" not in archive.files:
-                there = ", ".join(archive.files) or "none"
-                raise UserError(f"{path}: the images must be an array called samples (arrays in it: {there})")
-            images = archive["samples"]
-    except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"--samples={path}: neither a folder of images nor a readable .npz ({reason})") from None
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3) or 0 in images.shape:
+        images = read_npz(path, {"samples": Array(np.uint8, (None,) * 4)})["samples"]
+    except UserError as error:
+        raise UserError(f"{error}: the images must be a folder, or an .npz with an array called samples") from None
+    if images.shape[-1] not in (1, 3) or 0 in images.shape:
         raise UserError(f"{path}: samples is {images.dtype} {images.shape}; it must be uint8 (n, h, w, 1 or 3)")
     return images
 
@@ -89,14 +78,15 @@ def _read_folder(path: Path, shape: tuple[int, int, int], limit: int | None) -> 
     for file in _list(path):
         if limit is not None and len(images) == limit:
             break
-        picture = decode(file, channels)
-        if picture.size == (width, height):
-            images.append(np.asarray(picture, np.uint8).reshape(shape))
+        with picture.decoded(file, channels) as image:
+            pixels = np.asarray(image, np.uint8)
+        if pixels.shape[:2] == (height, width):
+            images.append(pixels.reshape(shape))
         elif _is_grid(file):
             skipped.append(f"{file.name}: a grid of several images")
         else:
             raise UserError(
-                f"{file}: {picture.height}x{picture.width} pixels, and the data set's images are {height}x{width}: "
+                f"{file}: {pixels.shape[0]}x{pixels.shape[1]} pixels, and the data set's images are {height}x{width}: "
                 "samples are compared as they are, not resized"
             )
     if not images:

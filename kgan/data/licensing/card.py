@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 from kgan.errors import UserError
+from kgan.files import read_bounded
 from kgan.text import one_line
 
 FILE_NAME = "dataset.json"
@@ -81,18 +82,12 @@ class DatasetCard:
 def read_card(folder: str | os.PathLike) -> DatasetCard | None:
     """The card beside the images in `folder`, or None if there is none. Raises UserError if it cannot be read."""
     path = Path(folder) / FILE_NAME
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(MAX_FILE_BYTES + 1)
-        if len(content) > MAX_FILE_BYTES:
-            raise UserError(f"longer than {MAX_FILE_BYTES >> 20} MiB")
-        return DatasetCard.from_json(content.decode("utf-8"))
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return None
-    except (OSError, UnicodeDecodeError, UserError) as error:
-        reason = (
-            error.strerror if isinstance(error, OSError) else "not UTF-8" if isinstance(error, ValueError) else error
-        )
+    try:
+        return DatasetCard.from_json(read_bounded(path, MAX_FILE_BYTES).decode("utf-8"))
+    except (UnicodeDecodeError, UserError) as error:
+        reason = "not UTF-8" if isinstance(error, ValueError) else str(error).removeprefix(f"{path}: ")
         raise UserError(f"{one_line(path)}: {reason}; write it anew with `kgan data inspect`") from None
 
 

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from kgan.data.folder import class_of, decode, list_images
+from kgan.data.folder import class_of, list_images
 from kgan.data.licensing.card import DatasetCard
 from kgan.data.licensing.optout import data_mining
+from kgan.data.picture import decoded
 from kgan.errors import UserError
+from kgan.files import open_regular
 
 
 @dataclass(frozen=True)
@@ -96,17 +98,18 @@ def _digest(names: list[str], hashes: Iterator[str]) -> str:
 def _look(path: Path) -> _Seen:
     mining, file_hash = _prohibition(path), _file_sha256(path)
     try:
-        image = decode(path, 3)
+        with decoded(path, 3) as image:
+            size = f"{image.width}x{image.height}"
+            pixels = hashlib.sha256(size.encode())
+            pixels.update(np.asarray(image))
     except UserError as error:
         return _Seen(file_hash, None, "", str(error), mining)
-    size = f"{image.width}x{image.height}"
-    pixels = hashlib.sha256(size.encode() + np.asarray(image).tobytes()).digest()
-    return _Seen(file_hash, pixels, size, "", mining)
+    return _Seen(file_hash, pixels.digest(), size, "", mining)
 
 
 def _file_sha256(path: Path) -> str:
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None

@@ -10,9 +10,9 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
+from kgan.files import open_regular
 from kgan.provenance.png import SIGNATURE, BadMetadata
 from kgan.provenance.xmp import MAX_BYTES, named, properties
 from kgan.text import one_line
@@ -39,10 +39,10 @@ class DataMining:
 
 
 def data_mining(path: str | os.PathLike) -> DataMining:
-    """Reads the property from one file. Other formats have none; raises OSError if the file cannot be opened."""
+    """Reads the property from one file. Other formats have none; raises UserError if the file cannot be opened."""
     values: list[str] = []
     problem, prohibited = "", False
-    with Path(path).open("rb") as stream:
+    with open_regular(path) as stream:
         try:
             for packet in packets(stream):
                 try:

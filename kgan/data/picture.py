@@ -1,0 +1,138 @@
+"""One image file of anyone as pixels: what it may be, how large, and how it becomes grey or colour of 8 bits."""
+
+import contextlib
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from kgan.errors import UserError
+from kgan.files import open_regular
+from kgan.text import one_line
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"}
+MAX_PIXELS = 50_000_000
+MAX_SIDE = 65_535
+# Pillow takes its memory in blocks of 16 MB, which glibc keeps for the thread that had them: four gigabytes in eight
+# threads that each decoded one large picture. Blocks of more than 32 MB go back to the system.
+Image.core.set_block_size(64 << 20)
+_MAX_SCANS = 1_000_000_000  # pixels times scans of a JPEG, each of which goes over all pixels
+
+
+def read_image(path: Path, size: int, channels: int) -> np.ndarray:
+    """Decodes one file to (size, size, channels) uint8: centre crop, then Lanczos resampling; transparency over white.
+
+    Raises UserError as `decoded` does.
+    """
+    with decoded(path, channels, draft=2 * size) as image:
+        side = min(image.size)
+        left, top = (image.width - side) / 2, (image.height - side) / 2
+        resized = image.resize((size, size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))
+    return np.asarray(resized, np.uint8).reshape(size, size, channels)
+
+
+def image_shape(path: Path) -> tuple[int, int, int]:
+    """The (h, w, c) of an image as its header has it: c is 1 for grey, else 3. Raises UserError as `decoded` does."""
+    with _opened(path) as image:
+        return image.height, image.width, 1 if image.mode in ("1", "L", "I", "I;16") else 3
+
+
+@contextlib.contextmanager
+def decoded(path: Path, channels: int, draft: int | None = None) -> Iterator[Image.Image]:
+    """One file as a Pillow image of mode L or RGB in its own size; with `draft`, a JPEG may come smaller than that,
+    but not below `draft` pixels a side. Of an animation, the first frame.
+
+    All threads together hold at most 50 million pixels at a time, and wait for each other. Raises UserError naming the
+    file when it is damaged, of another format than FORMATS whatever its name, or of more than 50 million pixels (it is
+    not decoded then).
+    """
+    with _opened(path) as source:
+        if draft:
+            source.draft("RGB" if channels == 3 else "L", (draft, draft))
+        with _PIXELS.reserved(source.width * source.height), contextlib.closing(source):
+            with _as_user_error(path):
+                ImageOps.exif_transpose(source, in_place=True)
+                image = _flatten(source).convert("L" if channels == 1 else "RGB")
+            with contextlib.closing(image):
+                yield image
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """The image with its header read and nothing decoded yet."""
+    with warnings.catch_warnings(), open_regular(path) as stream:
+        warnings.simplefilter("ignore")
+        with _as_user_error(path):
+            image = Image.open(stream, formats=FORMATS)
+            if image.width * image.height > MAX_PIXELS or max(image.size) > MAX_SIDE:
+                raise UserError(f"{path}: {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are read")
+            if image.format in ("JPEG", "MPO"):
+                _check_scans(path, stream, image.width * image.height)
+        with contextlib.closing(image):
+            yield image
+
+
+@contextlib.contextmanager
+def _as_user_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
+        raise UserError(f"{path}: not a readable image ({one_line(error) or type(error).__name__})") from None
+
+
+def _check_scans(path: Path, stream: BinaryIO, num_pixels: int) -> None:
+    """A progressive JPEG of few bytes can ask for thousands of passes over millions of pixels."""
+    place = stream.tell()
+    stream.seek(0)
+    scans, last = 0, b""
+    while piece := stream.read(1 << 20):
+        scans += (last + piece).count(b"\xff\xda")
+        last = piece[-1:]
+    stream.seek(place)
+    if scans * num_pixels > _MAX_SCANS:
+        raise UserError(f"{path}: a JPEG of {scans:,} scans over {num_pixels:,} pixels is not decoded")
+
+
+class _Budget:
+    """At most `total` units are in use at a time, or one user's alone if they want more."""
+
+    def __init__(self, total: int):
+        self._total, self._used, self._changed = total, 0, threading.Condition()
+
+    @contextlib.contextmanager
+    def reserved(self, amount: int) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._used or self._used + amount <= self._total)
+            self._used += amount
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._used -= amount
+                self._changed.notify_all()
+
+
+_PIXELS = _Budget(MAX_PIXELS)
+
+
+def _flatten(image: Image.Image) -> Image.Image:
+    """Deep greys to 8 bits, and transparency onto white."""
+    if image.mode.startswith("I"):
+        levels = np.asarray(image)
+        grey = np.empty(levels.shape, np.uint8)
+        for top in range(0, len(levels), 16):  # a few rows at a time: float64 takes eight times the space
+            rows = slice(top, top + 16)
+            grey[rows] = np.clip(levels[rows] / 257.0, 0, 255).round()
+        return Image.fromarray(grey)
+    if "A" in image.getbands() or "transparency" in image.info:
+        white = Image.new("RGBA", image.size, "white")
+        white.alpha_composite(image.convert("RGBA"))
+        return white
+    return image

@@ -1,0 +1,163 @@
+"""Damaged and hostile files of every form a data set comes in: read, or refused in one line."""
+
+import gzip
+import io
+import os
+import pickle
+import tarfile
+
+import numpy as np
+import pytest
+
+from kgan.data import formats
+from kgan.data.cifar_pickle import read_batch
+from kgan.data.folder import read_folder
+from kgan.data.licensing.card import DatasetCard, read_card
+from kgan.data.licensing.inspection import inspect
+from kgan.errors import UserError
+from tests.data.test_formats import cifar_pickle, digits, objects, write_idx
+from tests.fuzzing import damaged, fuzz, only_user_errors
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("damaged")
+
+
+def _idx_files(tmp) -> dict[str, bytes]:
+    write_idx(tmp, "train", *digits(3), compress=False)
+    return {name: (tmp / name).read_bytes() for name in formats.IDX_FILES["train"]}
+
+
+def _tar(content: bytes, **options) -> bytes:
+    """A tar with this content as each of the five batches, in the format of `options`."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", **options) as archive:
+        for name in formats.CIFAR_FILES["train"]:
+            member = tarfile.TarInfo("cifar-10-batches-py/" + name)
+            member.size = len(content)
+            if options.get("format") == tarfile.PAX_FORMAT:
+                member.pax_headers = {"comment": "é" * 20, "mtime": "1.5"}
+            archive.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+BATCHES = [cifar_pickle(*objects(1), protocol) for protocol in range(2, 6)]
+SMALL = [pickle.dumps({"data": np.zeros((2, 3), np.uint8), "labels": [1, 300, 70_000]}, n) for n in range(6)]
+TARS = [_tar(BATCHES[0], format=kind) for kind in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)]
+
+
+@pytest.mark.filterwarnings("ignore:invalid escape sequence")
+@fuzz(damaged(*BATCHES, *SMALL))
+def test_damaged_pickles(content):
+    with only_user_errors():
+        read_batch(content)
+
+
+@pytest.mark.filterwarnings("ignore:invalid escape sequence")
+@fuzz(damaged(*BATCHES))
+def test_damaged_batches(root, content):
+    folder = root / "cifar-10-batches-py"
+    folder.mkdir(exist_ok=True)
+    for name in formats.CIFAR_FILES["train"]:
+        (folder / name).write_bytes(content)
+    with only_user_errors():
+        images, labels = formats.read_cifar_pickles(folder, "train")
+        assert images.shape == (len(labels), 32, 32, 3) and images.dtype == np.uint8
+
+
+@fuzz(damaged(*TARS))
+def test_damaged_tars(root, content):
+    path = root / "cifar-10-python.tar.gz"
+    for packed in (content, gzip.compress(content, 1)):
+        path.write_bytes(packed)
+        with only_user_errors():
+            formats.read_cifar_tar(path, "train")
+
+
+@fuzz(damaged(gzip.compress(TARS[0]), gzip.compress(TARS[2])))
+def test_damaged_compression(root, content):
+    path = root / "cifar-10-python.tar.gz"
+    path.write_bytes(content)
+    with only_user_errors():
+        formats.read_cifar_tar(path, "train")
+
+
+@fuzz(damaged(bytes([7]) + objects(1)[0].tobytes()))
+def test_damaged_binaries(root, content):
+    folder = root / "cifar-10-batches-bin"
+    folder.mkdir(exist_ok=True)
+    for name in formats.CIFAR_FILES["train"]:
+        (folder / f"{name}.bin").write_bytes(content)
+    with only_user_errors():
+        formats.read_cifar_bin(folder, "train")
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_damaged_idx_files(tmp_path, which):
+    files = _idx_files(tmp_path)
+    name = formats.IDX_FILES["train"][which]
+
+    @fuzz(damaged(files[name], gzip.compress(files[name])))
+    def check(content):
+        for suffix, pack in (("", bytes), (".gz", bytes), (".gz", lambda plain: gzip.compress(plain, 1))):
+            (tmp_path / name).unlink(missing_ok=True)
+            (tmp_path / (name + suffix)).write_bytes(pack(content))
+            with only_user_errors():
+                formats.read_idx_pair(tmp_path, "train")
+            (tmp_path / (name + suffix)).unlink()
+
+    check()
+
+
+CARD = DatasetCard("dogs", license="MIT", sizes={"8x8": 3}, classes={"a": 3}, image_shape=(8, 8, 1)).to_json().encode()
+
+
+@fuzz(damaged(CARD, b'{"name": ' + b"[" * 5000, b'{"name": "x", "num_images": ' + b"9" * 5000 + b"}"))
+def test_damaged_cards(root, content):
+    (root / "dataset.json").write_bytes(content)
+    with only_user_errors():
+        read_card(root).to_json()
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path):
+    path = tmp_path / "cifar-10-python.tar.gz"
+    with gzip.open(path, "wb", 1) as stream:
+        header = tarfile.TarInfo("notes")
+        header.size = 600 << 20
+        stream.write(header.tobuf())
+        for _ in range(520):
+            stream.write(bytes(1 << 20))
+    with pytest.raises(UserError, match=r"cifar-10-python.tar.gz: unpacks to more than 512 MiB"):
+        formats.read_cifar_tar(path, "train")
+
+
+def test_a_sparse_member_takes_no_memory(tmp_path):
+    """GNU's sparse files announce a size that the archive does not hold."""
+    header = bytearray(tarfile.TarInfo("cifar-10-batches-py/data_batch_1").tobuf(tarfile.GNU_FORMAT))
+    header[156:157] = tarfile.GNUTYPE_SPARSE
+    header[386:410] = b"00000000000\0" * 2
+    header[483:495] = b"00700000000\0"  # the real size
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    (tmp_path / "cifar-10-python.tar.gz").write_bytes(gzip.compress(bytes(header) + bytes(1024)))
+    with pytest.raises(UserError, match="has no data_batch_1"):
+        formats.read_cifar_tar(tmp_path / "cifar-10-python.tar.gz", "train")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("/dev/zero", path)])
+def test_only_regular_files_are_read(tmp_path, make):
+    for name, read in (
+        ("mnist.npz", lambda: formats.read_mnist_npz(tmp_path / "mnist.npz", "train")),
+        ("x.tar.gz", lambda: formats.read_cifar_tar(tmp_path / "x.tar.gz", "train")),
+        ("data_batch_1", lambda: formats.read_cifar_pickles(tmp_path, "train")),
+        ("data_batch_1.bin", lambda: formats.read_cifar_bin(tmp_path, "train")),
+        ("train-images-idx3-ubyte", lambda: formats.read_idx_pair(tmp_path, "train")),
+        ("dataset.json", lambda: read_card(tmp_path)),
+        ("picture.png", lambda: inspect(tmp_path)),
+        ("picture.png", lambda: read_folder(tmp_path, 28, 1)),
+    ):
+        make(tmp_path / name)
+        with pytest.raises(UserError, match="not a regular file|has no train-images"):
+            read()
+        (tmp_path / name).unlink()

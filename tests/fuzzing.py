@@ -1,0 +1,59 @@
+"""What the fuzz tests of all readers share: damaged files, and the one way in which a reader may refuse them.
+
+200 examples each by default; KGAN_FUZZ_EXAMPLES=10000 asks for more, and other ones.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from kgan.errors import UserError
+
+EXAMPLES = int(os.environ.get("KGAN_FUZZ_EXAMPLES", 200))
+
+
+def fuzz(*strategies: st.SearchStrategy, **named: st.SearchStrategy) -> Callable:
+    """Runs a test on many examples and marks it `fuzz`. The same examples every time, unless more are asked for."""
+    options = settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize="KGAN_FUZZ_EXAMPLES" not in os.environ,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    return lambda test: pytest.mark.fuzz(options(given(*strategies, **named)(test)))
+
+
+@contextlib.contextmanager
+def only_user_errors() -> Iterator[None]:
+    """The block may end well or in a UserError of one printable line; anything else is a failure."""
+    try:
+        yield
+    except UserError as error:
+        assert str(error).isprintable() and len(str(error)) < 2000
+
+
+def damaged(*originals: bytes) -> st.SearchStrategy[bytes]:
+    """One of the files, whole or with a few bytes changed, cut out, put in, repeated or exchanged; or any bytes."""
+    edits = st.lists(st.tuples(_PLACES, _LENGTHS, _INSERTS), max_size=6)
+    files = st.tuples(st.sampled_from(originals), edits).map(lambda drawn: _edited(*drawn))
+    return st.one_of(files, files, files, st.binary(max_size=200))
+
+
+_PLACES = st.one_of(st.integers(0, 64), st.integers(0, 2**20), st.integers(-64, -1))
+_LENGTHS = st.one_of(st.just(0), st.integers(0, 8), st.integers(0, 2**12))
+_INSERTS = st.one_of(
+    st.binary(max_size=8),
+    st.sampled_from([b"\0" * 4, b"\xff" * 4, b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\0" * 300, b"9" * 40, b"-1"]),
+)
+
+
+def _edited(content: bytes, edits: list[tuple[int, int, bytes]]) -> bytes:
+    for place, length, insert in edits:
+        place = place % (len(content) + 1)
+        content = content[:place] + insert + content[place + length :]
+    return content
