@@ -1,14 +1,19 @@
 """What the tests share: small image folders, the command line, and the real data where they are."""
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
+from absl import app, flags
 from PIL import Image
 
+from kgan.__main__ import main as kgan_main
 from kgan.data.licensing.card import FILE_NAME
 from kgan.data.licensing.inspection import inspect
 
@@ -51,9 +56,31 @@ def folder_flags(folder) -> list[str]:
 
 
 def kgan(*arguments, **options) -> subprocess.CompletedProcess:
-    """Runs the installed command."""
-    command = [sys.executable, "-m", "kgan", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
+    """Runs the command in this process, which has TensorFlow loaded; with `options` of subprocess.run in a new one.
+
+    Settings that last as long as the process, such as --deterministic and the number of devices, need a new one.
+    """
+    arguments = [str(argument) for argument in arguments]
+    if options or "--deterministic" in arguments:
+        command = [sys.executable, "-m", "kgan", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
+    app.define_help_flags()
+    before, output, errors = set(flags.FLAGS), io.StringIO(), io.StringIO()
+    with (
+        mock.patch.object(sys, "argv", ["kgan", *arguments]),
+        contextlib.redirect_stdout(output),
+        contextlib.redirect_stderr(errors),
+    ):
+        try:
+            kgan_main()
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+        finally:
+            flags.FLAGS.unparse_flags()
+            for name in set(flags.FLAGS) - before:
+                delattr(flags.FLAGS, name)
+    return subprocess.CompletedProcess(arguments, code, output.getvalue(), errors.getvalue())
 
 
 def refused(*arguments, **options) -> str:
