@@ -55,13 +55,13 @@ def folder_flags(folder) -> list[str]:
     ]
 
 
-def kgan(*arguments, **options) -> subprocess.CompletedProcess:
-    """Runs the command in this process, which has TensorFlow loaded; with `options` of subprocess.run in a new one.
+def kgan(*arguments, new_process: bool = False, **options) -> subprocess.CompletedProcess:
+    """Runs the command in this process, which has TensorFlow loaded, or, with `options` of subprocess.run, in a new one.
 
     Settings that last as long as the process, such as --deterministic and the number of devices, need a new one.
     """
     arguments = [str(argument) for argument in arguments]
-    if options or "--deterministic" in arguments:
+    if new_process or options:
         command = [sys.executable, "-m", "kgan", *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
     app.define_help_flags()

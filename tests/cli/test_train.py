@@ -63,8 +63,10 @@ def test_a_run_leaves_its_folder(folder_flags, tmp_path):
 
 
 def test_flags_txt_repeats_the_run(folder_flags, tmp_path):
-    assert kgan("train", *folder_flags, "--deterministic", f"--run_dir={tmp_path / 'a'}").returncode == 0
-    done = kgan("train", f"--flagfile={tmp_path / 'a' / 'flags.txt'}", f"--run_dir={tmp_path / 'b'}")
+    assert (
+        kgan("train", *folder_flags, "--deterministic", f"--run_dir={tmp_path / 'a'}", new_process=True).returncode == 0
+    )
+    done = kgan("train", f"--flagfile={tmp_path / 'a' / 'flags.txt'}", f"--run_dir={tmp_path / 'b'}", new_process=True)
     assert done.returncode == 0, done.stderr
     first, second = (checkpoint.read_last(tmp_path / name / "checkpoints")[1] for name in "ab")
     assert checkpoint.sha256(first) == checkpoint.sha256(second)

@@ -61,7 +61,7 @@ def whole(tmp_path_factory):
     """An uninterrupted run, scored after every epoch of 20 steps: its data and its results."""
     root = tmp_path_factory.mktemp("whole")
     data = draw_folder(root / "images", 180)
-    done = kgan("train", *flags(data, root / "run"))
+    done = kgan("train", *flags(data, root / "run"), new_process=True)
     assert done.returncode == 0, done.stderr
     return data, results(root / "run")
 
@@ -75,7 +75,7 @@ def interrupt_and_resume(data, run_dir, signal_number, after_steps, extra_second
     process.send_signal(signal_number)
     message = process.communicate()[1].decode()
     if process.returncode:
-        done = kgan("train", f"--resume={run_dir}")
+        done = kgan("train", f"--resume={run_dir}", new_process=True)
         assert done.returncode == 0, done.stderr
     return process.returncode, message
 
@@ -104,7 +104,7 @@ def test_killed_before_the_first_checkpoint(whole, tmp_path):
         time.sleep(0.01)
     process.kill()
     process.wait()
-    done = kgan("train", f"--resume={run_dir}")
+    done = kgan("train", f"--resume={run_dir}", new_process=True)
     assert done.returncode == 0, done.stderr
     assert_same(run_dir, expected)
 
