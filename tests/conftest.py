@@ -56,9 +56,9 @@ def folder_flags(folder) -> list[str]:
 
 
 def kgan(*arguments, new_process: bool = False, **options) -> subprocess.CompletedProcess:
-    """Runs the command in this process, which has TensorFlow loaded, or, with `options` of subprocess.run, in a new one.
+    """Runs the command in this process, which has TensorFlow loaded, or in a new one: if asked, or given `options`.
 
-    Settings that last as long as the process, such as --deterministic and the number of devices, need a new one.
+    A new process is for settings that last as long as one, such as --deterministic and the number of devices.
     """
     arguments = [str(argument) for argument in arguments]
     if new_process or options:
