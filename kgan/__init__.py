@@ -19,7 +19,7 @@ _PUBLIC = {
     "export": "kgan.exporting.export",
     "load": "kgan.runs.generator",
     "report": "kgan.reports.report",
-    "sample": "kgan.sampling.write",
+    "sample": "kgan.sampling.sample",
     "sweep": "kgan.sweeping.sweep",
     "train": "kgan.training.loop",
     "verify": "kgan.sampling.verify",

@@ -50,6 +50,11 @@ def default(function: Callable, name: str):
     return inspect.signature(function).parameters[name].default
 
 
+def flag_values(function: Callable) -> dict:
+    """The values of the flags that are called like parameters of `function`, to be passed to it."""
+    return {name: flags.FLAGS[name].value for name in inspect.signature(function).parameters if name in flags.FLAGS}
+
+
 def parse_setting(name: str, text: str):
     """The value of a setting as its flag would read it. Raises UserError for what the flag would refuse."""
     config.check_name(name)

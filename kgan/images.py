@@ -132,7 +132,7 @@ def read_gif(content: bytes, channels: int, max_bytes: int) -> np.ndarray | None
         with warnings.catch_warnings(), Image.open(io.BytesIO(content), formats=["GIF"]) as picture:
             warnings.simplefilter("ignore")
             shape = (picture.height, picture.width, channels)
-            if picture.n_frames * math.prod(shape) > max_bytes:
+            if getattr(picture, "n_frames", 1) * math.prod(shape) > max_bytes:
                 return None
             mode = "L" if channels == 1 else "RGB"
             frames = [np.asarray(frame.convert(mode)).reshape(shape) for frame in ImageSequence.Iterator(picture)]

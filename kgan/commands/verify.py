@@ -1,4 +1,4 @@
-"""Check the marks of images; with --run, make the images again and compare.
+"""Check the marks of images; with --run, regenerate the images and compare.
 
 usage: kgan verify IMAGE... [--run=RUN] [--c2pa_trust=CA.pem]
 
@@ -6,20 +6,17 @@ Exit 0: verified. 1: an image is not what it claims, or has no marks. 2: it cann
 then 2. Without --run this proves only that a file is consistent with itself: marks can be forged.
 """
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
 
 from absl import flags
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+import kgan
 from kgan import cli
-from kgan.errors import UserError
-from kgan.provenance.c2pa import SignatureReader
-from kgan.provenance.check import CheckResult, Verdict, check
-from kgan.provenance.sidecars import check_animation
-from kgan.runs import environment
-from kgan.runs.rundir import RunDir
+from kgan.provenance.check import Verdict
+from kgan.sampling.verify import FileResult, VerifyResult
 from kgan.text import one_line
 
 FLAGS = flags.FLAGS
@@ -32,52 +29,41 @@ _NAMES = {
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("run", None, "The run that made the images: each is made again from its latent and compared.")
+    flags.DEFINE_string("run", None, "The run that made the images: each is regenerated from its latent and compared.")
     flags.DEFINE_string("c2pa_trust", None, "PEM certificates of the authorities whose C2PA signers you trust.")
 
 
 def main(arguments: list[str]) -> int:
-    if not arguments:
-        raise UserError("name the images, as in kgan verify runs/x/generated/*.png --run=runs/x")
-    signature = SignatureReader(FLAGS.c2pa_trust)
-    checked = (
-        (path, check_animation(path) if path.lower().endswith(".gif") else check(path, signature)) for path in arguments
-    )
-    if FLAGS.run:
-        RunDir.open(FLAGS.run)
-        environment.import_tensorflow()
-        from kgan.sampling.verify import Verifier
+    with cli.progress("images") as progress:
+        result = kgan.verify(arguments, run=FLAGS.run, c2pa_trust=FLAGS.c2pa_trust, progress=progress)
+    show(result)
+    return int(result.verdict)
 
-        judged = ((path, result.verdict, result.words) for path, result in Verifier(FLAGS.run).judge(checked))
+
+def show(result: VerifyResult) -> None:
+    """Prints a line for one image, a table and counts for many."""
+    names = _NAMES if result.regenerated else _NAMES | {Verdict.CONSISTENT: "consistent"}
+    if len(result.files) == 1:
+        (file,) = result.files
+        print(f"{one_line(file.path)}: {names[file.verdict]}: {_reason(file)}")
     else:
-        judged = _alone(checked)
-    return _report(judged, len(arguments), _NAMES if FLAGS.run else _NAMES | {Verdict.CONSISTENT: "consistent"})
-
-
-def _alone(checked: Iterable[tuple[str, CheckResult]]) -> Iterator[tuple[str, Verdict, str]]:
-    for path, check_result in checked:
-        yield path, check_result.verdict, check_result.told("; ".join(check_result.reasons) or "consistent with itself")
-
-
-def _report(judged: Iterable[tuple[str, Verdict, str]], count: int, names: dict[Verdict, str]) -> int:
-    """Prints a line for one image, a table for many, and returns the exit code."""
-    counts = dict.fromkeys((Verdict.CONSISTENT, Verdict.INCONSISTENT, Verdict.CANNOT_TELL), 0)
-    table = Table("image", "verdict", "why", box=None, pad_edge=False)
-    for path, verdict, words in judged:
-        counts[verdict] += 1
-        name, words = one_line(path), words.removeprefix(f"{one_line(path)}: ")
-        if count == 1:
-            print(f"{name}: {names[verdict]}: {words}")
-        table.add_row(Text(name, overflow="fold"), names[verdict], Text(words, overflow="fold"))
-    if count > 1:
+        table = Table("image", "verdict", "why", box=None, pad_edge=False)
+        for file in result.files:
+            name, why = Text(one_line(file.path), overflow="fold"), Text(_reason(file), overflow="fold")
+            table.add_row(name, names[file.verdict], why)
         console = Console()
         if not console.is_terminal:
             console.width = 10_000
         console.print(table)
-        print(f"{count:,} images: " + ", ".join(f"{n:,} {names[verdict]}" for verdict, n in counts.items() if n))
-    if counts[Verdict.CONSISTENT] and not FLAGS.run:
+        counts = Counter(file.verdict for file in result.files)
+        parts = (f"{counts[verdict]:,} {name}" for verdict, name in names.items() if counts[verdict])
+        print(f"{len(result.files):,} images: " + ", ".join(parts))
+    if not result.regenerated and any(file.verdict == Verdict.CONSISTENT for file in result.files):
         print(FORGEABLE)
-    return int(next((v for v in (Verdict.INCONSISTENT, Verdict.CANNOT_TELL) if counts[v]), Verdict.CONSISTENT))
+
+
+def _reason(file: FileResult) -> str:
+    return file.reason.removeprefix(f"{one_line(file.path)}: ")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import keras
+from absl import logging
 
 from kgan.config import TrainConfig
 from kgan.runs import results
@@ -43,6 +44,16 @@ def keras_archive(model: keras.Model) -> bytes:
         for name in sorted(members):
             archive.writestr(zipfile.ZipInfo(name, _EPOCH), members[name])
     return buffer.getvalue()
+
+
+def write_saved_model(model: keras.Model, folder: Path) -> None:
+    """The model as a SavedModel that plain TensorFlow serves."""
+    level = logging.get_verbosity()
+    logging.set_verbosity(logging.WARNING)  # TensorFlow tells of every step on the way
+    try:
+        model.export(folder, verbose=False)
+    finally:
+        logging.set_verbosity(level)
 
 
 def _json(content: dict) -> bytes:

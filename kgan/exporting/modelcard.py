@@ -29,10 +29,13 @@ _HUB_DATASETS = {
 }
 # settings that say where things lay on the user's machine
 _PRIVATE = re.compile(r"(^|_)(dir|path|file|folder|out|resume)$")
-_SCORES = ("frechet_distance", "kernel_distance", "kernel_distance_std", "precision", "recall", "density", "coverage")
-_SCORES += ("inception_score",)
-_AUDIT_KEYS = ("verdict", "reason", "alpha", "measured_false_positive_rate", "num_samples", "num_flagged")
-_AUDIT_KEYS += ("detection_limit",)
+_SCORES = (
+    *("frechet_distance", "kernel_distance", "kernel_distance_std", "precision", "recall", "density", "coverage"),
+    "inception_score",
+)
+_AUDIT_KEYS = (
+    *("verdict", "reason", "alpha", "measured_false_positive_rate", "num_samples", "num_flagged", "detection_limit"),
+)
 _UNKNOWN = "not recorded"
 
 
@@ -146,7 +149,7 @@ def _call_arguments(facts: Mapping) -> str:
 
 def data_facts(card: Mapping, overrides: Iterable[str] = ()) -> dict:
     """What a data set's card says, under the headings that people read; None for what is not on it."""
-    people = {True: "yes", False: "no"}.get(card.get("contains_people"))
+    people = {True: "yes", False: "no", None: None}[card.get("contains_people")]
     prohibited = card.get("datamining_prohibited")
     return {
         "Name": card.get("name"),
@@ -187,7 +190,7 @@ def _training(facts: Mapping) -> str:
 
 def _evaluation(report: Mapping | None) -> str:
     scores, floor = _scores(report), _scores({"scores": (report or {}).get("floor")})
-    if not scores:
+    if not scores or not report:
         return "## Evaluation\n\nNot evaluated.\n"
     lines = ["## Evaluation", "", "| score | this model | real against real |", "|---|---|---|"]
     lines += [f"| {name} | {_number(value)} | {_number(floor.get(name))} |" for name, value in scores.items()]

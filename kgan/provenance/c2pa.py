@@ -101,7 +101,7 @@ class SignatureReader:
             c2pa = _library("")
         except UserError:
             return Signature((), f"C2PA: not checked ({INSTALL})")
-        settings = {"verify": {**_OFFLINE, "verify_trust": True}}
+        settings: dict[str, dict] = {"verify": {**_OFFLINE, "verify_trust": True}}
         if self._anchors:
             settings["trust"] = {"trust_anchors": self._anchors}
         context = c2pa.Context.from_dict(settings)

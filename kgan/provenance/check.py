@@ -1,4 +1,4 @@
-"""Is a marked PNG consistent with itself? The half of `kgan verify` that needs no network and no run.
+"""Is a marked PNG consistent with itself? The half of `kgan.verify` that needs no run.
 
 A consistent file has its marks, their two copies agree, the pixels hash to what the marks say, and z is the draw of its
 seed and index. That proves nothing about who made it: marks can be forged, by anyone who computes them anew.
@@ -43,31 +43,30 @@ class Verdict(IntEnum):
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What `check` found: the verdict, why (lines for people), and, where they could be read, marks and pixels."""
+    """The verdict on a file and its reasons; marks, source type and pixels (h, w, c) uint8 where they can be read.
+
+    `note` stands beside the verdict, whatever that is.
+    """
 
     verdict: Verdict
     reasons: tuple[str, ...]
     marks: Marks | None = None
     source_type: str | None = None
-    image: np.ndarray | None = None  # (h, w, c) uint8
-    note: str = ""  # to be told beside the verdict, whatever that is
-
-    def told(self, words: str) -> str:
-        """The words about the verdict, and the note."""
-        return f"{words}; {self.note}" if self.note else words
+    image: np.ndarray | None = None
+    note: str = ""
 
 
 def check(path: str | os.PathLike, signature: Callable[[png_files.Png], Signature | None] | None = None) -> CheckResult:
     """Checks one file; never raises for what the file holds. `signature` reads its C2PA signature."""
     try:
         png = png_files.read(path)
-        finding = check_png(png, one_line(path))
+        result = check_png(png, one_line(path))
     except UnreadableImage as error:
         return CheckResult(Verdict.CANNOT_TELL, (str(error),))
-    if not signature or not (found := signature(png)):
-        return finding
-    verdict = Verdict.INCONSISTENT if found.faults else finding.verdict
-    return replace(finding, verdict=verdict, reasons=finding.reasons + found.faults, note=found.words)
+    if not signature or not (signed := signature(png)):
+        return result
+    verdict = Verdict.INCONSISTENT if signed.faults else result.verdict
+    return replace(result, verdict=verdict, reasons=result.reasons + signed.faults, note=signed.words)
 
 
 def check_png(png: Png, name: str) -> CheckResult:

@@ -98,6 +98,7 @@ class Marks(Origin):
 
     def latent(self) -> np.ndarray:
         """The latent itself, (latent_dim,) float32, when z is not a recipe."""
+        assert isinstance(self.z, str)
         return np.frombuffer(base64.b64decode(self.z), "<f4").astype(np.float32)
 
 

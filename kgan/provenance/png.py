@@ -12,6 +12,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from PIL import Image
@@ -62,7 +63,7 @@ class Png:
     @property
     def content(self) -> bytes:
         """The file itself: its chunks are views of it."""
-        return self.chunks[0].data.obj
+        return cast(bytes, self.chunks[0].data.obj)
 
     @property
     def kinds(self) -> set[str]:
@@ -207,7 +208,7 @@ def pixels(png: Png, name: str) -> np.ndarray:
     """
     channels = _CHANNELS[png.colour_type]
     _check_fill(png, png.height * (1 + png.width * channels), name)
-    parts = [SIGNATURE]
+    parts: list[bytes | memoryview] = [SIGNATURE]
     for chunk in png.chunks:
         if chunk.kind in {b"IHDR", b"IDAT", b"IEND"}:
             parts += [struct.pack(">I", len(chunk.data)), chunk.kind, chunk.data]

@@ -58,7 +58,9 @@ def properties(content: bytes | str) -> dict[str, str | tuple[str, ...]]:
         raise BadMetadata(f"the XMP has {len(descriptions)} rdf:RDF elements instead of one")
     found: dict[str, str | tuple[str, ...]] = {}
     for description in descriptions[0].iterfind(f"{{{RDF}}}Description"):
-        pairs = [(name, value) for name, value in description.attrib.items() if not name.startswith(f"{{{_XML}}}")]
+        pairs: list[tuple[str, str | tuple[str, ...]]] = [
+            (name, value) for name, value in description.attrib.items() if not name.startswith(f"{{{_XML}}}")
+        ]
         pairs += [(child.tag, _value(child)) for child in description]
         for name, value in pairs:
             if name.startswith(f"{{{RDF}}}"):

@@ -93,6 +93,17 @@ class TrainedGenerator:
         padded = np.pad(z, (place, (0, 0))), np.pad(labels, place)
         return to_uint8(sample(self.generator, *padded)[row : row + len(z)])
 
+    def decode_all(self, z: np.ndarray, labels: np.ndarray, first: int = 0) -> np.ndarray:
+        """The images (n, h, w, c) uint8 of any number of latents, those of positions first .. first + n - 1."""
+        images = np.empty((len(z), *self.generator.output_shape[1:]), np.uint8)
+        start = 0
+        while start < len(z):
+            row = (first + start) % BATCH
+            stop = min(len(z), start + BATCH - row)
+            images[start:stop] = self.decode(z[start:stop], labels[start:stop], row)
+            start = stop
+        return images
+
 
 def load(run: str | os.PathLike, checkpoint: str | int = "best", ema: bool = True) -> TrainedGenerator:
     """Reads the generator of a run folder, in float32.
@@ -126,6 +137,7 @@ def from_arrays(
     from kgan.models.architectures import Shapes, build_generator
 
     num_classes = len(record["dataset"]["classes"]) if config.conditional else 0
+    assert config.image_size and config.channels  # a run's settings are resolved
     generator = generator or build_generator(config, Shapes(config.image_size, config.channels, num_classes))
     ema = ema and bool(config.ema_decay)
     for variable in generator.variables:

@@ -5,6 +5,7 @@ Every file but metrics.jsonl and log.txt is replaced whole, so that a crash leav
 
 import fcntl
 import json
+import os
 import re
 import uuid
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ RUNS = Path("runs")
 class RunDir:
     """The files of one run. Making the object touches nothing; `create` and `lock` do."""
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
         self.config_file = self.path / "config.json"
         self.record_file = self.path / "run.json"
@@ -57,7 +58,7 @@ class RunDir:
         return path.is_file() and not path.name.startswith(".") and path != self.record_file
 
     @classmethod
-    def open(cls, path: str | Path) -> "RunDir":
+    def open(cls, path: str | os.PathLike) -> "RunDir":
         """An existing run. Raises UserError if there is none at `path`."""
         run = cls(path)
         if not run.config_file.is_file():

@@ -1,11 +1,12 @@
 """Drawing from a trained generator: single images, grids and animations, and the marks they carry.
 
-`kgan sample` makes files of these and `kgan verify` makes the images again, so both use the same functions. The image
+`kgan.sample` makes files of these and `kgan.verify` regenerates the images, so both use the same functions. The image
 at position p of a seed (its index, or its place on a path) is always computed in row p % 100 of a full batch.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,25 +17,33 @@ from kgan.provenance.marks import Marks, Origin, describe
 from kgan.runs import environment
 from kgan.runs.generator import BATCH, TrainedGenerator
 
-MAX_IMAGES = 1_000_000  # file names have six digits
 GRID_IMAGES = 64
 
 
 @dataclass(frozen=True)
-class Draw:
-    """What is drawn: a seed, a truncation or None, and one label for all images, a list with one for each, or None
-    for the classes in turn (a path between draws then has class 0)."""
+class SampleSettings:
+    """Which images to draw: a seed, a truncation or None, and one label for all images, a list with one for each, or
+    None for the classes in turn (an interpolation then keeps to class 0)."""
 
-    seed: int
+    seed: int = 0
     truncation: float | None = None
     label: int | list[int] | None = None
+
+
+class Batch(NamedTuple):
+    """Up to 100 images (n, h, w, c) uint8 with their indices, latents (n, latent_dim) float32 and labels (n,) int64."""
+
+    indices: range
+    z: np.ndarray
+    labels: np.ndarray
+    images: np.ndarray
 
 
 def origin(trained: TrainedGenerator) -> Origin:
     """What the marks of all images of this generator say. Raises UserError if run.json does not hold it."""
     dataset = trained.record.get("dataset", {})
     try:
-        found = Origin(
+        source = Origin(
             run_id=trained.record["id"],
             checkpoint_sha256=trained.checkpoint_sha256,
             data_sha256=dataset["sha256"],
@@ -42,59 +51,75 @@ def origin(trained: TrainedGenerator) -> Origin:
             ema=trained.ema,
             versions=environment.versions(),
         )
-        describe(found, np.zeros((1, 1, 1), np.uint8))
+        describe(source, np.zeros((1, 1, 1), np.uint8))
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"run.json does not say which run and data made these images ({error})") from None
-    return found
+    return source
 
 
-def labels_of(trained: TrainedGenerator, draw: Draw, indices: range) -> np.ndarray:
-    """int64 labels (n,) of the images with these indices; zeros where the generator takes none. Raises UserError."""
-    return trained.labels_for(indices, draw.label)
-
-
-Batch = tuple[range, np.ndarray, np.ndarray, np.ndarray]
-
-
-def singles(trained: TrainedGenerator, draw: Draw, num: int) -> Iterator[Batch]:
-    """Images 0 .. num - 1 in batches: (indices, latents (n, latent_dim) float32, labels (n,), images (n, h, w, c))."""
+def batches(trained: TrainedGenerator, settings: SampleSettings, num: int) -> Iterator[Batch]:
+    """Images 0 .. num - 1, a hundred at a time. Raises UserError for labels that the generator does not take."""
     for start in range(0, num, BATCH):
         indices = range(start, min(start + BATCH, num))
-        z = latents(draw.seed, indices, trained.config.latent_dim, draw.truncation)
-        labels = labels_of(trained, draw, indices)
-        yield indices, z, labels, trained.decode(z, labels)
+        z = latents(settings.seed, indices, trained.config.latent_dim, settings.truncation)
+        labels = trained.labels_for(indices, settings.label)
+        yield Batch(indices, z, labels, trained.decode(z, labels))
 
 
-def mark_single(trained: TrainedGenerator, source: Origin, draw: Draw, index: int, z, label: int, image) -> Marks:
-    """The marks of one image of `singles`."""
+def single_marks(
+    trained: TrainedGenerator,
+    source: Origin,
+    settings: SampleSettings,
+    index: int,
+    z: np.ndarray,
+    label: int,
+    image: np.ndarray,
+) -> Marks:
+    """The marks of one image of `batches`."""
     return describe(
         source,
         image,
-        seed=draw.seed,
+        seed=settings.seed,
         index=index,
         label=int(label) if trained.num_classes else None,
-        truncation=draw.truncation,
+        truncation=settings.truncation,
         z=z,
     )
 
 
-def grid_recipe(trained: TrainedGenerator, draw: Draw, num: int = GRID_IMAGES) -> tuple[dict, Draw]:
+def recipe_marks(source: Origin, recipe: dict, settings: SampleSettings, image: np.ndarray) -> Marks:
+    """The marks of a grid, or of the frames of an animation."""
+    return describe(source, image, seed=settings.seed, label=settings.label, truncation=settings.truncation, z=recipe)
+
+
+def grid_recipe(
+    trained: TrainedGenerator, settings: SampleSettings, num: int = GRID_IMAGES
+) -> tuple[dict, SampleSettings]:
     """The recipe of a grid of the first `num` images, with the labels that they have.
 
     Where the classes come in turn, one in a column, whole rows are shown if there are any.
     """
     columns = images.class_columns(trained.num_classes)
-    if columns and draw.label is None and num >= columns:
+    if columns and settings.label is None and num >= columns:
         num -= num % columns
-    label = draw.label
+    label = settings.label
     if trained.num_classes and label is None:
-        label = labels_of(trained, draw, range(num)).tolist()
-    return draws_recipe(0, num), Draw(draw.seed, draw.truncation, label)
+        label = trained.labels_for(range(num)).tolist()
+    return draws_recipe(0, num), replace(settings, label=label)
 
 
-def draw_grid(trained: TrainedGenerator, recipe: dict, draw: Draw, caption: bool = True) -> np.ndarray:
+def marked_grid(
+    trained: TrainedGenerator, settings: SampleSettings, num: int = GRID_IMAGES, caption: bool = True
+) -> tuple[np.ndarray, Marks]:
+    """A grid (H, W, c) uint8 of the first `num` images, and its marks."""
+    recipe, settings = grid_recipe(trained, settings, num)
+    picture = draw_grid(trained, recipe, settings, caption)
+    return picture, recipe_marks(origin(trained), recipe, settings, picture)
+
+
+def draw_grid(trained: TrainedGenerator, recipe: dict, settings: SampleSettings, caption: bool = True) -> np.ndarray:
     """The grid that a recipe describes, (H, W, c) uint8: a grid of draws, or the strip of a path in one row."""
-    pictures, labels = _pictures(trained, recipe, draw)
+    pictures, labels = _follow(trained, recipe, settings)
     if recipe["recipe"] == "slerp":
         return images.captioned_grid(pictures, len(pictures), caption)
     columns = images.class_columns(trained.num_classes)
@@ -102,41 +127,26 @@ def draw_grid(trained: TrainedGenerator, recipe: dict, draw: Draw, caption: bool
     return images.captioned_grid(pictures, columns if in_turn else None, caption)
 
 
-def draw_single(trained: TrainedGenerator, recipe: dict, draw: Draw) -> np.ndarray:
+def draw_frame(trained: TrainedGenerator, recipe: dict, settings: SampleSettings) -> np.ndarray:
     """The image (h, w, c) uint8 of a recipe with only one: a frame of a path."""
-    return _pictures(trained, recipe, draw)[0][0]
+    return _follow(trained, recipe, settings)[0][0]
 
 
-def draw_animation(trained: TrainedGenerator, recipe: dict, draw: Draw, caption: bool = True) -> np.ndarray:
+def draw_animation(
+    trained: TrainedGenerator, recipe: dict, settings: SampleSettings, caption: bool = True
+) -> np.ndarray:
     """The frames (n, H, W, c) uint8 of the animation that a recipe describes."""
-    return images.animation_frames(_pictures(trained, recipe, draw)[0], caption)
+    return images.animation_frames(_follow(trained, recipe, settings)[0], caption)
 
 
-def path_draw(trained: TrainedGenerator, draw: Draw) -> Draw:
-    """The draw of a path: a conditional generator keeps to one class, 0 if none is given."""
-    label = 0 if trained.num_classes and draw.label is None else draw.label
-    return Draw(draw.seed, draw.truncation, label)
+def interpolation_settings(trained: TrainedGenerator, settings: SampleSettings) -> SampleSettings:
+    """The settings of an interpolation: a conditional generator keeps to one class, 0 if none is given."""
+    return replace(settings, label=0) if trained.num_classes and settings.label is None else settings
 
 
-def mark_recipe(source: Origin, recipe: dict, draw: Draw, image: np.ndarray) -> Marks:
-    """The marks of a grid, or of the frames of an animation."""
-    return describe(source, image, seed=draw.seed, label=draw.label, truncation=draw.truncation, z=recipe)
-
-
-def _pictures(trained: TrainedGenerator, recipe: dict, draw: Draw) -> tuple[np.ndarray, np.ndarray]:
-    z = follow(recipe, draw.seed, trained.config.latent_dim, draw.truncation)
+def _follow(trained: TrainedGenerator, recipe: dict, settings: SampleSettings) -> tuple[np.ndarray, np.ndarray]:
+    """The images (n, h, w, c) uint8 that a recipe describes, and their labels (n,)."""
+    z = follow(recipe, settings.seed, trained.config.latent_dim, settings.truncation)
     first = recipe.get("first", recipe.get("frame", 0))
-    labels = labels_of(trained, draw, range(first, first + len(z)))
-    return render(trained, z, labels, first), labels
-
-
-def render(trained: TrainedGenerator, z: np.ndarray, labels: np.ndarray, first: int = 0) -> np.ndarray:
-    """The images (n, h, w, c) uint8 of latents (n, latent_dim) float32 at positions first .. first + n - 1."""
-    images = np.empty((len(z), *trained.generator.output_shape[1:]), np.uint8)
-    start = 0
-    while start < len(z):
-        row = (first + start) % BATCH
-        stop = min(len(z), start + BATCH - row)
-        images[start:stop] = trained.decode(z[start:stop], labels[start:stop], row)
-        start = stop
-    return images
+    labels = trained.labels_for(range(first, first + len(z)), settings.label)
+    return trained.decode_all(z, labels, first), labels

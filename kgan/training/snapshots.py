@@ -12,10 +12,10 @@ from kgan.provenance.marks import pnginfo, sidecar
 from kgan.provenance.sidecars import sidecar_path
 from kgan.runs.generator import TrainedGenerator
 from kgan.runs.rundir import RunDir
-from kgan.sampling import draw as sampling
+from kgan.sampling import draw
 from kgan.training.plan import Plan
 
-NUM_SAMPLES = sampling.GRID_IMAGES
+NUM_SAMPLES = draw.GRID_IMAGES
 _MAX_FRAMES = 60
 
 
@@ -30,10 +30,8 @@ def write_grid(run: RunDir, trained: TrainedGenerator) -> None:
 
     `trained` is the generator as the checkpoint of this step would give it back, so that `kgan verify` can.
     """
-    recipe, draw = sampling.grid_recipe(trained, sampling.Draw(trained.config.seed))
-    drawn = sampling.draw_grid(trained, recipe, draw)
-    marks = sampling.mark_recipe(sampling.origin(trained), recipe, draw, drawn)
-    images.write_png(run.sample_file(trained.step), drawn, pnginfo(marks))
+    picture, marks = draw.marked_grid(trained, draw.SampleSettings(trained.config.seed))
+    images.write_png(run.sample_file(trained.step), picture, pnginfo(marks))
 
 
 def write_training_gif(run: RunDir, trained: TrainedGenerator) -> None:
@@ -45,8 +43,8 @@ def write_training_gif(run: RunDir, trained: TrainedGenerator) -> None:
     shape = (*_pixels(chosen[-1]).shape[:2], trained.config.channels)
     frames = [frame.reshape(shape) for frame in map(_pixels, chosen) if frame.size == np.prod(shape)]
     content = images.gif(np.stack(frames), [150] * (len(frames) - 1) + [1500])
-    recipe, draw = sampling.grid_recipe(trained, sampling.Draw(trained.config.seed))
-    marks = sampling.mark_recipe(sampling.origin(trained), recipe, draw, np.stack(frames))
+    recipe, settings = draw.grid_recipe(trained, draw.SampleSettings(trained.config.seed))
+    marks = draw.recipe_marks(draw.origin(trained), recipe, settings, np.stack(frames))
     path = run.path / "training.gif"
     write_atomically(path, content)
     write_atomically(sidecar_path(path), sidecar(marks, path.name, content).encode())

@@ -20,14 +20,14 @@ def trained_run(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def writer(trained_run):
     """Makes a Writer of `kgan sample` for the run: writer(folder, seed=.., label=.., truncation=.., ema=..)."""
-    from kgan.commands.sample import Writer
     from kgan.runs.generator import load
-    from kgan.sampling.draw import Draw
+    from kgan.sampling.draw import SampleSettings
+    from kgan.sampling.write import Writer
 
     loaded = {ema: load(trained_run, ema=ema) for ema in (True, False)}
 
-    def make(folder: Path, producer: str = "", ema: bool = True, seed: int = 0, **draw) -> Writer:
+    def make(folder: Path, producer: str = "", ema: bool = True, seed: int = 0, **settings) -> Writer:
         folder.mkdir(exist_ok=True)
-        return Writer(loaded[ema], Draw(seed, **draw), folder, producer)
+        return Writer(loaded[ema], SampleSettings(seed, **settings), folder, producer)
 
     return make

@@ -15,15 +15,15 @@ NOBODY = "C2PA: valid signature of A Signer of kgan tests, signer not trusted by
 
 def test_signed_images_are_what_the_run_made(writer, trained_run, tmp_path):
     pytest.importorskip("c2pa")
-    from kgan.sampling.verify import Verifier
+    from kgan.sampling.regenerate import Regenerator
 
     made = authority(tmp_path / "ca")
     signing = writer(tmp_path / "signed")
     signing.signer = Signer(made.cert, made.key, "0.1.0")
-    files = [*signing.singles(12, grid=True, caption=True), signing.path(3, caption=True)[0]]
+    files = [*signing.singles(12, grid=True, caption=True), signing.interpolation(3, caption=True)[0]]
     read = SignatureReader()
-    results = [result for _, result in Verifier(trained_run).judge((str(path), check(path, read)) for path in files)]
-    assert {(result.verdict, result.words) for result in results} == {(Verdict.CONSISTENT, f"same pixels; {NOBODY}")}
+    results = [result for _, result in Regenerator(trained_run).judge((str(path), check(path, read)) for path in files)]
+    assert set(results) == {(Verdict.CONSISTENT, f"same pixels; {NOBODY}")}
     assert not list((tmp_path / "signed").glob(".*"))
     one = files[0]
 

@@ -16,9 +16,9 @@ COUNT = 70  # more than the 64 principal components, less than half of the 144 t
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
     """160 unlabelled images, a short run on them, and its images of seeds 0 and 1 as files, twice."""
-    from kgan.commands.sample import Writer
     from kgan.runs.generator import load
-    from kgan.sampling.draw import Draw
+    from kgan.sampling.draw import SampleSettings
+    from kgan.sampling.write import Writer
 
     root = tmp_path_factory.mktemp("evaluate")
     data = draw_folder(root / "images", 160, classes=0)
@@ -26,10 +26,10 @@ def place(tmp_path_factory) -> Path:
     trained = load(package.train(package.TrainConfig(**settings, data_dir=str(data)), run_dir=root / "run"))
     for seed in (0, 1):
         (root / "npz").mkdir(exist_ok=True)
-        Writer(trained, Draw(seed), root / "npz", "").npz(COUNT)
+        Writer(trained, SampleSettings(seed), root / "npz", "").npz(COUNT)
     (root / "files").mkdir()
-    Writer(trained, Draw(0), root / "files", "").singles(COUNT, grid=True, caption=True)
-    Writer(trained, Draw(0), root / "files", "").path(2, caption=True)
+    Writer(trained, SampleSettings(0), root / "files", "").singles(COUNT, grid=True, caption=True)
+    Writer(trained, SampleSettings(0), root / "files", "").interpolation(2, caption=True)
     return root
 
 

@@ -90,7 +90,7 @@ def test_labels_truncation_and_weights_change_the_image(writer, tmp_path):
 
 
 def test_a_path_is_a_strip_and_a_film_with_its_marks(writer, tmp_path):
-    strip, animation = writer(tmp_path / "a").path(3, caption=False)
+    strip, animation = writer(tmp_path / "a").interpolation(3, caption=False)
     (first,) = writer(tmp_path / "b", label=0).singles(1, grid=False, caption=False)
     with Image.open(strip) as picture, Image.open(first) as single:
         assert picture.size == (2 * (17 * 30 + 2), 2 * 32)  # 2 legs of 8 frames and the last, twice enlarged

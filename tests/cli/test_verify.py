@@ -29,18 +29,18 @@ def made(writer, tmp_path_factory):
     paths = []
     for ema in (True, False):
         paths += writer(root / f"ema{ema}", ema=ema).singles(104, grid=True, caption=ema)
-        paths += writer(root / f"ema{ema}", ema=ema, truncation=0.5, seed=3).path(3, caption=not ema)
+        paths += writer(root / f"ema{ema}", ema=ema, truncation=0.5, seed=3).interpolation(3, caption=not ema)
     return paths
 
 
 @pytest.fixture(scope="module")
 def judge(trained_run):
     """judge(paths, run=...) -> [(verdict, words)]"""
-    from kgan.sampling.verify import Verifier
+    from kgan.sampling.regenerate import Regenerator
 
     def judge(paths, run=trained_run):
         checked = ((str(path), check_animation(path) if str(path).endswith(".gif") else check(path)) for path in paths)
-        return [(result.verdict, result.words) for _, result in Verifier(run).judge(checked)]
+        return [tuple(judgement) for _, judgement in Regenerator(run).judge(checked)]
 
     return judge
 

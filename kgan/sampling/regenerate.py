@@ -1,0 +1,161 @@
+"""Images of a run regenerated from the latents in their marks, and compared."""
+
+import functools
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from kgan import images
+from kgan.errors import UserError
+from kgan.provenance.check import CheckResult, Verdict
+from kgan.provenance.marks import Marks, pixels_sha256
+from kgan.runs import checkpoint, environment, generator
+from kgan.runs.generator import BATCH, TrainedGenerator
+from kgan.runs.rundir import RunDir
+from kgan.sampling import draw
+from kgan.sampling.claims import Claim, Judgement, Refused, read_claim
+from kgan.sampling.draw import SampleSettings
+
+_WINDOW = 500  # images held in memory at once
+_WINDOW_BYTES = 2**26
+_SAME = "same pixels"
+
+Checked = tuple[str, CheckResult]  # a path and what is said of its file
+
+
+class Regenerator:
+    """Judges files by regenerating them. Raises UserError, when made, if there is no run or its record is damaged."""
+
+    def __init__(self, run_dir: str | Path):
+        self.run = RunDir.open(run_dir)
+        self.config, self.record = self.run.read_config(), self.run.read_record()
+        if "id" not in self.record or "sha256" not in self.record.get("dataset", {}):
+            raise UserError(f"{self.run.record_file}: does not say which run and data this is")
+
+    def judge(self, files: Iterable[Checked]) -> Iterator[tuple[str, Judgement]]:
+        """The judgements of checked files, in order. What the check refused stays refused."""
+        window: list[Checked] = []
+        size = 0
+        for path, result in files:
+            window.append((path, result))
+            size += 0 if result.image is None else result.image.nbytes
+            if len(window) == _WINDOW or size > _WINDOW_BYTES:
+                yield from self._judge_window(window)
+                window, size = [], 0
+        yield from self._judge_window(window)
+
+    def _judge_window(self, window: list[Checked]) -> Iterator[tuple[str, Judgement]]:
+        judgements: dict[int, Judgement] = {}
+        singles: dict[tuple[str, bool], dict[int, Claim]] = defaultdict(dict)
+        for number, (path, result) in enumerate(window):
+            try:
+                claim = read_claim(result, self.config, self.record, self._paths)
+                if isinstance(claim.marks.z, dict):
+                    judgements[number] = self._judge_recipe(path, claim)
+                else:
+                    singles[claim.marks.checkpoint_sha256, claim.marks.ema][number] = claim
+            except Refused as refused:
+                judgements[number] = refused.judgement
+        for key, claims in singles.items():
+            judgements |= self._judge_singles(self._generator(*key), claims)
+        for number, (path, result) in enumerate(window):
+            verdict, reason = judgements[number]
+            yield path, Judgement(verdict, f"{reason}; {result.note}" if result.note else reason)
+
+    @functools.cached_property
+    def _paths(self) -> dict[str, Path]:
+        """The checkpoints that are there and can be read, by their hash."""
+        readable = {}
+        for path in checkpoint.paths(self.run.checkpoints):
+            try:
+                readable[checkpoint.sha256(checkpoint.read(path))] = path
+            except UserError:
+                continue
+        return readable
+
+    @functools.lru_cache(maxsize=4)  # noqa: B019  one object a call
+    def _generator(self, sha256: str, ema: bool) -> TrainedGenerator:
+        path = self._paths[sha256]
+        try:
+            return generator.from_arrays(self.config, self.record, checkpoint.read(path), ema)
+        except (KeyError, ValueError) as error:
+            raise UserError(f"{path}: does not hold the generator that config.json describes ({error})") from None
+
+    def _judge_singles(self, trained: TrainedGenerator, claims: dict[int, Claim]) -> dict[int, Judgement]:
+        judgements = {}
+        for rows in _batched(claims):
+            z = np.zeros((BATCH, self.config.latent_dim), np.float32)
+            labels = np.zeros(BATCH, np.int64)
+            for row, number in rows.items():
+                marks = claims[number].marks
+                z[row], labels[row] = marks.latent(), marks.label or 0
+            regenerated = trained.decode(z, labels)
+            for row, number in rows.items():
+                judgements[number] = _compare(regenerated[row], claims[number])
+        return judgements
+
+    def _judge_recipe(self, path: str, claim: Claim) -> Judgement:
+        marks, recipe = claim.marks, claim.marks.z
+        assert isinstance(recipe, dict) and marks.seed is not None
+        trained = self._generator(marks.checkpoint_sha256, marks.ema)
+        settings = SampleSettings(marks.seed, marks.truncation, marks.label)
+        if claim.image is None:
+            return self._judge_animation(path, marks, recipe, settings)
+        if "frame" in recipe:
+            return _compare(draw.draw_frame(trained, recipe, settings), claim)
+        regenerated = draw.draw_grid(trained, recipe, settings, caption=False)
+        if regenerated.shape != claim.image.shape:
+            regenerated = images.captioned(regenerated)
+        return _compare(regenerated, claim)
+
+    def _judge_animation(self, path: str, marks: Marks, recipe: dict, settings: SampleSettings) -> Judgement:
+        if recipe["recipe"] != "slerp":
+            raise Refused("consistent, but an animation of the training shows many checkpoints", Verdict.CANNOT_TELL)
+        trained = self._generator(marks.checkpoint_sha256, marks.ema)
+        frames = draw.draw_animation(trained, recipe, settings, caption=False)
+        channels = frames.shape[-1]
+        shown = images.read_gif(Path(path).read_bytes(), channels, 2 * frames.nbytes)
+        if shown is None:
+            raise Refused("the frames cannot be decoded", Verdict.CANNOT_TELL)
+        if frames.shape[1:3] != shown.shape[1:3]:
+            frames = np.stack([images.captioned(frame) for frame in frames])
+        regenerated = images.read_gif(images.gif(frames), channels, 2 * frames.nbytes)
+        assert regenerated is not None
+        judgement = _compare(regenerated, Claim(marks, shown))
+        same = pixels_sha256(frames) == marks.pixels_sha256
+        if same or judgement.verdict == Verdict.INCONSISTENT or judgement.reason != _SAME:
+            return judgement
+        raise Refused("its frames are those that its latents make, but not the ones that were marked")
+
+
+def _batched(claims: dict[int, Claim]) -> list[dict[int, int]]:
+    """The numbers of single images, by the row that each was generated in, in as few batches as that takes."""
+    batches: list[dict[int, int]] = []
+    for number, claim in claims.items():
+        assert claim.marks.index is not None
+        row = claim.marks.index % BATCH
+        free = next((batch for batch in batches if row not in batch), None)
+        if free is None:
+            batches.append(free := {})
+        free[row] = number
+    return batches
+
+
+def _compare(regenerated: np.ndarray, claim: Claim) -> Judgement:
+    image, marks = claim.image, claim.marks
+    if image is None or regenerated.shape != image.shape:
+        return Judgement(Verdict.INCONSISTENT, "its size is not the one that its latents make")
+    difference = np.abs(regenerated.astype(np.int16) - image)
+    here = environment.versions()
+    others = {name: version for name, version in marks.versions.items() if here.get(name) not in (None, version)}
+    by = f" (marked with {', '.join(f'{name} {version}' for name, version in others.items())})" if others else ""
+    if not (worst := int(difference.max(initial=0))):
+        return Judgement(Verdict.CONSISTENT, _SAME)
+    if worst == 1:
+        share = np.count_nonzero(difference) / difference.size
+        words = f"every pixel within 1 level, {share:.2%} not the same: other hardware or versions made it{by}"
+        return Judgement(Verdict.CONSISTENT, words)
+    words = f"its latent makes another image with this checkpoint, up to {worst} levels away{by}"
+    return Judgement(Verdict.INCONSISTENT, words)

@@ -1,0 +1,107 @@
+"""`kgan.sample`: images of a trained run as files, each with marks that say where it comes from."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import kgan
+from kgan.errors import UserError
+from kgan.provenance.c2pa import Signer
+from kgan.runs import environment
+from kgan.runs.checkpoint import choose
+from kgan.runs.rundir import RunDir
+
+NUM_IMAGES, NUM_KEYS = 64, 5
+MAX_IMAGES, MAX_KEYS = 1_000_000, 32  # file names have six digits
+
+
+@dataclass(frozen=True)
+class SampleResult:
+    """What `sample` wrote: `files` in `folder`, `num` images of the generator as it was after `step` updates.
+
+    `ema` says whether the averaged weights drew them. Of an interpolation, `num` counts the draws on the path.
+    """
+
+    folder: Path
+    files: tuple[Path, ...]
+    num: int
+    step: int
+    ema: bool
+
+
+def sample(
+    run: str | os.PathLike,
+    *,
+    num: int | None = None,
+    seed: int = 0,
+    label: int | None = None,
+    out: str | os.PathLike | None = None,
+    checkpoint: str = "best",
+    ema: bool = True,
+    truncation: float | None = None,
+    interpolate: bool = False,
+    grid: bool = True,
+    npz: bool = False,
+    producer: str = "",
+    c2pa_cert: str | os.PathLike | None = None,
+    c2pa_key: str | os.PathLike | None = None,
+    caption: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> SampleResult:
+    """Draws images from a trained run. Image i of a seed is the same whatever else is asked.
+
+    Args:
+        run: The run folder.
+        num: How many images (default 64) or, with `interpolate`, draws on the path (default 5).
+        seed: From 0 to 2**31 - 1.
+        label: The class of every image; without it a conditional generator draws the classes in turn.
+        out: The folder to write to, RUN/generated unless given. A file there is replaced only if its marks say that
+            it is the same image.
+        checkpoint: "best" (if one was scored, else the last), "last", or a step.
+        ema: Draw with the averaged weights, if the run has them.
+        truncation: Redraw components of z beyond this (see `kgan.latents.latents`).
+        interpolate: Instead of single images, a strip and a GIF of the way through the first `num` draws.
+        grid: Also a grid of the first 64 images.
+        npz: Instead of PNG files, one with the arrays samples (uint8 NHWC), labels and marks.
+        producer: Adds China's implicit label (GB 45438-2025) with this name.
+        c2pa_cert, c2pa_key: Sign each PNG with this certificate and private key (PEM files).
+        caption: Draw "AI-generated" below grids, strips and GIFs.
+        progress: Called with (images written, `num`).
+
+    Raises:
+        UserError: There is no such run, checkpoint or label, a value is out of range, or a file that is something
+            else is in the way.
+    """
+    num = _checked_num(num, interpolate)
+    if interpolate and npz:
+        raise UserError("--interpolate and --npz are two different outputs: give one of them")
+    signed = c2pa_cert is not None or c2pa_key is not None
+    if signed and npz:
+        raise UserError("--c2pa_cert signs PNG files: leave it out, or --npz")
+    folder = RunDir.open(run)
+    choose(folder.checkpoints, checkpoint)
+    signer = Signer(c2pa_cert, c2pa_key, kgan.__version__) if signed else None
+    environment.import_tensorflow()
+    from kgan.runs.generator import load
+    from kgan.sampling.draw import SampleSettings
+    from kgan.sampling.write import Writer
+
+    trained = load(folder.path, checkpoint, ema)
+    settings = SampleSettings(seed, truncation, label)
+    writer = Writer(trained, settings, Path(out or folder.path / "generated"), producer, signer, progress)
+    if interpolate:
+        files = writer.interpolation(num, caption)
+    elif npz:
+        files = writer.npz(num)
+    else:
+        files = writer.singles(num, grid, caption)
+    return SampleResult(writer.folder, tuple(files), num, trained.step, trained.ema)
+
+
+def _checked_num(num: int | None, interpolate: bool) -> int:
+    num = num if num is not None else NUM_KEYS if interpolate else NUM_IMAGES
+    low, high = (2, MAX_KEYS) if interpolate else (1, MAX_IMAGES)
+    if not low <= num <= high:
+        raise UserError(f"--num={num}: must be from {low} to {high:,}{' with --interpolate' * interpolate}")
+    return num

@@ -1,0 +1,180 @@
+"""Files of what a trained generator draws: PNGs, grids, animations and arrays, with their marks."""
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+from kgan import images
+from kgan.errors import UserError
+from kgan.files import write_atomically, written_whole
+from kgan.latents import draws_recipe, slerp_recipe
+from kgan.provenance import png
+from kgan.provenance.c2pa import Signer
+from kgan.provenance.marks import Marks, implicit_label, pnginfo, read_marks, sidecar, xmp_fields
+from kgan.provenance.sidecars import sidecar_path
+from kgan.runs.generator import TrainedGenerator
+from kgan.sampling import draw
+from kgan.sampling.draw import Batch, SampleSettings
+
+FRAMES_PER_LEG = 8
+_THREADS = 8  # a disk makes sure of many files at once almost as fast as of one
+
+
+class Writer:
+    """Writes what a trained generator draws into `folder`; every file is written whole or not at all.
+
+    A file of the same name is replaced only if its marks say that it is the same image. Raises UserError, when made,
+    if the folder cannot be made, or for a label or producer that cannot be.
+    """
+
+    def __init__(
+        self,
+        trained: TrainedGenerator,
+        settings: SampleSettings,
+        folder: Path,
+        producer: str = "",
+        signer: Signer | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ):
+        self.trained, self.settings, self.folder = trained, settings, folder
+        self.producer, self.signer, self.progress = producer, signer, progress
+        self.origin = draw.origin(trained)
+        self._stem = f"seed{settings.seed:08}"
+        trained.labels_for(range(1), settings.label)  # says what is wrong with --label before anything is written
+        if producer:
+            implicit_label(self._marks(draws_recipe(0, 1), settings, np.zeros((1, 1, 1), np.uint8)), producer)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--out={folder}: cannot make this folder ({error.strerror})") from None
+
+    def singles(self, num: int, grid: bool = True, caption: bool = True) -> list[Path]:
+        """Images 0 .. num - 1, and a grid of the first of them. Returns the paths."""
+        files = [self.folder / f"{self._stem}-{index:06}.png" for index in range(num)]
+        grid_file = self.folder / f"{self._stem}-grid.png"
+        for index, path in enumerate(files):
+            self._check_replaces(path, _png_marks, index)
+        if grid:
+            self._check_replaces(grid_file, _png_marks)
+
+        def write(index: int, z: np.ndarray, label: int, image: np.ndarray) -> None:
+            marks = draw.single_marks(self.trained, self.origin, self.settings, index, z, label, image)
+            self._write_png(files[index], image, marks)
+
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for batch in self._batches(num):
+                list(pool.map(write, *batch))
+        if not grid:
+            return files
+        picture, marks = draw.marked_grid(self.trained, self.settings, min(num, draw.GRID_IMAGES), caption)
+        self._write_png(grid_file, picture, marks)
+        return [*files, grid_file]
+
+    def interpolation(self, num: int, caption: bool = True) -> list[Path]:
+        """A strip of the path through draws 0 .. num - 1, a GIF of the path and back to the first, and its JSON."""
+        strip, animation = (self.folder / f"{self._stem}-interpolation.{suffix}" for suffix in ("png", "gif"))
+        self._check_replaces(strip, _png_marks)
+        self._check_replaces(animation, _animation_marks)
+        settings = draw.interpolation_settings(self.trained, self.settings)
+        recipe = slerp_recipe(range(num), (num - 1) * FRAMES_PER_LEG + 1)
+        picture = draw.draw_grid(self.trained, recipe, settings, caption)
+        self._write_png(strip, picture, self._marks(recipe, settings, picture))
+        recipe = slerp_recipe([*range(num), 0], num * 2 * FRAMES_PER_LEG + 1)
+        frames = draw.draw_animation(self.trained, recipe, settings, caption)
+        write_animation(animation, images.gif(frames), self._marks(recipe, settings, frames), self.producer)
+        return [strip, animation]
+
+    def npz(self, num: int) -> list[Path]:
+        """One file with the arrays samples (num, h, w, c) uint8, labels (num,) int64, and marks, a JSON text."""
+        path = self.folder / f"{self._stem}.npz"
+        self._check_replaces(path, _npz_marks)
+        shape = (num, *self.trained.generator.output_shape[1:])
+        digest = hashlib.sha256("x".join(map(str, shape)).encode() + b"\n")
+        labels = self.trained.labels_for(range(num), self.settings.label)
+
+        def pixels() -> Iterator[bytes]:
+            for batch in self._batches(num):
+                content = batch.images.tobytes()
+                digest.update(content)
+                yield content
+
+        with written_whole(path) as stream, zipfile.ZipFile(stream, "w") as archive:
+            _write_member(archive, "samples", shape, "|u1", pixels())
+            _write_member(archive, "labels", labels.shape, "<i8", [labels.astype("<i8").tobytes()])
+            blank = self._marks(draws_recipe(0, num), self.settings, np.zeros((1, 1, 1), np.uint8))
+            marks = replace(blank, pixels_sha256=digest.hexdigest())
+            text = json.dumps({"kgan": asdict(marks), "xmp": xmp_fields(marks, producer=self.producer)})
+            _write_member(archive, "marks", (), f"<U{len(text)}", [text.encode("utf-32-le")])
+        return [path]
+
+    def _batches(self, num: int) -> Iterator[Batch]:
+        """The images, with a call of `progress` after each batch is used."""
+        for batch in draw.batches(self.trained, self.settings, num):
+            yield batch
+            if self.progress:
+                self.progress(batch.indices.stop, num)
+
+    def _marks(self, recipe: dict, settings: SampleSettings, image: np.ndarray) -> Marks:
+        return draw.recipe_marks(self.origin, recipe, settings, image)
+
+    def _write_png(self, path: Path, image: np.ndarray, marks: Marks) -> None:
+        """The signature comes last, over the marks too; the file appears under its name when all is done."""
+        content = images.png_bytes(image, pnginfo(marks, producer=self.producer))
+        write_atomically(path, self.signer.sign(content) if self.signer else content)
+
+    def _check_replaces(self, path: Path, read: Callable[[Path], Marks | None], index: int | None = None) -> None:
+        """Raises UserError if there is a file that is not the same image: of another run, checkpoint or setting."""
+        if not path.exists():
+            return
+        old, settings = read(path), self.settings
+        ours = (self.origin.run_id, self.origin.checkpoint_sha256, self.trained.ema, settings.truncation, settings.seed)
+        same = old and (old.run_id, old.checkpoint_sha256, old.ema, old.truncation, old.seed) == ours
+        if old and same and index is not None and self.trained.num_classes:
+            same = old.label == self.trained.labels_for(range(index, index + 1), settings.label)[0]
+        if not same:
+            raise UserError(f"{path} is there already and holds something else: name another folder with --out")
+
+
+def write_animation(path: Path, content: bytes, marks: Marks, producer: str = "") -> None:
+    """Writes a GIF, and beside it the JSON with its marks."""
+    write_atomically(path, content)
+    write_atomically(sidecar_path(path), sidecar(marks, path.name, content, producer=producer).encode("ascii"))
+
+
+def _png_marks(path: Path) -> Marks | None:
+    try:
+        return read_marks(png.read(path))[0]
+    except UserError:
+        return None
+
+
+def _animation_marks(path: Path) -> Marks | None:
+    try:
+        return Marks(**json.loads(sidecar_path(path).read_text("ascii"))["kgan"])
+    except (OSError, ValueError, TypeError, KeyError, UserError):
+        return None
+
+
+def _npz_marks(path: Path) -> Marks | None:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return Marks(**json.loads(str(arrays["marks"]))["kgan"])
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, UserError):
+        return None
+
+
+def _write_member(
+    archive: zipfile.ZipFile, name: str, shape: tuple[int, ...], dtype: str, parts: Iterable[bytes]
+) -> None:
+    """An array of an .npz in pieces; the date is fixed, so that the same arrays are the same file."""
+    with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+        header = {"descr": dtype, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(member, header)
+        for part in parts:
+            member.write(part)
