@@ -59,17 +59,16 @@ class TrainedGenerator:
             z = np.asarray(z, np.float32)
             if z.ndim != 2 or z.shape[1] != self.config.latent_dim or not np.isfinite(z).all():
                 raise UserError(f"z of shape {z.shape}: must be finite numbers (n, {self.config.latent_dim})")
-            n = len(z)
-        if n < 0:
+        num = len(z) if z is not None else n or 0
+        if num < 0:
             raise UserError(f"n={n}: must be at least 0")
-        images = np.empty((n, *self.generator.output_shape[1:]), np.uint8)
-        all_labels = self.labels_for(range(n), labels)
-        for start in range(0, n, BATCH):
-            indices = range(start, min(start + BATCH, n))
-            batch = (
-                latents(seed, indices, self.config.latent_dim, truncation) if z is None else z[start : start + BATCH]
-            )
-            images[start : indices.stop] = self.decode(batch, all_labels[start : indices.stop])
+        images = np.empty((num, *self.generator.output_shape[1:]), np.uint8)
+        all_labels = self.labels_for(range(num), labels)
+        for start in range(0, num, BATCH):
+            indices = range(start, min(start + BATCH, num))
+            rows = slice(start, indices.stop)
+            batch = latents(seed, indices, self.config.latent_dim, truncation) if z is None else z[rows]
+            images[rows] = self.decode(batch, all_labels[rows])
         return images
 
     def labels_for(self, indices: range, labels: Sequence[int] | int | None = None) -> np.ndarray:
