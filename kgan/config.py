@@ -93,7 +93,9 @@ class TrainConfig:
     )
     latent_dim: int = _setting(100, "Length of the latent vector z.", lower=1, upper=4096)
     conditional: bool = _setting(False, "Give both networks the class label.")
-    spectral_norm: bool = _setting(False, "Spectral norm on every discriminator layer (sndcgan always has it).")
+    spectral_norm: bool | None = _setting(
+        None, "Spectral norm on every discriminator layer. Default: as the architecture's paper has it (sndcgan)."
+    )
     bn_momentum: float = _setting(0.9, "Momentum of the batch-norm statistics.", lower=0.0, below=1.0)
     init_stddev: float = _setting(
         0.02, "Standard deviation of the initial weights; 0 takes Glorot's uniform initialisation.", lower=0.0
@@ -172,6 +174,8 @@ class TrainConfig:
         unknown = sorted(set(values) - {field.name for field in dataclasses.fields(cls)})
         if unknown:
             raise UserError(f"the saved settings name {', '.join(unknown)}, which this version of kgan does not have")
+        if "width" not in values and values.get("spectral_norm") is False:  # version 0.1, where False meant the default
+            values["spectral_norm"] = None
         return cls(**values)
 
     def to_json(self) -> str:

@@ -53,3 +53,10 @@ def test_every_setting_has_help_and_a_legal_default():
     for field in dataclasses.fields(TrainConfig):
         assert field.metadata["help"].endswith(".")
     assert TrainConfig().differences(TrainConfig(seed=2)) == {"seed": (0, 2)}
+
+
+def test_version_0_1_gave_sndcgan_spectral_norm_whatever_the_setting_said():
+    saved = json.loads(TrainConfig(arch="sndcgan", dataset="cifar10").to_json()) | {"spectral_norm": False}
+    assert TrainConfig.from_json(json.dumps(saved)).spectral_norm is False
+    del saved["width"]  # which 0.1 did not have
+    assert TrainConfig.from_json(json.dumps(saved)).spectral_norm is None

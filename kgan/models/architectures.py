@@ -32,7 +32,7 @@ class Architecture:
 
     `generator(make, x, shapes)` maps a tensor (n, k), the latent vectors, to (n, h, w, c) before the tanh, and
     `discriminator(make, images)` maps images (n, h, w, c) to features (n, m); `make` is a `LayerFactory`.
-    `spectral_norm` says that the discriminator has it whatever --spectral_norm says.
+    `spectral_norm` says whether the discriminator has it unless --spectral_norm says otherwise.
     """
 
     generator: Callable
@@ -93,7 +93,7 @@ class LayerFactory:
 
     def __init__(self, config: TrainConfig, seeds: np.random.Generator):
         self.config, self._seeds = config, seeds
-        self.spectral = config.spectral_norm or architecture(config).spectral_norm
+        self.spectral = architecture(config).spectral_norm if config.spectral_norm is None else config.spectral_norm
 
     def channels(self, count: int) -> int:
         """The number of channels or units of a hidden layer that has `count` at --width=1."""
