@@ -19,7 +19,7 @@ INSTALLED = $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 # A flagfile with a grid is a sweep.
 sweeps = $(basename $(notdir $(shell grep -l '^--grid=' experiments/*.flags)))
 
-.PHONY: help train sweep report test test-slow lint clean venv
+.PHONY: help train sweep report test test-slow test-fuzz docs lint clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -38,19 +38,26 @@ report: $(INSTALLED)  ## write the page of a run, or of several: RUN="runs/x run
 	$(VENV)/bin/kgan report $(RUN) $(ARGS)
 
 # One thread of linear algebra a worker: those that wait for a product spin, and hold up the other workers.
-test: $(VENV)/.tested lint  ## run the tests, ruff and import-linter
+test: $(VENV)/.tested lint  ## run the tests, ruff, import-linter and mypy
 	OPENBLAS_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses=4 --dist=worksteal $(ARGS)
 
 test-slow: $(VENV)/.tested  ## run the tests that take minutes each
 	$(VENV)/bin/python -m pytest -m slow $(ARGS)
 
-lint: $(VENV)/.tested  ## run ruff and import-linter
+test-fuzz: $(VENV)/.tested  ## run the readers of files against 10,000 hostile inputs each; KGAN_FUZZ_EXAMPLES=N for another number
+	KGAN_FUZZ_EXAMPLES=$${KGAN_FUZZ_EXAMPLES:-10000} $(VENV)/bin/python -m pytest -m fuzz $(ARGS)
+
+docs: $(INSTALLED)  ## write docs/flags.md anew
+	$(VENV)/bin/python docs/flags.py
+
+lint: $(VENV)/.tested  ## run ruff, import-linter and mypy
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports
+	$(VENV)/bin/mypy
 
 clean:  ## remove the virtual environment and caches; never runs/
-	rm -rf $(VENV) *.egg-info build .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) *.egg-info build .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -not -path './runs/*' -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
