@@ -44,8 +44,6 @@ def _row(field: dataclasses.Field) -> str:
     kind = ", ".join(f"`{choice}`" for choice in legal["choices"]) if legal["choices"] else _kind(field)
     value = str(field.default).lower() if field.type is bool else field.default
     default = "" if value is None else f"`{value}`"
-        "" if field.default is None else f"`{str(field.default).lower() if field.type is bool else field.default}`"
-    )
     return f"| `{field.name}` | {kind} | {default} | {legal['help'].replace('|', chr(92) + '|')} |"
 
 
