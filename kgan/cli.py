@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import inspect
+import shlex
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from absl import app, flags
 
 from kgan import config
+from kgan.arguments import check_run_or_samples
 from kgan.errors import NonFiniteLoss, Stopped, UserError
 
 
@@ -107,12 +109,18 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def refuse_flags_of_others(has_run: bool, of_a_run: Sequence[str], of_samples: Sequence[str]) -> None:
-    """Raises UserError for a flag that is only for a run where there are --samples, or the other way round."""
-    wrong = [name for name in (of_samples if has_run else of_a_run) if flags.FLAGS[name].present]
-    if wrong:
-        which = "--samples; a run has its own" if has_run else "a run; the images of --samples are what they are"
-        raise UserError(f"--{wrong[0]} is for {which}")
+def run_or_samples(arguments: Sequence[str], samples: str | None) -> str | None:
+    """The run folder that a command is to look at, or None for the images of its flag --samples."""
+    run = arguments[0] if arguments else None
+    if len(arguments) > 1:
+        raise UserError(f"one run folder at a time: {', '.join(arguments)} are {len(arguments)}")
+    check_run_or_samples(run, samples)
+    return run
+
+
+def command_line(*arguments: object) -> str:
+    """A command of kgan to paste into a shell."""
+    return shlex.join(["kgan", *map(str, arguments)])
 
 
 def prepare_to_download(dataset: str, data_dir: str | None) -> None:

@@ -1,215 +1,124 @@
-"""The copy audit: did a generator learn from its training images, or does it hand them out again?
+"""`kgan.audit`: did a generator learn from its training images, or does it reproduce them?"""
 
-Samples and held-out images, which the generator never saw, are searched for among the training images in the same
-way. A copy's ratio (see `neighbour_ratios`) is small. An honest generator's samples have no more small ratios than
-held-out images of the same kinds have, and that is tested, in pixel space and in that of 64 principal components:
-
-- count: samples below a threshold that held-out images set, against the beta-binomial distribution;
-- exceedance: samples below every held-out image, against the hypergeometric one;
-- swap: the search turned round. Training and held-out images are searched for among the samples; without copying the
-  two are exchangeable, however poor the generator is.
-
-Kinds are the cells of a k-means of the training images, a hundred held-out images each (see `calibration`): a generator
-that makes one kind only is held against that kind.
-
-Count and exceedance take the samples for independent draws: of a generator that makes a few images over and over, one
-that happens to be close to a training image counts as often as it was drawn.
-
-Holm's correction covers all of them. `audit` never says that images are free to use: it says what was looked for,
-at what false-positive rate, and the smallest share of copies that it would have found.
-"""
-
-import hashlib
-from collections.abc import Callable, Mapping
-from typing import Any
+import dataclasses
+import os
+from collections.abc import Callable
 
 import numpy as np
 
-from kgan.auditing import planting
-from kgan.auditing.calibration import LEVEL, Calibration, Located
-from kgan.auditing.neighbours import DUPLICATE_RADIUS, PCA, PIXELS, SPACES, NeighbourSearch, neighbour_ratios
-from kgan.auditing.statistics import copying_statistic, exceedance_pvalue, k_means, nearest_centre
-from kgan.auditing.verdict import (
-    CANNOT_TELL,
-    COPIES_FOUND,
-    MIN_HELDOUT,
-    NONE_DETECTED,
-    AuditResult,
-    Evidence,
-    judged,
-    untested,
-)
-
-__all__ = [
-    "CANNOT_TELL",
-    "COPIES_FOUND",
-    "NONE_DETECTED",
-    "AuditResult",
-    "Evidence",
-    "audit",
-    "exceedance_pvalue",
-    "neighbour_ratios",
-]
+from kgan.arguments import check_range, check_run_or_samples, refuse_changed
+from kgan.auditing import inputs
+from kgan.auditing.comparison import compare
+from kgan.auditing.result import AuditResult
+from kgan.errors import UserError
+from kgan.runs.rundir import RunDir
+from kgan.sampling.read import Source, check_exists
 
 Progress = Callable[[int, int], None]
 
-_MOST_STRATA, _HELDOUT_PER_STRATUM = 50, 100
-
 
 def audit(
-    samples: np.ndarray,
-    train: np.ndarray,
-    heldout: np.ndarray,
+    run: str | os.PathLike | np.ndarray | None = None,
+    train: Source | None = None,
+    heldout: Source | None = None,
+    *,
+    samples: Source | None = None,
+    dataset: str | None = None,
+    num_heldout: int | None = None,
+    against: Source | None = None,
+    data_dir: str | None = None,
+    num_samples: int = 10_000,
     alpha: float = 1e-3,
     shifts: int = 1,
-    mirror: bool | None = None,
-    exchangeable: bool = True,
-    passes_per_image: float | None = None,
-    other_p_values: Mapping[str, Mapping[str, float]] | None = None,
+    recover: bool = False,
+    seed: int = 0,
+    checkpoint: str | int = "best",
+    ema: bool = True,
     progress: Progress | None = None,
 ) -> AuditResult:
-    """Tests whether `samples` contain more near-copies of `train` than `heldout`, images of the same origin, does.
+    """Searches generated images for copies of training images.
 
-    All three are uint8 (n, h, w, c). `alpha` is the false-positive rate an image that is flagged is calibrated to;
-    `mirror` None looks for mirror images in colour only. `exchangeable=False` where `train` and `heldout` are not of
-    one origin (a collection of known works): no strata then, and no swap test. `other_p_values`, by group and test,
-    join Holm's correction. `progress(done, total)` counts pairs of images. Fewer than 20 held-out images give "cannot
-    tell". Raises ValueError for arrays of other types or shapes that differ, without samples or training images, and
-    for alpha outside (0, 1).
+    The images are those of a `run` folder, or the `samples` of any generator together with what it was trained on:
+    `train`, or the name of a `dataset`. Images are given as uint8 arrays (n, h, w, c), or (n, h, w) if grey, or as
+    paths to a folder, an .npz or an .npy; `audit(samples, train, heldout)` takes arrays in this order.
+
+    Args:
+        run: a run folder. Its training images and held-out images are read again; its samples are drawn anew.
+        train: the images that the generator of `samples` was trained on.
+        heldout: images of the same origin that the generator never saw, 20 at least, better thousands. Without them
+            (a run has its own) the audit cannot tell.
+        samples: the images to audit, instead of a run's.
+        dataset: the data set that the generator of `samples` was trained on, instead of `train`.
+        num_heldout: with `dataset`: the generator never saw the images that `kgan.train` holds out, this many.
+        against: known works to look for instead of the training images, on which the generator was not trained.
+        data_dir: where the data set lies. Default: where the run says, else $KGAN_DATA_DIR.
+        num_samples: how many samples to draw, or to take at most.
+        alpha: the share of held-out images below the threshold at which a sample is flagged.
+        shifts: look for copies moved by up to this many pixels, 0 to 2.
+        recover: measure latent recovery too, for a run (Webster et al., 2019, arXiv:1901.03396); takes minutes.
+        seed: of the samples of a run, which are images 0 to num_samples - 1 as `kgan sample` draws them.
+        checkpoint: of the run: "best" (if one was scored, else the last), "last" or a step.
+        ema: draw with the averaged weights, if the run has them.
+        progress: called with (done, total) now and then.
+
+    Returns:
+        An AuditResult: `verdict` is "copies found", "no copying detected" or "cannot tell"; `save` writes audit.json,
+        `save_pictures` the closest pairs.
+
+    Raises:
+        UserError: for arguments that do not fit together, files that cannot be read, and images that do not match.
     """
-    _check(samples, train, heldout, alpha)
-    mirror = train.shape[-1] == 3 if mirror is None else mirror
-    tested = len(heldout) >= MIN_HELDOUT
-    copied = planting.chosen_for_planting(len(train)) if tested else []
-    kinds = planting.kinds_of_copy(mirror) if tested else ()
-    counter = _Counter(
-        progress, _num_pairs(len(samples), len(train), len(heldout), len(kinds) * len(copied), tested and exchangeable)
-    )
-
-    search = NeighbourSearch(train, shifts=shifts, mirror=mirror, collapse=True)
-    num_strata = min(_MOST_STRATA, max(1, len(heldout) // _HELDOUT_PER_STRATUM)) if exchangeable else 1
-    centres = k_means(search.coordinates(train[search.kept]), num_strata)
-    evidence = Evidence(*(_located(search, centres, images, counter.step(len(train))) for images in (samples, heldout)))
-    planted = {
-        kind: _located(search, centres, planting.altered(train[copied], kind), counter.step(len(train)))
-        for kind in kinds
-    }
-    record = {
-        "alpha": alpha,
-        "num_samples": len(samples),
-        "passes_per_image": passes_per_image,
-        "duplicates": _duplicates(search, train, heldout, evidence),
-        "copying_statistic": _copying_statistic(evidence),
-        "protocol": _protocol(search, samples, train, heldout) | {"num_strata": len(centres)},
-        "evidence": evidence,
-    }
-    del search  # its memory is needed for the swap
-    if not tested:
-        return untested(len(heldout), record)
-    calibration = {
-        space: Calibration.of(found.ratios, evidence.heldout.strata, len(centres), alpha)
-        for space, found in evidence.heldout.neighbours.items()
-    }
-    others = dict(other_p_values or {})
-    if exchangeable:
-        swapped = _swap_test(samples, train, heldout, shifts, mirror, counter)
-        others = {space: {"swap": p_value} for space, p_value in swapped.items()} | others
-    return judged(record, calibration, others, planted)
-
-
-def _located(search: NeighbourSearch, centres: np.ndarray, images: np.ndarray, progress: Progress) -> Located:
-    found = search.search(images, progress=progress)
-    return Located(found, nearest_centre(search.coordinates(images), centres))
-
-
-def _swap_test(
-    samples: np.ndarray, train: np.ndarray, heldout: np.ndarray, shifts: int, mirror: bool, counter: "_Counter"
-) -> dict[str, float]:
-    """By space, the exceedance of training images over held-out ones, both searched for among the samples.
-
-    Principal components are those of the samples: the training images' own would treat the two unlike.
-    """
-    search = NeighbourSearch(samples, shifts=shifts, mirror=mirror, collapse=True)
-    theirs = search.search(heldout, progress=counter.step(len(samples)))
-    smallest = {space: float(theirs[space].ratios.min()) for space in SPACES}
-    exceeding = search.count_below(train, smallest, progress=counter.step(len(samples)))
-    return {space: exceedance_pvalue(len(train), len(heldout), exceeding[space]) for space in SPACES}
-
-
-def _copying_statistic(evidence: Evidence) -> dict[str, float | int | None]:
-    """C_T on distances in the space of principal components, a stratum a cell."""
-    samples, heldout = evidence.samples, evidence.heldout
-    return copying_statistic(
-        samples.neighbours[PCA].distances, heldout.neighbours[PCA].distances, samples.strata, heldout.strata
-    )
-
-
-def _duplicates(search: NeighbourSearch, train: np.ndarray, heldout: np.ndarray, evidence: Evidence) -> dict[str, int]:
-    """Counts only: a duplicate between held-out and training images is part of what honest closeness is."""
-    known = {_digest(image) for image in train}
-    return {
-        "train_exact": len(train) - len(known),
-        "train_collapsed": len(train) - len(search.kept),
-        "heldout_exact": sum(_digest(image) in known for image in heldout),
-        "heldout_near": int((evidence.heldout.neighbours[PIXELS].distances <= search.radius).sum()),
-    }
-
-
-def _protocol(search: NeighbourSearch, samples: np.ndarray, train: np.ndarray, heldout: np.ndarray) -> dict[str, Any]:
-    arrays = {"samples": samples, "train": train, "heldout": heldout}
-    return {
-        "num_train": len(train),
-        "num_heldout": len(heldout),
-        "image_shape": list(train.shape[1:]),
-        "k": search.k,
-        "shifts": search.shifts,
-        "mirror": search.mirror,
-        "spaces": list(SPACES),
-        "pca_components": search.num_components,
-        "duplicate_radius": DUPLICATE_RADIUS,
-        "distance": "Euclidean, in grey levels, over the training image less `shifts` pixels at each edge",
-        "correction": "Holm",
-        "level": LEVEL,
-        "power": planting.POWER,
-        "sha256": {name: _digest(array) for name, array in arrays.items()},
-    }
-
-
-def _digest(array: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
-
-
-def _check(samples: np.ndarray, train: np.ndarray, heldout: np.ndarray, alpha: float) -> None:
+    if isinstance(run, np.ndarray):
+        run, samples = None, run if samples is None else samples
+    check_run_or_samples(run, samples)
+    for name, source in {"samples": samples, "train": train, "heldout": heldout, "against": against}.items():
+        check_exists(source, name)
+    check_range("num_samples", num_samples, 1, 10**9)
+    check_range("shifts", shifts, 0, 2)
+    check_range("seed", seed, 0, 2**31 - 1)
     if not 0 < alpha < 1:
-        raise ValueError(f"alpha={alpha}: it must be between 0 and 1")
-    for name, images in {"samples": samples, "train": train, "heldout": heldout}.items():
-        if images.dtype != np.uint8 or images.ndim != 4:
-            raise ValueError(
-                f"{name} must be uint8 (n, h, w, c), not {images.dtype} {images.shape} (kgan.images.to_uint8)"
-            )
-        if images.shape[1:] != train.shape[1:]:
-            raise ValueError(f"{name} are {images.shape[1:]} images, the training images {train.shape[1:]}")
-    if len(samples) == 0 or len(train) == 0:
-        raise ValueError("there must be samples and training images")
+        raise UserError(f"--alpha={alpha}: must be more than 0 and less than 1")
+    if recover and against is not None:
+        raise UserError("--recover asks about the training images: leave out --against")
+    if samples is None:
+        assert run is not None
+        ours = {"dataset": dataset, "num_heldout": num_heldout, "train": train}
+        refuse_changed(audit, ours, "--samples; a run has its own")
+        images = inputs.of_run(
+            RunDir.open(run), heldout=heldout, data_dir=data_dir, num_samples=num_samples, seed=seed,
+            checkpoint=checkpoint, ema=ema, recover=recover,
+        )  # fmt: skip
+    else:
+        theirs = {"checkpoint": checkpoint, "ema": ema, "seed": seed, "recover": recover}
+        refuse_changed(audit, theirs, "a run; the images of --samples are what they are")
+        images = inputs.of_samples(
+            samples, dataset=dataset, train=train, heldout=heldout, num_heldout=num_heldout, data_dir=data_dir,
+            num_samples=num_samples,
+        )  # fmt: skip
+    if against is not None:
+        images = inputs.against_works(images, against)
+    return _audited(images, recover, progress, alpha=alpha, shifts=shifts, exchangeable=against is None)
 
 
-class _Counter:
-    """Adds up the searches of an audit, in pairs of images, for one progress bar."""
-
-    def __init__(self, progress: Progress | None, total: int):
-        self.progress, self.total, self.done = progress, total, 0
-
-    def step(self, num_references: int) -> Progress:
-        start = self.done
-
-        def report(done: int, _: int) -> None:
-            self.done = start + done * num_references
-            if self.progress:
-                self.progress(min(self.done, self.total), self.total)
-
-        return report
-
-
-def _num_pairs(num_samples: int, num_train: int, num_heldout: int, num_planted: int, swap: bool) -> int:
-    pairs = (num_samples + num_heldout + num_planted) * num_train
-    return pairs + (num_heldout + num_train) * num_samples * swap
+def _audited(images: inputs.AuditImages, recover: bool, progress: Progress | None, **settings) -> AuditResult:
+    recovery, other_p_values = None, None
+    if recover and images.recover:
+        recovery = images.recover(progress or (lambda done, total: None))
+        other_p_values = {"latent": {"recovery": recovery["p_value"]}}
+    result = compare(
+        images.samples,
+        images.train,
+        images.heldout,
+        passes_per_image=images.passes_per_image,
+        other_p_values=other_p_values,
+        progress=progress,
+        **settings,
+    )
+    assert result.evidence is not None
+    return dataclasses.replace(
+        result,
+        protocol=result.protocol | images.protocol,
+        latent_recovery=recovery,
+        evidence=dataclasses.replace(result.evidence, origin=images.origin),
+        skipped=images.skipped,
+    )

@@ -18,8 +18,8 @@ LEVEL = 0.05  # of the verdict: the family-wise error of all tests together
 
 
 @dataclasses.dataclass(frozen=True)
-class Located:
-    """Images looked up among the training images: their neighbours by space, and the stratum (n,) of each."""
+class Matches:
+    """What a search among the training images gives for n images: their neighbours by space, and strata (n,) int."""
 
     neighbours: dict[str, Neighbours]
     strata: np.ndarray
@@ -42,13 +42,20 @@ class Calibration:
     def of(cls, ratios: np.ndarray, strata: np.ndarray, num_strata: int, alpha: float) -> "Calibration":
         ascending, order = np.argsort(ratios, kind="stable"), _order(len(ratios), alpha)
         before, heldout = (
-            np.bincount(strata[chosen], minlength=num_strata) for chosen in (ascending[: order - 1], slice(None))
+            np.bincount(strata[rows], minlength=num_strata) for rows in (ascending[: order - 1], slice(None))
         )
         first, second = np.split(np.random.default_rng(0).permutation(len(ratios)), [len(ratios) // 2])
         flagged = np.zeros(len(ratios), bool)
         for half, other in ((first, second), (second, first)):
             flagged[other] = ratios[other] < np.sort(ratios[half])[_order(len(half), alpha) - 1]
         return cls(float(ratios[ascending[order - 1]]), before, float(ratios.min()), heldout, flagged)
+
+    @classmethod
+    def by_space(cls, heldout: Matches, num_strata: int, alpha: float) -> "dict[str, Calibration]":
+        return {
+            space: cls.of(neighbours.ratios, heldout.strata, num_strata, alpha)
+            for space, neighbours in heldout.neighbours.items()
+        }
 
     @property
     def order(self) -> int:
@@ -85,8 +92,8 @@ def _order(count: int, alpha: float) -> int:
 
 
 @dataclasses.dataclass(frozen=True)
-class Marks:
-    """For n images and S spaces, which ratios are below the threshold and which below every held-out one's."""
+class Outcomes:
+    """For n images and S spaces, which ratios are below the threshold and which are below every held-out image's."""
 
     strata: np.ndarray  # (n,) int
     flagged: np.ndarray  # (n, S) bool
@@ -94,19 +101,20 @@ class Marks:
     num_strata: int
 
     @classmethod
-    def of(cls, located: Located, calibration: dict[str, Calibration]) -> "Marks":
-        ratios = np.stack([located.neighbours[space].ratios for space in calibration], axis=1)
+    def of(cls, matches: Matches, calibration: dict[str, Calibration]) -> "Outcomes":
+        ratios = np.stack([matches.neighbours[space].ratios for space in calibration], axis=1)
         return cls(
-            located.strata,
+            matches.strata,
             ratios < [c.threshold for c in calibration.values()],
             ratios < [c.smallest for c in calibration.values()],
             len(next(iter(calibration.values())).heldout),
         )
 
-    def outcomes(self) -> tuple[np.ndarray, np.ndarray]:
-        """What occurs: what one such image adds to the counts by stratum, (q, 1 + 2S, C) int64, and how often, (q,).
+    def distinct(self) -> tuple[np.ndarray, np.ndarray]:
+        """The q distinct outcomes: what one such image adds to the counts, (q, 1 + 2S, C) int64, and their frequencies.
 
-        The 1 + 2S counts are of all images, of those flagged by space, and of those exceeding by space.
+        The 1 + 2S counts, each by stratum, are of all images, of those flagged in each space, and of those exceeding
+        in each space; frequencies are (q,).
         """
         rows = np.concatenate([self.strata[:, None], self.flagged, self.exceeding], axis=1).astype(np.int64)
         rows, sizes = np.unique(rows, axis=0, return_counts=True)
@@ -115,7 +123,7 @@ class Marks:
 
 
 def count_tests(counts: np.ndarray, calibration: dict[str, Calibration]) -> dict[str, dict[str, np.ndarray]]:
-    """(..., 1 + 2S, C) sums of `Marks.outcomes` -> p-values (...) by space and test."""
+    """P-values (...) by space and test, of counts (..., 1 + 2S, C): sums of what `Outcomes.distinct` gives."""
     sizes, flagged, exceeding = np.split(counts, [1, 1 + len(calibration)], axis=-2)
     return {
         space: c.p_values(sizes[..., 0, :], flagged[..., place, :], exceeding[..., place, :])
@@ -123,16 +131,20 @@ def count_tests(counts: np.ndarray, calibration: dict[str, Calibration]) -> dict
     }
 
 
-class Rule:
-    """The verdict as a function of counts: something is flagged, and Holm's correction rejects something."""
+@dataclasses.dataclass(frozen=True)
+class DecisionRule:
+    """Decides from counts: copies are found if some sample is flagged and Holm's correction rejects some hypothesis.
 
-    def __init__(self, calibration: dict[str, Calibration], num_tests: int, other_p_value: float):
-        self.calibration, self.num_tests, self.other_p_value = calibration, num_tests, other_p_value
+    `num_tests` are corrected for; `other_p_value` is the smallest of the tests that do not depend on the counts.
+    """
 
-    def __call__(self, counts: np.ndarray) -> np.ndarray:
+    calibration: dict[str, Calibration]
+    num_tests: int
+    other_p_value: float
+
+    def rejects(self, counts: np.ndarray) -> np.ndarray:
         """(..., 1 + 2S, C) -> (...) bool."""
-        smallest = np.min(
-            [p for tests in count_tests(counts, self.calibration).values() for p in tests.values()], axis=0
-        )
+        tests = count_tests(counts, self.calibration)
+        smallest = np.min([p for by_test in tests.values() for p in by_test.values()], axis=0)
         flagged = counts[..., 1 : 1 + len(self.calibration), :].any(axis=(-2, -1))
         return flagged & (np.minimum(smallest, self.other_p_value) * self.num_tests <= LEVEL)

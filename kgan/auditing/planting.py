@@ -6,7 +6,7 @@ again with some samples exchanged for planted copies, so that no neighbour searc
 
 import numpy as np
 
-from kgan.auditing.calibration import Marks, Rule
+from kgan.auditing.calibration import DecisionRule, Outcomes
 
 POWER = 0.95
 _TRIALS = 400
@@ -40,14 +40,14 @@ def kinds_of_copy(mirror: bool) -> tuple[str, ...]:
     return ("exact", "noise 0.02", "noise 0.1", "shift 1", *(("mirror",) if mirror else ()), "brightness 0.8")
 
 
-def detection_limit(samples: Marks, planted: Marks, rule: Rule) -> float | None:
+def detection_limit(samples: Outcomes, planted: Outcomes, rule: DecisionRule) -> float | None:
     """The smallest share of planted copies, exchanged for samples, at which the verdict is reached with power 0.95.
 
     `planted` stands for all copies of its kind: copies are drawn from it with replacement, the samples they take the
     place of without. None if not even copies alone reach the verdict.
     """
-    own, own_sizes = samples.outcomes()
-    copies, copies_sizes = planted.outcomes()
+    own, own_sizes = samples.distinct()
+    copies, copies_sizes = planted.distinct()
     total = int(own_sizes.sum())
 
     def suffices(count: int) -> bool:
@@ -55,7 +55,7 @@ def detection_limit(samples: Marks, planted: Marks, rule: Rule) -> float | None:
         kept = random.multivariate_hypergeometric(own_sizes, total - count, _TRIALS)
         drawn = random.multinomial(count, copies_sizes / copies_sizes.sum(), _TRIALS)
         counts = np.tensordot(kept, own, axes=1) + np.tensordot(drawn, copies, axes=1)
-        return rule(counts).mean() >= POWER
+        return rule.rejects(counts).mean() >= POWER
 
     low, high = 0, 1
     while not suffices(high):
@@ -68,7 +68,7 @@ def detection_limit(samples: Marks, planted: Marks, rule: Rule) -> float | None:
     return high / total
 
 
-def chosen_for_planting(count: int, size: int = 200) -> np.ndarray:
+def planted_indices(count: int, size: int = 200) -> np.ndarray:
     """Indices of the training images that copies are made of: up to `size`, the same every time."""
     return np.sort(np.random.default_rng(0).choice(count, min(size, count), replace=False))
 
@@ -79,7 +79,6 @@ def _shifted(images: np.ndarray, pixels: int, random: np.random.Generator) -> np
         (dy, dx) for dy in (0, pixels, 2 * pixels) for dx in (0, pixels, 2 * pixels) if (dy, dx) != (pixels, pixels)
     ]
     padded = np.pad(images, ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0)), mode="edge")
-    chosen = random.integers(len(around), size=len(images))
-    corners = [around[choice] for choice in chosen]
+    corners = [around[direction] for direction in random.integers(len(around), size=len(images))]
     moved = [image[y : y + height, x : x + width] for image, (y, x) in zip(padded, corners, strict=True)]
     return np.stack(moved) if moved else images.copy()

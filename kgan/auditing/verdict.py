@@ -1,82 +1,43 @@
-"""What an audit concludes from what it measured: p-values together, the samples that are flagged, and what it says."""
+"""What an audit concludes from what it measured: the tests together, the samples that are flagged, and the reason."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from kgan.auditing import planting
-from kgan.auditing.calibration import LEVEL, Calibration, Located, Marks, Rule, count_tests
+from kgan.auditing.calibration import LEVEL, Calibration, DecisionRule, Matches, Outcomes, count_tests
+from kgan.auditing.result import CANNOT_TELL, COPIES_FOUND, NONE_DETECTED, AuditResult
 from kgan.auditing.statistics import holm
 
-COPIES_FOUND, NONE_DETECTED, CANNOT_TELL = "copies found", "no copying detected", "cannot tell"
 MIN_HELDOUT = 20
 
 
-@dataclasses.dataclass(frozen=True)
-class Evidence:
-    """What the verdict rests on, for pictures."""
-
-    samples: Located
-    heldout: Located
-
-
-@dataclasses.dataclass
-class AuditResult:
-    """The record of an audit; `dataclasses.asdict` of it is audit.json.
-
-    `flagged` has one entry a flagged sample, lowest ratio first: sample, train_index, ratio, distance (Euclidean, in
-    grey levels), shift (dy, dx), mirrored, space, and the spaces that flag it. `p_values` and `adjusted_p_values`
-    (Holm) are by space, then test. `detection_limit` is, by kind of copy, the smallest planted share that is found 95
-    times in 100 (None: not even if all samples were such copies); `planted_flagged` the share of single planted copies
-    that are flagged. `evidence` is kept out of the record.
-    """
-
-    verdict: str
-    reason: str
-    alpha: float
-    measured_false_positive_rate: float | None
-    num_samples: int
-    num_flagged: int
-    flagged: list[dict[str, Any]]
-    p_values: dict[str, dict[str, float]]
-    adjusted_p_values: dict[str, dict[str, float]]
-    calibration: dict[str, dict[str, float | int]]
-    detection_limit: dict[str, float | None]
-    planted_flagged: dict[str, float]
-    copying_statistic: dict[str, float | int | None]
-    duplicates: dict[str, int]
-    passes_per_image: float | None
-    protocol: dict[str, Any]
-    evidence: dataclasses.InitVar[Evidence | None] = None
-
-    def __post_init__(self, evidence: Evidence | None) -> None:
-        self.evidence = evidence
-
-
 def judged(
-    record: dict[str, Any],
+    untested: AuditResult,
     calibration: dict[str, Calibration],
-    other_p_values: dict[str, dict[str, float]],
-    planted: dict[str, Located],
+    other_p_values: Mapping[str, Mapping[str, float]],
+    planted: dict[str, Matches],
 ) -> AuditResult:
-    """The verdict, with what else `AuditResult` has that is not in `record` yet; `planted` are copies by kind.
+    """The record with a verdict. `planted` are planted copies by kind.
 
     `other_p_values`, by group and test, join those of the counts in Holm's correction.
     """
-    samples = record["evidence"].samples
-    marks = Marks.of(samples, calibration)
-    p_values = _of_counts(marks, calibration)
+    samples = _samples(untested)
+    outcomes = Outcomes.of(samples, calibration)
+    p_values = _of_counts(outcomes, calibration)
     for group, tests in other_p_values.items():
         p_values[group] = p_values.get(group, {}) | dict(tests)
     adjusted = _adjusted(p_values)
-    flagged = _flagged(samples, marks, calibration)
-    found = bool(flagged) and min(min(tests.values()) for tests in adjusted.values()) <= LEVEL
-    limit, planted_flagged = _sensitivity(marks, planted, calibration, p_values, found)
-    verdict = COPIES_FOUND if found else CANNOT_TELL if limit["exact"] is None else NONE_DETECTED
-    return AuditResult(
+    flagged = _flagged(samples, outcomes, calibration)
+    copies = bool(flagged) and min(min(tests.values()) for tests in adjusted.values()) <= LEVEL
+    limit, planted_flagged = _sensitivity(outcomes, planted, calibration, p_values, copies)
+    verdict = COPIES_FOUND if copies else CANNOT_TELL if limit["exact"] is None else NONE_DETECTED
+    return dataclasses.replace(
+        untested,
         verdict=verdict,
-        reason=_reason(verdict, record["num_samples"], len(flagged), adjusted, limit),
+        reason=_reason(verdict, untested.num_samples, len(flagged), adjusted, limit),
         measured_false_positive_rate=float(np.mean(np.any([c.flagged for c in calibration.values()], axis=0))),
         num_flagged=len(flagged),
         flagged=flagged,
@@ -85,8 +46,12 @@ def judged(
         calibration={space: c.summary(samples.neighbours[space].ratios) for space, c in calibration.items()},
         detection_limit=limit,
         planted_flagged=planted_flagged,
-        **record,
     )
+
+
+def _samples(result: AuditResult) -> Matches:
+    assert result.evidence is not None
+    return result.evidence.samples
 
 
 def _adjusted(p_values: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
@@ -95,18 +60,18 @@ def _adjusted(p_values: dict[str, dict[str, float]]) -> dict[str, dict[str, floa
     return {group: {test: adjusted[group, test] for test in tests} for group, tests in p_values.items()}
 
 
-def _of_counts(marks: Marks, calibration: dict[str, Calibration]) -> dict[str, dict[str, float]]:
-    outcomes, sizes = marks.outcomes()
-    found = count_tests(np.tensordot(sizes, outcomes, axes=1), calibration)
-    return {space: {test: float(p) for test, p in tests.items()} for space, tests in found.items()}
+def _of_counts(outcomes: Outcomes, calibration: dict[str, Calibration]) -> dict[str, dict[str, float]]:
+    distinct, sizes = outcomes.distinct()
+    by_space = count_tests(np.tensordot(sizes, distinct, axes=1), calibration)
+    return {space: {test: float(p) for test, p in tests.items()} for space, tests in by_space.items()}
 
 
 def _sensitivity(
-    marks: Marks,
-    planted: dict[str, Located],
+    outcomes: Outcomes,
+    planted: dict[str, Matches],
     calibration: dict[str, Calibration],
     p_values: dict[str, dict[str, float]],
-    found: bool,
+    copies_found: bool,
 ) -> tuple[dict[str, float | None], dict[str, float]]:
     """By kind of copy, the detection limit and the share of single planted copies that are flagged.
 
@@ -115,34 +80,34 @@ def _sensitivity(
     """
     others = [p for tests in p_values.values() for test, p in tests.items() if test not in ("count", "exceedance")]
     num_tests = sum(len(tests) for tests in p_values.values())
-    if found:
-        none = np.zeros_like(marks.flagged)
-        marks, others = dataclasses.replace(marks, flagged=none, exceeding=none), []
-    rule = Rule(calibration, num_tests, min(others, default=1.0))
-    copies = {kind: Marks.of(located, calibration) for kind, located in planted.items()}
-    limit = {kind: planting.detection_limit(marks, copies[kind], rule) for kind in copies}
+    if copies_found:
+        none = np.zeros_like(outcomes.flagged)
+        outcomes, others = dataclasses.replace(outcomes, flagged=none, exceeding=none), []
+    rule = DecisionRule(calibration, num_tests, min(others, default=1.0))
+    copies = {kind: Outcomes.of(matches, calibration) for kind, matches in planted.items()}
+    limit = {kind: planting.detection_limit(outcomes, copies[kind], rule) for kind in copies}
     return limit, {kind: float(copies[kind].flagged.any(axis=1).mean()) for kind in copies}
 
 
-def _flagged(samples: Located, marks: Marks, calibration: dict[str, Calibration]) -> list[dict[str, Any]]:
+def _flagged(samples: Matches, outcomes: Outcomes, calibration: dict[str, Calibration]) -> list[dict[str, Any]]:
     """One entry a flagged sample, from the space where it is the farthest below the threshold; lowest ratio first."""
     relative = np.stack(
         [samples.neighbours[space].ratios / (c.threshold or 1) for space, c in calibration.items()], axis=1
     )
     spaces = list(calibration)
     entries = []
-    for sample in np.flatnonzero(marks.flagged.any(axis=1)):
-        flagging = [column for column in range(len(spaces)) if marks.flagged[sample, column]]
+    for sample in np.flatnonzero(outcomes.flagged.any(axis=1)):
+        flagging = [column for column in range(len(spaces)) if outcomes.flagged[sample, column]]
         space = spaces[min(flagging, key=lambda column: relative[sample, column])]
-        found = samples.neighbours[space]
+        neighbours = samples.neighbours[space]
         entries.append(
             {
                 "sample": int(sample),
-                "train_index": int(found.indices[sample]),
-                "ratio": float(found.ratios[sample]),
-                "distance": float(found.distances[sample]),
-                "shift": found.shifts[sample].tolist(),
-                "mirrored": bool(found.mirrored[sample]),
+                "train_index": int(neighbours.indices[sample]),
+                "ratio": float(neighbours.ratios[sample]),
+                "distance": float(neighbours.distances[sample]),
+                "shift": neighbours.shifts[sample].tolist(),
+                "mirrored": bool(neighbours.mirrored[sample]),
                 "space": space,
                 "flagged_in": [spaces[column] for column in flagging],
             }
@@ -185,21 +150,9 @@ def _doubt(adjusted: dict[str, dict[str, float]]) -> str:
     )
 
 
-def untested(num_heldout: int, record: dict[str, Any]) -> AuditResult:
-    """The verdict where there are too few held-out images to test anything."""
-    return AuditResult(
-        verdict=CANNOT_TELL,
-        reason=(
-            f"{num_heldout} held-out images are too few to calibrate with, {MIN_HELDOUT} are the least: name more "
-            "images of the same origin that the generator never saw (--heldout=DIR)"
-        ),
-        measured_false_positive_rate=None,
-        num_flagged=0,
-        flagged=[],
-        p_values={},
-        adjusted_p_values={},
-        calibration={},
-        detection_limit={},
-        planted_flagged={},
-        **record,
+def too_few(num_heldout: int) -> str:
+    """The reason of an audit without a test."""
+    return (
+        f"{num_heldout} held-out images are too few to calibrate with, {MIN_HELDOUT} are the least: name more "
+        "images of the same origin that the generator never saw (--heldout=DIR)"
     )

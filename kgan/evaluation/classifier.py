@@ -37,6 +37,7 @@ class ClassifierFeatures(FeatureNetwork):
     name = "classifier"
     distance_name = "classifier FD"
     width = CLASSIFIER_WIDTH
+    batch_size = _INFERENCE_BATCH
 
     def __init__(
         self,
@@ -50,15 +51,13 @@ class ClassifierFeatures(FeatureNetwork):
         self.test_accuracy = test_accuracy
         model = _build(self.image_shape, num_classes)
         model.set_weights(weights)
-        self._outputs = _inference(model)
+        self._infer = _inference(model)
 
-    def outputs(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def check(self, images: np.ndarray) -> None:
         check_image_shape(images, self.image_shape, self.name)
-        batches = [
-            self._outputs(images[start : start + _INFERENCE_BATCH]) for start in range(0, len(images), _INFERENCE_BATCH)
-        ]
-        features, probabilities = zip(*batches, strict=True)
-        return np.concatenate(features), np.concatenate(probabilities)
+
+    def _outputs(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self._infer(images)
 
     def protocol(self) -> dict[str, object]:
         return {**super().protocol(), "classifier_test_accuracy": self.test_accuracy}
@@ -89,8 +88,8 @@ def load_classifier(
     if test_images is not None and len(test_images):
         test_labels = _check_labels(test_labels, len(test_images), num_classes)
         key = {"classifier_sha256": network.sha256, "test_sha256": sha256_of_arrays(test_images, test_labels)}
-        found = cached(cache_folder, "accuracy", key, lambda: _accuracy(network, test_images, test_labels))
-        network.test_accuracy = float(found["accuracy"])
+        arrays = cached(cache_folder, "accuracy", key, lambda: _accuracy(network, test_images, test_labels))
+        network.test_accuracy = float(arrays["accuracy"])
         log(f"the classifier gets {network.test_accuracy:.2%} of {len(test_images)} test images right")
     return network
 
@@ -214,8 +213,8 @@ def _batches(images: np.ndarray, labels: np.ndarray, steps: int) -> Iterator[tup
     for _ in range(steps):
         while len(order) < _BATCH:
             order = np.concatenate([order, rng.permutation(len(images))])
-        chosen, order = order[:_BATCH], order[_BATCH:]
-        yield _shifted(images[chosen], rng), labels[chosen]
+        rows, order = order[:_BATCH], order[_BATCH:]
+        yield _shifted(images[rows], rng), labels[rows]
 
 
 def _shifted(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -27,12 +27,14 @@ INCEPTION_WIDTH, CLASSIFIER_WIDTH, PCA_COMPONENTS = 2048, 128, 64
 _PCA_LARGEST_MATRIX = 4096
 _PCA_BATCH = 1024
 
+Progress = Callable[[int, int], None]
+
 
 class FeatureNetwork(abc.ABC):
     """A fixed function from images to feature rows, and to class probabilities where it has classes.
 
     Attributes: `name` (one of NAMES), `distance_name` (what its Frechet distance may be called), `sha256` (over its
-    weights, in hexadecimal), `width` (columns of the features), `num_classes` (0 without probabilities).
+    weights, in hexadecimal), `width` (columns of the features), `num_classes` (0 without probabilities), `batch_size`.
     """
 
     name: str
@@ -40,14 +42,34 @@ class FeatureNetwork(abc.ABC):
     sha256: str
     width: int
     num_classes: int = 0
+    batch_size: int
 
-    @abc.abstractmethod
-    def outputs(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Features (n, width) and class probabilities (n, num_classes) or None, float32, of uint8 NHWC images."""
+    def outputs(self, images: np.ndarray, progress: Progress | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+        """Features (n, width) and class probabilities (n, num_classes) or None, float32, of uint8 NHWC images.
+
+        `progress(done, n)` is called after each batch. Raises UserError for images that the network does not take, and
+        ValueError for arrays that are no images.
+        """
+        self.check(images)
+        batches = []
+        for start in range(0, len(images), self.batch_size):
+            batches.append(self._outputs(images[start : start + self.batch_size]))
+            if progress:
+                progress(min(start + self.batch_size, len(images)), len(images))
+        features, probabilities = zip(*batches, strict=True)
+        return np.concatenate(features), np.concatenate(probabilities) if self.num_classes else None
 
     def features(self, images: np.ndarray) -> np.ndarray:
         """The features alone, (n, width) float32."""
         return self.outputs(images)[0]
+
+    @abc.abstractmethod
+    def check(self, images: np.ndarray) -> None:
+        """Raises UserError for images that the network does not take, and ValueError for arrays that are no images."""
+
+    @abc.abstractmethod
+    def _outputs(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """`outputs` of one batch."""
 
     def protocol(self) -> dict[str, object]:
         """What a score made with these features has to carry, as JSON values."""
@@ -84,11 +106,11 @@ def check_image_shape(images: np.ndarray, shape: tuple[int, int, int], name: str
     """Raises UserError unless every image has the (h, w, c) that the features called `name` were fitted on."""
     check_images(images)
     if images.shape[1:] != tuple(shape):
-        found, wanted = ("x".join(map(str, s)) for s in (images.shape[1:], shape))
-        raise UserError(f"the images are {found}, and the {name} features were fitted on images of {wanted}")
+        given, fitted = ("x".join(map(str, s)) for s in (images.shape[1:], shape))
+        raise UserError(f"the images are {given}, and the {name} features were fitted on images of {fitted}")
 
 
-def choose(features: str, channels: int, num_classes: int, graph: os.PathLike | None, count: int) -> tuple[str, str]:
+def select(features: str, channels: int, num_classes: int, graph: os.PathLike | None, count: int) -> tuple[str, str]:
     """What --features=`features` means for a data set: the network's name, and the reason in words.
 
     `graph` is where the Inception graph lies, or None (`inception.find_graph`); `num_classes` is 0 without labels.
@@ -123,19 +145,18 @@ class PcaFeatures(FeatureNetwork):
 
     name = "pca"
     distance_name = "PCA FD"
+    batch_size = _PCA_BATCH
 
     def __init__(self, mean: np.ndarray, components: np.ndarray, image_shape: tuple[int, int, int]):
         self.mean, self.components, self.image_shape = mean, components, image_shape
         self.width = components.shape[1]
         self.sha256 = sha256_of_arrays(mean, components)
 
-    def outputs(self, images: np.ndarray) -> tuple[np.ndarray, None]:
+    def check(self, images: np.ndarray) -> None:
         check_image_shape(images, self.image_shape, self.name)
-        rows = [
-            (_pixels(images[start : start + _PCA_BATCH]) - self.mean) @ self.components
-            for start in range(0, len(images), _PCA_BATCH)
-        ]
-        return np.concatenate(rows).astype(np.float32), None
+
+    def _outputs(self, images: np.ndarray) -> tuple[np.ndarray, None]:
+        return ((_pixels(images) - self.mean) @ self.components).astype(np.float32), None
 
 
 def load_pca(images: np.ndarray, cache_folder: str | os.PathLike, components: int = PCA_COMPONENTS) -> PcaFeatures:
@@ -186,17 +207,21 @@ def _leading_eigenvectors(matrix: np.ndarray, count: int) -> np.ndarray:
 
 
 def cached_outputs(
-    network: FeatureNetwork, images: Callable[[], np.ndarray], cache_folder: str | os.PathLike, key: Mapping
+    network: FeatureNetwork,
+    images: Callable[[], np.ndarray],
+    cache_folder: str | os.PathLike,
+    key: Mapping,
+    progress: Progress | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """`network.outputs(images())`, cached under (network's sha256, `key`): the reference side of every comparison.
+    """`network.outputs(images(), progress)`, cached under (network's sha256, `key`), for the real images.
 
-    `key` names the images as JSON values: the data set's sha256 and how they were chosen from it. `images` is called
-    only if they are not cached. What is kept is the features, not their mean and covariance, since precision, recall
-    and the kernel distance need them.
+    `key` identifies the images as JSON values: the data set's sha256 and how they were selected from it. `images` is
+    called only if they are not cached. What is kept is the features, not their mean and covariance, since precision,
+    recall and the kernel distance need them.
     """
 
     def compute() -> dict[str, np.ndarray]:
-        features, probabilities = network.outputs(images())
+        features, probabilities = network.outputs(images(), progress)
         return {"features": features} if probabilities is None else {"features": features, "classes": probabilities}
 
     key = {"version": 1, "network": network.name, "network_sha256": network.sha256, "images": dict(key)}

@@ -46,6 +46,7 @@ class InceptionFeatures(FeatureNetwork):
     """
 
     name = "inception"
+    batch_size = _BATCH
 
     def __init__(self, path: str | os.PathLike, expected_sha256: str | None = GRAPH_SHA256):
         try:
@@ -61,12 +62,11 @@ class InceptionFeatures(FeatureNetwork):
         self.distance_name = "FID" if self.sha256 == GRAPH_SHA256 else "Frechet distance (unknown Inception graph)"
         self._run, (self.width, self.num_classes) = _load(content, path)
 
-    def outputs(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def check(self, images: np.ndarray) -> None:
         check_images(images)
-        features, probabilities = zip(
-            *(self._run(images[start : start + _BATCH]) for start in range(0, len(images), _BATCH)), strict=True
-        )
-        return np.concatenate(features), np.concatenate(probabilities)
+
+    def _outputs(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self._run(images)
 
 
 def find_graph(path: str | os.PathLike | None, folders: Sequence[str | os.PathLike | None]) -> Path | None:

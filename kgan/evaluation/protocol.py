@@ -1,7 +1,7 @@
-"""One protocol for every score: features, N reference images, N samples, and the floor measured the same way.
+"""One protocol for every score: features, N reference images, N samples, and the real-data baseline.
 
-The floor is what N other real images score against the same N reference images: no generator should be expected below
-it. Both sides have N rows, since several of the scores depend on their number.
+The baseline (`floor` in the files) is what N other real images score against the same N reference images: no generator
+should be expected to do better. Both sides have N rows, since several of the scores depend on their number.
 """
 
 import os
@@ -14,7 +14,7 @@ import numpy as np
 from kgan.errors import UserError
 from kgan.evaluation import classifier, features, inception, quality
 from kgan.evaluation.cache import cached, sha256_of_arrays
-from kgan.evaluation.features import FeatureNetwork
+from kgan.evaluation.features import FeatureNetwork, Progress
 from kgan.evaluation.reference import Reference
 
 _NEIGHBOURS = 5
@@ -37,36 +37,45 @@ TITLES = {
     "inception_score_unsplit": "  the same, unsplit",
 }
 LOWER_IS_BETTER = ("frechet_distance", "kernel_distance")
+# Real images are not perfect by these: no generator should be expected to be above the real-data baseline.
+BEST_AT_BASELINE = ("precision", "recall", "density", "coverage")
+
+
+def direction(name: str) -> str:
+    """In which direction a score gets better, in words."""
+    if name in LOWER_IS_BETTER:
+        return "lower"
+    return "higher, up to the baseline" if name in BEST_AT_BASELINE else "higher"
 
 
 @dataclass(frozen=True)
-class Choice:
-    """A feature network before it is loaded: its name, why it was chosen, and the Inception graph if one was found."""
+class FeatureChoice:
+    """A feature network before it is loaded: its name, the reason for it, and the Inception graph if there is one."""
 
     name: str
     reason: str
     graph: Path | None = None
 
 
-def choose(
+def select_features(
     asked: str,
     reference: Reference,
     count: int,
     cache_folder: Path,
-    graph: str | None = None,
+    graph: str | os.PathLike | None = None,
     data_dir: str | None = None,
-) -> Choice:
-    """What --features=`asked` means for `count` of these images a side; TensorFlow is not needed to know.
+) -> FeatureChoice:
+    """The feature network that --features=`asked` means for `count` of these images a side, without TensorFlow.
 
     The Inception graph is `graph` if given, else sought in `data_dir`, $KGAN_DATA_DIR and the cache folder. Raises
     UserError for features that cannot be used here.
     """
     path = inception.find_graph(graph, [data_dir, os.environ.get("KGAN_DATA_DIR"), cache_folder])
-    name, reason = features.choose(asked, reference.images.shape[-1], reference.num_classes, path, count)
-    return Choice(name, reason, path)
+    name, reason = features.select(asked, reference.images.shape[-1], reference.num_classes, path, count)
+    return FeatureChoice(name, reason, path)
 
 
-def check_count(choice: Choice, reference: Reference, count: int, **way_out: str) -> None:
+def check_count(choice: FeatureChoice, reference: Reference, count: int, **way_out: str) -> None:
     """`features.require_enough` before the features are fitted, which may take minutes."""
     pixels = int(np.prod(reference.fit_images.shape[1:]))
     widths = {
@@ -78,9 +87,9 @@ def check_count(choice: Choice, reference: Reference, count: int, **way_out: str
 
 
 def load_network(
-    choice: Choice, reference: Reference, cache_folder: Path, log: Callable[[str], None] = lambda line: None
+    choice: FeatureChoice, reference: Reference, cache_folder: Path, log: Callable[[str], None] = lambda line: None
 ) -> FeatureNetwork:
-    """The chosen features: read, downloaded or fitted (on images that are not held out), and cached.
+    """The feature network: read, downloaded or fitted (on images that are not held out), and cached.
 
     `log` gets a line now and then while a classifier trains. Raises UserError if the Inception graph is out of reach.
     """
@@ -103,16 +112,25 @@ class Evaluator:
     """Scores sets of N samples against N reference images; `floor` is what N other reference images score.
 
     What was computed of the reference images is kept in the cache folder, and their pixels are not kept at all.
+    `progress(done, 2 N)` counts the reference images whose features are computed.
     """
 
-    def __init__(self, network: FeatureNetwork, reference: Reference, count: int, cache_folder: Path):
+    def __init__(
+        self,
+        network: FeatureNetwork,
+        reference: Reference,
+        count: int,
+        cache_folder: Path,
+        progress: Progress | None = None,
+    ):
         network.require_enough(count)
         self.network, self.count = network, count
         self._about_reference = reference.protocol()
 
         def outputs(which: int) -> tuple[np.ndarray, np.ndarray | None]:
             key = {**reference.key(), "half": which, "count": count}
-            return features.cached_outputs(network, lambda: reference.half(which, count), cache_folder, key)
+            report = progress and (lambda done, _: progress(which * count + done, 2 * count))
+            return features.cached_outputs(network, lambda: reference.half(which, count), cache_folder, key, report)
 
         self._real = outputs(0)[0]
 
@@ -121,19 +139,22 @@ class Evaluator:
             return {name: np.array(value) for name, value in scores.items()}
 
         key = {"version": _VERSION, "network_sha256": network.sha256, **reference.key(), "count": count}
-        found = cached(cache_folder, "floor", key, floor)
-        self.floor = {name: float(value) for name, value in found.items()}
+        arrays = cached(cache_folder, "floor", key, floor)
+        self.floor = {name: float(value) for name, value in arrays.items()}
 
-    def scores(self, images: np.ndarray) -> dict[str, float]:
-        """The scores of uint8 images (N, h, w, c), under the names that evaluation.json has."""
+    def scores(self, images: np.ndarray, progress: Progress | None = None) -> dict[str, float]:
+        """The scores of uint8 images (N, h, w, c), under the names that evaluation.json has.
+
+        `progress(done, N)` counts the images whose features are computed.
+        """
         if len(images) != self.count:
             raise ValueError(f"there are {len(images)} samples, and {self.count} reference images")
-        return quality.scores(self._real, *self.network.outputs(images), k=_NEIGHBOURS)
+        return quality.scores(self._real, *self.network.outputs(images, progress), k=_NEIGHBOURS)
 
     def protocol(self) -> dict[str, object]:
         """How the scores and the floor were measured, as JSON values; what the samples are is the caller's to add."""
         subset = quality.subset_size(self.count)
-        found = {
+        record = {
             **self.network.protocol(),
             **self._about_reference,
             "num_samples": self.count,
@@ -144,11 +165,11 @@ class Evaluator:
             "prdc_neighbours": _NEIGHBOURS,
         }
         if self.network.num_classes:
-            found["inception_score"] = (
+            record["inception_score"] = (
                 f"by the {self.network.num_classes} classes of the {self.network.name} features; mean of 10 splits, "
                 "inception_score_std their standard deviation; inception_score_unsplit of all samples at once"
             )
-        return found
+        return record
 
 
 def summarise(runs: list[dict[str, float]]) -> tuple[dict[str, float], dict[str, float]]:

@@ -34,6 +34,11 @@ class Reference:
     checked_images: np.ndarray | None = field(default=None, repr=False)
     checked_labels: np.ndarray | None = field(default=None, repr=False)
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        height, width, channels = self.images.shape[1:]
+        return height, width, channels
+
     def largest_comparison(self, num_samples: int) -> int:
         """N = min(num_samples, half the images): the floor takes N images and N others."""
         return min(num_samples, len(self.images) // 2)
@@ -103,6 +108,17 @@ def load_reference(
     if len(found.images) < 2:
         raise UserError(f"--reference={split}: {dataset} has {len(found.images)} such images")
     return found
+
+
+def reference_of_images(images: np.ndarray, name: str) -> Reference:
+    """Real images (n, h, w, c), uint8, of no named data set: without labels, and none of them held out.
+
+    Raises UserError for less than two.
+    """
+    if len(images) < 2:
+        raise UserError(f"--train={name}: there are {len(images)} images")
+    sha256 = sources.ImageSet(sources.SOURCES["folder"], images, None, ()).sha256
+    return Reference(name, "train", images, sha256, sha256, 0, None, 0, fit_images=images, fit_labels=None)
 
 
 def _has_test(dataset: str) -> bool:

@@ -7,6 +7,7 @@ from kgan.runs import checkpoint
 from kgan.runs.rundir import RunDir
 
 EVALUATION, AUDIT = "evaluation.json", "audit.json"
+AUDIT_PAIRS, AUDIT_RATIOS = "audit-pairs.png", "audit-ratios.png"
 
 
 def read(run: RunDir, name: str) -> dict | None:

@@ -1,4 +1,4 @@
-"""Reading the images of any generator: a folder of image files, or an .npz with the array `samples`."""
+"""Reading the images of any generator: an array, a folder of image files, an .npz or an .npy."""
 
 import os
 from collections import Counter
@@ -7,66 +7,114 @@ from pathlib import Path
 
 import numpy as np
 
-from kgan.arrays import Array, read_npz
+from kgan.arrays import Array, read_npy, read_npz
 from kgan.data import picture
-from kgan.data.folder import list_images
+from kgan.data.folder import list_images, read_folder
 from kgan.errors import UserError
 from kgan.provenance import png
 from kgan.provenance.marks import read_marks
 from kgan.provenance.sidecars import sidecar_path
 
+Source = np.ndarray | str | os.PathLike
+ARRAY_NAMES = ("samples", "arr_0")
+
 
 @dataclass(frozen=True)
 class Samples:
-    """`images` is uint8 (n, h, w, c), `skipped` a line for each grid among them."""
+    """`images` is uint8 (n, h, w, c), `skipped` a line for each file that was passed over."""
 
     images: np.ndarray
     skipped: tuple[str, ...] = ()
 
 
-def image_shape(path: str | os.PathLike) -> tuple[int, int, int]:
-    """The (h, w, c) of the first image in a folder, or of all in an .npz. Raises UserError as `read_samples` does."""
-    path = Path(path)
-    if not path.is_dir():
-        return _read_npz(path).shape[1:]
-    return picture.image_shape(_list(path)[0])
+def name_of(source: Source) -> str:
+    """What to call these images in a record."""
+    return "an array" if isinstance(source, np.ndarray) else Path(source).name
 
 
-def read_samples(path: str | os.PathLike, shape: tuple[int, int, int], limit: int | None = None) -> Samples:
-    """The first `limit` images of the folder or .npz at `path`, as they are, without resampling.
+def check_exists(source: Source | None, flag: str) -> None:
+    """Raises UserError, naming the flag, for a path at which there is nothing."""
+    if source is not None and not isinstance(source, np.ndarray) and not Path(source).exists():
+        raise UserError(f"--{flag}={source}: there is no such file or folder")
 
-    An .npz is read in its order; a folder by file name, its subfolders in turn, so that a class a folder does not put
-    one class first. Grids that `kgan sample` left beside the single images are skipped, which their marks tell.
-    Raises UserError, naming the file, for what cannot be read and for images of another shape (h, w, c).
+
+def image_shape(source: Source) -> tuple[int, int, int]:
+    """The (h, w, c) of all images in an array, .npz or .npy, or of the first one in a folder.
+
+    Raises UserError as `read_samples` does.
     """
-    path = Path(path)
-    if path.is_dir():
-        return _read_folder(path, shape, limit)
-    images = _read_npz(path)
+    if isinstance(source, np.ndarray) or not Path(source).is_dir():
+        height, width, channels = _read_array(source).shape[1:]
+        return height, width, channels
+    return picture.image_shape(_list(Path(source))[0])
+
+
+def read_samples(source: Source, shape: tuple[int, int, int], limit: int | None = None) -> Samples:
+    """The first `limit` of the images, as they are, without resampling.
+
+    Arrays are uint8 (n, h, w, c) or, of grey images, (n, h, w), and are read in their order; in an .npz the array is
+    called samples or arr_0. A folder is read by file name, its subfolders in turn, so that a folder for each class
+    does not put one class first; grids that `kgan sample` left beside the single images are skipped, as their marks
+    tell. Raises UserError, naming the file, for what cannot be read and for images of another shape (h, w, c).
+    """
+    if not isinstance(source, np.ndarray) and Path(source).is_dir():
+        return _read_folder(Path(source), shape, limit)
+    images = _read_array(source)
     if images.shape[1:] != tuple(shape):
-        raise UserError(f"{path}: its images are {_size(images.shape[1:])}, and the data set's are {_size(shape)}")
+        name = "samples" if isinstance(source, np.ndarray) else source
+        raise UserError(f"{name}: its images are {_size(images.shape[1:])}, and the data set's are {_size(shape)}")
     return Samples(images[:limit])
 
 
-def _read_npz(path: Path) -> np.ndarray:
-    if not path.exists():
-        raise UserError(f"--samples={path}: there is no such file or folder")
+def read_images(source: Source, shape: tuple[int, int, int], flag: str) -> Samples:
+    """Real images of that shape: like samples, but those in a folder are cropped and resized, as for training.
+
+    Raises UserError, naming the flag.
+    """
+    if isinstance(source, np.ndarray) or not Path(source).is_dir():
+        return read_samples(source, shape)
+    if shape[0] != shape[1]:
+        raise UserError(
+            f"--{flag}={source}: samples of {shape[0]}x{shape[1]} are not square; bring an .npz of that size"
+        )
+    images, _, _, broken = read_folder(Path(source), shape[0], shape[2])
+    return Samples(images, tuple(broken))
+
+
+def _read_array(source: Source) -> np.ndarray:
+    """The images of an array or an array file, (n, h, w, c) uint8."""
+    name, images = ("samples", source) if isinstance(source, np.ndarray) else _read_file(Path(source))
+    grey = images[..., np.newaxis] if images.ndim == 3 else images
+    if grey.dtype != np.uint8 or grey.ndim != 4 or grey.shape[-1] not in (1, 3) or 0 in grey.shape:
+        raise UserError(
+            f"{name} is {images.dtype} {images.shape}; it must be uint8 (n, h, w, 1 or 3), or (n, h, w) if grey "
+            "(kgan.images.to_uint8 converts floats in [-1, 1])"
+        )
+    return grey
+
+
+def _read_file(path: Path) -> tuple[str, np.ndarray]:
+    """The array of images in a file, and what to call it."""
+    check_exists(path, "samples")
     try:
-        images = read_npz(path, {"samples": Array(np.uint8, (None,) * 4)})["samples"]
+        if path.suffix == ".npy":
+            return f"{path}: the array", read_npy(path)
+        arrays = read_npz(path, {name: Array(optional=True) for name in ARRAY_NAMES})
     except UserError as error:
-        raise UserError(f"{error}: the images must be a folder, or an .npz with an array called samples") from None
-    if images.shape[-1] not in (1, 3) or 0 in images.shape:
-        raise UserError(f"{path}: samples is {images.dtype} {images.shape}; it must be uint8 (n, h, w, 1 or 3)")
-    return images
+        raise UserError(f"{error}: the images must be a folder, an .npz or an .npy") from None
+    for name in ARRAY_NAMES:
+        if name in arrays:
+            return f"{path}: {name}", arrays[name]
+    raise UserError(f"{path}: the images must be an array called {' or '.join(ARRAY_NAMES)}, and there is none in it")
 
 
 def _list(path: Path) -> list[Path]:
-    found = list_images(path)
-    if not found:
-        raise UserError(f"--samples={path}: there are no images in this folder")
+    files = list_images(path)
+    if not files:
+        raise UserError(f"{path}: there are no images in this folder")
     seen: Counter[Path] = Counter()
     turns = []
-    for file in found:
+    for file in files:
         turns.append((seen[file.parent], file))
         seen[file.parent] += 1
     return [file for _, file in sorted(turns, key=lambda turn: turn[0])]
@@ -74,7 +122,8 @@ def _list(path: Path) -> list[Path]:
 
 def _read_folder(path: Path, shape: tuple[int, int, int], limit: int | None) -> Samples:
     height, width, channels = shape
-    images, skipped = [], []
+    images: list[np.ndarray] = []
+    skipped = []
     for file in _list(path):
         if limit is not None and len(images) == limit:
             break
@@ -90,7 +139,7 @@ def _read_folder(path: Path, shape: tuple[int, int, int], limit: int | None) -> 
                 "samples are compared as they are, not resized"
             )
     if not images:
-        raise UserError(f"--samples={path}: there are only grids in this folder, no single images")
+        raise UserError(f"{path}: there are only grids in this folder, no single images")
     return Samples(np.stack(images), tuple(skipped))
 
 

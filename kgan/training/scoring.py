@@ -25,7 +25,7 @@ class Preparation:
     """What is resolved before TensorFlow starts: the real images, the kind of features, and N."""
 
     reference: Reference
-    choice: protocol.Choice
+    choice: protocol.FeatureChoice
     count: int
     cache: Path
 
@@ -43,7 +43,7 @@ def prepare(plan: Plan) -> Preparation | None:
             image_size=config.image_size, channels=config.channels,
         )  # fmt: skip
     count, _ = protocol.common_count(reference, config.eval_samples)
-    choice = protocol.choose("auto", reference, count, default_folder(), data_dir=config.data_dir)
+    choice = protocol.select_features("auto", reference, count, default_folder(), data_dir=config.data_dir)
     try:
         protocol.check_count(choice, reference, count, way_out="more training images and --eval_samples")
     except UserError as error:

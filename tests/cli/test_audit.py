@@ -55,7 +55,7 @@ def test_copies_are_found_listed_and_shown(place):
     assert report["verdict"] == "copies found" and "copies found" in output
     pairs = {entry["sample"]: entry["train_index"] for entry in report["flagged"] if entry["ratio"] < 0.01}
     assert pairs == {130 + i: 7 + 7 * i for i in range(20)}
-    out = Path(output.split(" to ")[-1].strip())
+    out = Path(next(line for line in output.splitlines() if line.startswith("wrote ")).split(" to ")[-1])
     marks, xmp = read_marks(png.read(out / "audit-pairs.png"))
     assert COMPOSITE in xmp.values() and marks.run_id == "" and marks.z is None
     with Image.open(out / "audit-pairs.png") as picture:

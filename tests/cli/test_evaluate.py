@@ -37,7 +37,8 @@ def evaluate(place: Path, *arguments) -> tuple[dict, str]:
     """The report and the output of a command that must succeed."""
     done = kgan("evaluate", *arguments, env=environment(place))
     assert (done.returncode, done.stderr) == (0, "")
-    return json.loads(Path(done.stdout.split("wrote ")[-1].strip()).read_text()), done.stdout
+    written = next(line for line in done.stdout.splitlines() if line.startswith("wrote "))
+    return json.loads(Path(written.removeprefix("wrote ")).read_text()), done.stdout
 
 
 def environment(place: Path) -> dict:
@@ -98,7 +99,8 @@ def check_table(output: str) -> None:
     assert "N = 70 (--num_samples=70)" in output
     assert "the images have no colour, and the data set has no labels" in output
     row = next(line for line in output.splitlines() if line.startswith("PCA FD"))
-    assert len(row.split()) == 5  # two words, the score, the floor, the spread
+    assert len(row.split()) == 6  # two words, the score, the baseline, the spread, "lower"
+    assert row.split()[-1] == "lower" and "higher, up to the baseline" in output
 
 
 def test_mistakes_get_one_line(place, tmp_path):
@@ -106,8 +108,9 @@ def test_mistakes_get_one_line(place, tmp_path):
     samples = np.zeros((80, 28, 28, 1), np.uint8)
     np.savez(tmp_path / "floats.npz", samples=samples / 2)
     np.savez(tmp_path / "few.npz", samples=samples[:64])
-    np.savez(tmp_path / "nameless.npz", samples)
+    np.savez(tmp_path / "nameless.npz", images=samples)
     folder = ["--dataset=folder", f"--data_dir={place / 'images'}"]
+    few = f"--samples={tmp_path / 'few.npz'}"
     for arguments, words in [
         ([], "name one run folder, or give --samples"),
         ([tmp_path], "not a run folder"),
@@ -117,12 +120,15 @@ def test_mistakes_get_one_line(place, tmp_path):
         ([place / "run", "--features=inception", "--inception_graph=nowhere"], "--inception_graph=nowhere"),
         ([place / "run", "--num_samples=50"], "50 images are too few for pca features"),
         ([place / "run", "--reference=test"], "folder has no test images"),
-        (["--samples=x.npz"], "--samples needs --dataset"),
+        ([few], "--samples needs --dataset or --train"),
         (["--samples=x.npz", mnist5k], "--samples=x.npz: there is no such file or folder"),
-        ([f"--samples={tmp_path / 'few.npz'}", *folder, "--seed=1"], "--seed is for a run"),
-        ([f"--samples={tmp_path / 'few.npz'}", *folder], "64 images are too few for pca features"),
+        ([few, *folder, "--seed=1"], "--seed is for a run"),
+        ([few, *folder], "64 images are too few for pca features"),
         ([f"--samples={tmp_path / 'floats.npz'}", *folder], "samples is float64 (80, 28, 28, 1); it must be uint8"),
-        ([f"--samples={tmp_path / 'nameless.npz'}", *folder], "must be an array called samples (arrays in it: arr_0)"),
+        (
+            [f"--samples={tmp_path / 'nameless.npz'}", *folder],
+            "an array called samples or arr_0 (arrays in it: images)",
+        ),
         ([f"--samples={place / 'files'}", *folder, "--out=/nowhere/x.json"], "this folder cannot be written to"),
     ]:
         assert words in refused("evaluate", *arguments, cwd=tmp_path, env=environment(place)), arguments

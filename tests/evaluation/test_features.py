@@ -140,7 +140,7 @@ class TestCache:
         assert cache.sha256_of_arrays(x.T) == cache.sha256_of_arrays(x.T.copy())
 
 
-class TestChoose:
+class TestSelect:
     @pytest.mark.parametrize(
         ("asked", "channels", "classes", "graph", "count", "chosen", "reason"),
         [
@@ -157,15 +157,15 @@ class TestChoose:
         ],
     )
     def test_names_network_and_reason(self, asked, channels, classes, graph, count, chosen, reason):
-        name, why = features.choose(asked, channels, classes, graph, count)
+        name, why = features.select(asked, channels, classes, graph, count)
         assert name == chosen
         assert reason in why
 
     def test_refuses(self):
         with pytest.raises(UserError, match="needs a labelled data set"):
-            features.choose("classifier", 3, 0, None, 5000)
+            features.select("classifier", 3, 0, None, 5000)
         with pytest.raises(UserError, match="--features=vgg is not known: use auto, inception, classifier, pca"):
-            features.choose("vgg", 3, 10, None, 5000)
+            features.select("vgg", 3, 10, None, 5000)
 
 
 class TestPca:

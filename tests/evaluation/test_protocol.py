@@ -57,7 +57,7 @@ def test_the_classifier_sees_no_heldout_image(data, tmp_path, monkeypatch):
 
     monkeypatch.setattr(classifier, "load_classifier", fit)
     reference = load(data, "heldout", num_heldout=30, num_train=50)
-    protocol.load_network(protocol.choose("auto", reference, 5000, tmp_path), reference, tmp_path)
+    protocol.load_network(protocol.select_features("auto", reference, 5000, tmp_path), reference, tmp_path)
     assert len(seen["images"]) == len(seen["labels"]) == 140 and seen["num_classes"] == 2
     assert not as_set(seen["images"]) & as_set(reference.images)
     assert as_set(seen["checked"]) == as_set(reference.images)
@@ -65,7 +65,7 @@ def test_the_classifier_sees_no_heldout_image(data, tmp_path, monkeypatch):
 
 def test_the_floor_is_the_other_half_against_the_first(data, tmp_path):
     reference = load(data)
-    choice = protocol.choose("pca", reference, 5000, tmp_path)
+    choice = protocol.select_features("pca", reference, 5000, tmp_path)
     network = protocol.load_network(choice, reference, tmp_path)
     evaluator = protocol.Evaluator(network, reference, 70, tmp_path)
     assert evaluator.scores(reference.half(1, 70)) == evaluator.floor
@@ -90,17 +90,17 @@ def test_n_is_at_most_half_the_reference_and_says_so(data):
 
 def test_one_class_is_no_label(tmp_path):
     reference = load(draw_folder(tmp_path / "images", 12, classes=1))
-    assert reference.num_classes == 0 and protocol.choose("auto", reference, 5000, tmp_path).name == "pca"
+    assert reference.num_classes == 0 and protocol.select_features("auto", reference, 5000, tmp_path).name == "pca"
 
 
 def test_the_graph_is_found_in_the_data_folder(data, tmp_path, monkeypatch):
     monkeypatch.delenv("KGAN_DATA_DIR", raising=False)
     (tmp_path / "classify_image_graph_def.pb").write_bytes(b"")
     colour = load_reference("folder", data_dir=str(data), image_size=28, channels=3)
-    assert protocol.choose("auto", colour, 5000, tmp_path / "none").name == "classifier"
+    assert protocol.select_features("auto", colour, 5000, tmp_path / "none").name == "classifier"
     for choice in (
-        protocol.choose("auto", colour, 5000, tmp_path / "none", data_dir=str(tmp_path)),
-        protocol.choose("auto", colour, 5000, tmp_path),
+        protocol.select_features("auto", colour, 5000, tmp_path / "none", data_dir=str(tmp_path)),
+        protocol.select_features("auto", colour, 5000, tmp_path),
     ):
         assert choice.name == "inception" and choice.graph == tmp_path / "classify_image_graph_def.pb"
     with pytest.raises(UserError, match="70 images are too few for inception features: .* at least 2049"):

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from kgan.errors import UserError
-from kgan.sampling.read import image_shape, read_samples
+from kgan.sampling.read import image_shape, read_images, read_samples
 
 
 def write(path, level, size=(4, 4), mode="L"):
@@ -45,11 +45,34 @@ def test_an_npz_is_read_in_its_order(tmp_path):
         read_samples(tmp_path / "a.npz", (4, 4, 1))
 
 
+def test_arrays_in_memory_and_in_files_of_every_form_are_the_same_images(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (5, 4, 3, 1), np.uint8)
+    np.savez(tmp_path / "unnamed.npz", images)
+    np.savez(tmp_path / "grey.npz", samples=images[..., 0])
+    np.save(tmp_path / "plain.npy", images)
+    np.save(tmp_path / "grey.npy", images[..., 0])
+    files = [tmp_path / name for name in ("unnamed.npz", "grey.npz", "plain.npy", "grey.npy")]
+    for source in (images, images[..., 0], *files):
+        assert image_shape(source) == (4, 3, 1)
+        assert np.array_equal(read_samples(source, (4, 3, 1)).images, images)
+    with pytest.raises(UserError, match=r"samples is float64 \(5, 4, 3, 1\); it must be uint8"):
+        read_samples(images / 2, (4, 3, 1))
+
+
+def test_real_images_in_a_folder_are_resized_and_in_arrays_are_not(tmp_path):
+    write(tmp_path / "works" / "0.png", 9, size=(12, 8))
+    assert read_images(tmp_path / "works", (4, 4, 1), "train").images.tolist() == np.full((1, 4, 4, 1), 9).tolist()
+    with pytest.raises(UserError, match="--train=.*not square"):
+        read_images(tmp_path / "works", (4, 5, 1), "train")
+    with pytest.raises(UserError, match="8x8x1"):
+        read_images(np.zeros((2, 8, 8, 1), np.uint8), (4, 4, 1), "train")
+
+
 @pytest.mark.parametrize(
     "content",
     [
         {"samples": np.array([{}], object)},
-        {"samples": np.zeros((2, 4, 4), np.uint8)},
+        {"samples": np.zeros((4, 4), np.uint8)},
         {"samples": np.zeros((2, 4, 4, 2), np.uint8)},
         {"samples": np.zeros((0, 4, 4, 1), np.uint8)},
         {"samples": np.zeros((2, 4, 4, 1), np.float32)},
@@ -66,6 +89,7 @@ def test_other_files_are_refused(tmp_path):
     (tmp_path / "text.npz").write_text("not a zip")
     (tmp_path / "empty.npz").write_bytes(b"")
     np.save(tmp_path / "array.npy", np.zeros((2, 4, 4, 1), np.uint8))
+    (tmp_path / "array.npy").write_bytes((tmp_path / "array.npy").read_bytes()[:-9])
     np.savez(tmp_path / "whole.npz", samples=np.zeros((99, 4, 4, 1), np.uint8))
     (tmp_path / "cut.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:700])
     (tmp_path / "folder").mkdir()

@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from scipy import ndimage, stats
 
 from kgan.auditing import planting
-from kgan.auditing.audit import AuditResult, audit, exceedance_pvalue
-from kgan.auditing.calibration import Calibration, Marks, Rule
+from kgan.auditing.calibration import Calibration, DecisionRule, Outcomes
+from kgan.auditing.comparison import compare
+from kgan.auditing.result import AuditResult
 from kgan.auditing.statistics import (
     copying_statistic,
     count_pvalues,
+    exceedance_pvalue,
     exceedance_pvalues,
     holm,
     k_means,
@@ -49,7 +51,7 @@ def with_copies(samples, copies):
 
 @pytest.fixture(scope="module")
 def honest_result():
-    return audit(HONEST, TRAIN, HELDOUT)
+    return compare(HONEST, TRAIN, HELDOUT)
 
 
 # Closed forms.
@@ -255,27 +257,27 @@ def calibrated(heldout):
     return Calibration(0.1, np.zeros_like(heldout), 0.1, heldout, np.zeros(heldout.sum(), bool))
 
 
-def marks(below, size):
+def outcomes(below, size):
     rows = np.zeros((size, 1), bool)
     rows[:below] = True
-    return Marks(np.zeros(size, int), rows, rows, num_strata=1)
+    return Outcomes(np.zeros(size, int), rows, rows, num_strata=1)
 
 
 def test_detection_limit_of_certain_copies_is_where_the_rule_turns():
-    rule = Rule({"pixels": calibrated([1_000])}, num_tests=6, other_p_value=1.0)
+    rule = DecisionRule({"pixels": calibrated([1_000])}, num_tests=6, other_p_value=1.0)
     needed = next(e for e in range(1_000) if exceedance_pvalue(1_000, 1_000, e) * 6 <= 0.05)
-    assert planting.detection_limit(marks(0, 1_000), marks(10, 10), rule) == needed / 1_000
+    assert planting.detection_limit(outcomes(0, 1_000), outcomes(10, 10), rule) == needed / 1_000
     # A copy that is flagged one time in two needs as many draws as give `needed` heads with probability 0.95.
-    half = planting.detection_limit(marks(0, 1_000), marks(5, 10), rule) * 1_000
+    half = planting.detection_limit(outcomes(0, 1_000), outcomes(5, 10), rule) * 1_000
     exact = next(c for c in range(1_000) if stats.binom.sf(needed - 1, c, 0.5) >= 0.95)
     assert abs(half - exact) <= 1
-    assert planting.detection_limit(marks(0, 1_000), marks(0, 10), rule) is None
+    assert planting.detection_limit(outcomes(0, 1_000), outcomes(0, 10), rule) is None
 
 
 def test_rule_needs_something_flagged():
-    rule = Rule({"pixels": calibrated([600, 400])}, num_tests=3, other_p_value=1e-9)
+    rule = DecisionRule({"pixels": calibrated([600, 400])}, num_tests=3, other_p_value=1e-9)
     counts = np.array([[[50, 50], [0, 0], [0, 0]], [[50, 50], [0, 1], [0, 0]]])  # samples, flagged, exceeding
-    assert rule(counts).tolist() == [False, True]
+    assert rule.rejects(counts).tolist() == [False, True]
 
 
 # Verdicts.
@@ -290,14 +292,14 @@ def test_honest_samples_are_not_convicted(honest_result):
 
 
 def test_fresh_real_samples_are_convicted_no_more_often_than_the_level():
-    verdicts = [audit(*np.split(smooth_images(260, seed), [80, 180])).verdict for seed in range(6)]
+    verdicts = [compare(*np.split(smooth_images(260, seed), [80, 180])).verdict for seed in range(6)]
     assert verdicts.count("copies found") <= 1  # P(more) = 3% at a rate of 5%
 
 
 @pytest.mark.slow
 def test_twenty_draws_of_fresh_real_samples():
     """Verdicts at the level, and counts of flagged samples inside the central 95% of their beta-binomial."""
-    results = [audit(*np.split(smooth_images(1_200, seed), [400, 800])[::-1]) for seed in range(1_000, 1_020)]
+    results = [compare(*np.split(smooth_images(1_200, seed), [400, 800])[::-1]) for seed in range(1_000, 1_020)]
     assert sum(result.verdict == "copies found" for result in results) <= 3  # P(more) = 1.6% at a rate of 5%
     for space in ("pixels", "pca"):
         order, size = results[0].calibration[space]["order"], results[0].calibration[space]["size"]
@@ -307,10 +309,10 @@ def test_twenty_draws_of_fresh_real_samples():
 
 
 def test_record_is_json_and_keeps_the_raw_ratios_out(honest_result):
-    record = dataclasses.asdict(honest_result)
+    record = honest_result.to_dict()
     assert json.loads(json.dumps(record)) == record
-    assert {field.name for field in dataclasses.fields(AuditResult)} == set(record)
-    assert "evidence" not in record
+    unsaved = {"evidence", "skipped", "latent_recovery"}
+    assert {field.name for field in dataclasses.fields(AuditResult)} - unsaved == set(record)
     assert honest_result.evidence.samples.neighbours["pixels"].ratios.shape == (300,)
     assert honest_result.evidence.heldout.neighbours["pca"].ratios.shape == (200,)
     assert len(record["protocol"]["sha256"]["train"]) == 64
@@ -321,7 +323,7 @@ def test_detection_limit_is_what_planting_that_share_gives(honest_result):
     assert set(limit) == set(planting.kinds_of_copy(mirror=False))
     assert limit["exact"] <= limit["noise 0.1"]
     copies = TRAIN[: round(limit["exact"] * 300)]
-    assert audit(with_copies(HONEST, copies), TRAIN, HELDOUT).verdict == "copies found"
+    assert compare(with_copies(HONEST, copies), TRAIN, HELDOUT).verdict == "copies found"
     assert honest_result.planted_flagged["exact"] == 1
 
 
@@ -329,7 +331,7 @@ def test_detection_limit_is_what_planting_that_share_gives(honest_result):
 def test_planted_copies_are_found_and_named(kind):
     train, heldout, honest = np.split(smooth_images(500, seed=4, channels=3), [200, 300])
     samples = with_copies(honest, planting.altered(train[COPIED], kind))
-    result = audit(samples, train, heldout)
+    result = compare(samples, train, heldout)
     assert result.verdict == "copies found"
     named = {entry["sample"]: entry for entry in result.flagged}
     assert len(named) == result.num_flagged >= 20
@@ -347,15 +349,15 @@ def test_copies_among_poor_samples_are_found_and_poor_samples_alone_are_not_conv
         samples = to_bytes(ndimage.gaussian_filter(HONEST.astype(float), (0, 1.5, 1.5, 0)))
     else:
         samples = to_bytes(HONEST + np.random.default_rng(0).normal(0, 40, HONEST.shape))
-    assert audit(samples, TRAIN, HELDOUT).verdict == "no copying detected"
-    assert audit(with_copies(samples, TRAIN[COPIED]), TRAIN, HELDOUT).verdict == "copies found"
+    assert compare(samples, TRAIN, HELDOUT).verdict == "no copying detected"
+    assert compare(with_copies(samples, TRAIN[COPIED]), TRAIN, HELDOUT).verdict == "copies found"
 
 
 def test_a_collapsed_class_is_not_copying():
     patterns = np.random.default_rng(3).uniform(0, 1, (5, 5, 5, 1))
     images = smooth_images(1_200, seed=2, patterns=patterns, spread=0.5)
     collapsed = smooth_images(250, seed=5, patterns=patterns[:1], spread=0.5)
-    result = audit(collapsed, images[:900], images[900:])
+    result = compare(collapsed, images[:900], images[900:])
     assert result.verdict == "no copying detected"
     assert result.copying_statistic["num_cells"] >= 1
 
@@ -371,15 +373,15 @@ def test_samples_of_one_kind_are_held_against_that_kind():
 
     dark = to_bytes(smooth_images(1_330, seed=2) / 3.0)
     train, heldout = np.concatenate([dark[:950], bright(50, 3)]), np.concatenate([dark[950:], bright(20, 4)])
-    result = audit(bright(200, 5), train, random.permutation(heldout))
+    result = compare(bright(200, 5), train, random.permutation(heldout))
     assert result.verdict == "no copying detected"
-    in_one = audit(bright(200, 5), train, random.permutation(heldout), exchangeable=False)
+    in_one = compare(bright(200, 5), train, random.permutation(heldout), exchangeable=False)
     assert in_one.verdict == "copies found"  # against all held-out images together
 
 
 def test_a_memoriser_is_found():
     samples = planting.altered(TRAIN[np.random.default_rng(0).integers(50, size=300)], "noise 0.02")
-    result = audit(samples, TRAIN, HELDOUT)
+    result = compare(samples, TRAIN, HELDOUT)
     assert result.verdict == "copies found"
     assert result.num_flagged == 300
     assert {entry["train_index"] for entry in result.flagged} <= set(range(50))
@@ -390,13 +392,13 @@ def test_a_memoriser_is_found():
 def test_a_handful_of_works(works):
     train = TRAIN[:works]
     copies = planting.altered(train[np.arange(100) % works], "exact" if works == 1 else "noise 0.02")
-    assert audit(copies, train, HELDOUT).verdict == "copies found"
-    assert audit(HONEST, train, HELDOUT).verdict == "no copying detected"
+    assert compare(copies, train, HELDOUT).verdict == "copies found"
+    assert compare(HONEST, train, HELDOUT).verdict == "no copying detected"
 
 
 def test_an_image_that_stands_several_times_in_the_training_set_cannot_hide_its_copies():
     train = np.concatenate([TRAIN[:6], *[planting.altered(TRAIN[:3], "noise 0.02", seed) for seed in range(4)]])
-    result = audit(with_copies(HONEST, TRAIN[np.arange(90) % 3]), train, HELDOUT)
+    result = compare(with_copies(HONEST, TRAIN[np.arange(90) % 3]), train, HELDOUT)
     assert result.verdict == "copies found"
     assert result.duplicates["train_collapsed"] == 12
     assert {entry["train_index"] for entry in result.flagged if entry["sample"] >= 210} == {0, 1, 2}
@@ -405,12 +407,12 @@ def test_an_image_that_stands_several_times_in_the_training_set_cannot_hide_its_
 def test_duplicates_are_counted():
     train = np.concatenate([TRAIN, TRAIN[:4], planting.altered(TRAIN[9:10], "noise 0.02")])
     heldout = np.concatenate([HELDOUT, TRAIN[:1]])
-    result = audit(HONEST[:40], train, heldout)
+    result = compare(HONEST[:40], train, heldout)
     assert result.duplicates == {"train_exact": 4, "train_collapsed": 5, "heldout_exact": 1, "heldout_near": 1}
 
 
 def test_held_out_copies_of_training_images_leave_nothing_to_tell_by():
-    result = audit(HONEST, TRAIN, np.concatenate([HELDOUT, TRAIN[:150]]))
+    result = compare(HONEST, TRAIN, np.concatenate([HELDOUT, TRAIN[:150]]))
     assert result.verdict == "cannot tell"
     assert result.detection_limit["exact"] is None
     assert "--heldout" in result.reason
@@ -418,7 +420,7 @@ def test_held_out_copies_of_training_images_leave_nothing_to_tell_by():
 
 @pytest.mark.parametrize("count", [0, 19])
 def test_below_twenty_held_out_images_it_cannot_tell(count):
-    result = audit(TRAIN[:50], TRAIN, HELDOUT[:count])
+    result = compare(TRAIN[:50], TRAIN, HELDOUT[:count])
     assert result.verdict == "cannot tell"
     assert result.reason.startswith(f"{count} held-out images are too few")
     assert "--heldout" in result.reason
@@ -426,23 +428,23 @@ def test_below_twenty_held_out_images_it_cannot_tell(count):
     assert result.evidence.samples.neighbours["pixels"].indices.tolist() == list(
         range(50)
     )  # the picture can still be drawn
-    json.dumps(dataclasses.asdict(result))
-    assert audit(TRAIN[:50], TRAIN, HELDOUT[:20]).verdict == "copies found"
+    json.dumps(result.to_dict())
+    assert compare(TRAIN[:50], TRAIN, HELDOUT[:20]).verdict == "copies found"
 
 
 # The swap test and the correction.
 
 
 def test_swap_pvalue_is_the_exceedance_of_training_images_over_held_out_ones():
-    result = audit(TRAIN, TRAIN, HELDOUT)  # every training image has its copy, so all come before held-out ones
+    result = compare(TRAIN, TRAIN, HELDOUT)  # every training image has its copy, so all come before held-out ones
     for space in ("pixels", "pca"):
         assert result.p_values[space]["swap"] == exceedance_pvalue(400, 200, 400)
 
 
 def test_swap_can_be_left_out_and_other_tests_join_the_correction(honest_result):
-    alone = audit(HONEST[:100], TRAIN, HELDOUT, exchangeable=False)
+    alone = compare(HONEST[:100], TRAIN, HELDOUT, exchangeable=False)
     assert all(set(tests) == {"count", "exceedance"} for tests in alone.p_values.values())
-    joined = audit(HONEST[:100], TRAIN, HELDOUT, exchangeable=False, other_p_values={"latent": {"recovery": 0.01}})
+    joined = compare(HONEST[:100], TRAIN, HELDOUT, exchangeable=False, other_p_values={"latent": {"recovery": 0.01}})
     assert joined.p_values == {**alone.p_values, "latent": {"recovery": 0.01}}
     assert joined.adjusted_p_values["latent"]["recovery"] == pytest.approx(0.05)
     values = [p for tests in honest_result.p_values.values() for p in tests.values()]
@@ -452,7 +454,7 @@ def test_swap_can_be_left_out_and_other_tests_join_the_correction(honest_result)
 
 def test_a_rejection_without_a_flagged_pair_does_not_convict():
     far = np.random.default_rng(0).integers(0, 256, (60, *TRAIN.shape[1:]), dtype=np.uint8)
-    result = audit(far, TRAIN, HELDOUT, other_p_values={"latent": {"recovery": 1e-9}})
+    result = compare(far, TRAIN, HELDOUT, other_p_values={"latent": {"recovery": 1e-9}})
     assert result.num_flagged == 0
     assert result.verdict == "no copying detected"
     assert "recovery" in result.reason
@@ -463,13 +465,13 @@ def test_a_rejection_without_a_flagged_pair_does_not_convict():
 
 def test_progress_reaches_its_total():
     seen = []
-    audit(HONEST[:30], TRAIN[:60], HELDOUT[:40], progress=lambda done, total: seen.append((done, total)))
+    compare(HONEST[:30], TRAIN[:60], HELDOUT[:40], progress=lambda done, total: seen.append((done, total)))
     assert seen == sorted(seen)
     assert seen[-1][0] == seen[-1][1]
 
 
 def test_passes_per_image_is_recorded():
-    assert audit(HONEST[:5], TRAIN[:30], HELDOUT[:3], passes_per_image=12.5).passes_per_image == 12.5
+    assert compare(HONEST[:5], TRAIN[:30], HELDOUT[:3], passes_per_image=12.5).passes_per_image == 12.5
 
 
 @pytest.mark.parametrize(
@@ -484,12 +486,12 @@ def test_passes_per_image_is_recorded():
 )
 def test_misuse_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
-        audit(**{"samples": HONEST, "train": TRAIN, "heldout": HELDOUT, **change})
+        compare(**{"samples": HONEST, "train": TRAIN, "heldout": HELDOUT, **change})
 
 
 def test_one_image_copied_often_is_found_and_the_swap_test_is_said_not_to_confirm_it():
-    result = audit(with_copies(HONEST, np.repeat(TRAIN[7:8], 30, axis=0)), TRAIN, HELDOUT)
+    result = compare(with_copies(HONEST, np.repeat(TRAIN[7:8], 30, axis=0)), TRAIN, HELDOUT)
     assert result.verdict == "copies found"
     assert "The swap test does not confirm this" in result.reason
-    result = audit(with_copies(HONEST, TRAIN[7:67]), TRAIN, HELDOUT)
+    result = compare(with_copies(HONEST, TRAIN[7:67]), TRAIN, HELDOUT)
     assert result.verdict == "copies found" and "does not confirm" not in result.reason

@@ -1,0 +1,210 @@
+"""The comparison behind the copy audit: did a generator learn from its training images, or does it hand them out again?
+
+Samples and held-out images, which the generator never saw, are searched for among the training images in the same
+way. A copy's ratio (see `neighbour_ratios`) is small. An honest generator's samples have no more small ratios than
+held-out images of the same kinds have, and that is tested, in pixel space and in that of 64 principal components:
+
+- count: samples below a threshold that held-out images set, against the beta-binomial distribution;
+- exceedance: samples below every held-out image, against the hypergeometric one;
+- swap: the search turned round. Training and held-out images are searched for among the samples; without copying the
+  two are exchangeable, however poor the generator is.
+
+Kinds are the cells of a k-means of the training images, a hundred held-out images each (see `calibration`): a generator
+that makes one kind only is held against that kind.
+
+Count and exceedance take the samples for independent draws: of a generator that makes a few images over and over, one
+that happens to be close to a training image counts as often as it was drawn.
+
+Holm's correction covers all of them. `compare` never says that images are free to use: it says what was looked for,
+at what false-positive rate, and the smallest share of copies that it would have detected.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from kgan.auditing import planting, verdict
+from kgan.auditing.calibration import LEVEL, Calibration, Matches
+from kgan.auditing.neighbours import DUPLICATE_RADIUS, PCA, PIXELS, SPACES, NeighbourSearch
+from kgan.auditing.pairs import closest_pairs
+from kgan.auditing.result import CANNOT_TELL, AuditResult, Evidence
+from kgan.auditing.statistics import copying_statistic, exceedance_pvalue, k_means, nearest_centre
+
+Progress = Callable[[int, int], None]
+
+_MOST_STRATA, _HELDOUT_PER_STRATUM = 50, 100
+
+
+def compare(
+    samples: np.ndarray,
+    train: np.ndarray,
+    heldout: np.ndarray,
+    alpha: float = 1e-3,
+    shifts: int = 1,
+    mirror: bool | None = None,
+    exchangeable: bool = True,
+    passes_per_image: float | None = None,
+    other_p_values: Mapping[str, Mapping[str, float]] | None = None,
+    progress: Progress | None = None,
+) -> AuditResult:
+    """Tests whether `samples` contain more near-copies of `train` than `heldout`, images of the same origin, does.
+
+    All three are uint8 (n, h, w, c). `alpha` is the false-positive rate that flagging an image is calibrated to;
+    `mirror` None looks for mirror images in colour only. `exchangeable=False` where `train` and `heldout` are not of
+    one origin (a collection of known works): no strata then, and no swap test. `other_p_values`, by group and test,
+    join Holm's correction. `progress(done, total)` counts pairs of images. Fewer than 20 held-out images give "cannot
+    tell". Raises ValueError for arrays of other types or shapes that differ, without samples or training images, and
+    for alpha outside (0, 1).
+    """
+    _check(samples, train, heldout, alpha)
+    mirror = train.shape[-1] == 3 if mirror is None else mirror
+    tested = len(heldout) >= verdict.MIN_HELDOUT
+    copied = planting.planted_indices(len(train)) if tested else np.zeros(0, np.int64)
+    kinds = planting.kinds_of_copy(mirror) if tested else ()
+    counter = _Counter(
+        progress, _num_pairs(len(samples), len(train), len(heldout), len(kinds) * len(copied), tested and exchangeable)
+    )
+    num_strata = min(_MOST_STRATA, max(1, len(heldout) // _HELDOUT_PER_STRATUM)) if exchangeable else 1
+    search = _Search(train, shifts, mirror, num_strata, counter)
+    evidence = Evidence(search.matches(samples), search.matches(heldout))
+    planted = {kind: search.matches(planting.altered(train[copied], kind)) for kind in kinds}
+    result = AuditResult(
+        verdict=CANNOT_TELL,
+        reason=verdict.too_few(len(heldout)),
+        alpha=alpha,
+        num_samples=len(samples),
+        copying_statistic=_copying_statistic(evidence),
+        duplicates=_duplicates(search.references, train, heldout, evidence),
+        passes_per_image=passes_per_image,
+        protocol=_protocol(search.references, samples, train, heldout) | {"num_strata": len(search.centres)},
+        evidence=evidence,
+    )
+    del search  # its memory is needed for the swap test
+    if tested:
+        calibration = Calibration.by_space(evidence.heldout, result.protocol["num_strata"], alpha)
+        others: dict[str, Mapping[str, float]] = {}
+        if exchangeable:
+            others = _swap_test(samples, train, heldout, shifts, mirror, counter)
+        result = verdict.judged(result, calibration, others | dict(other_p_values or {}), planted)
+    return _with_pairs(result, samples, train, heldout)
+
+
+class _Search:
+    """Training images, ready to be searched for the neighbours and strata of others."""
+
+    def __init__(self, train: np.ndarray, shifts: int, mirror: bool, num_strata: int, counter: "_Counter"):
+        self.references = NeighbourSearch(train, shifts=shifts, mirror=mirror, collapse=True)
+        self.centres = k_means(self.references.coordinates(train[self.references.kept]), num_strata)
+        self.counter, self.num_train = counter, len(train)
+
+    def matches(self, images: np.ndarray) -> Matches:
+        neighbours = self.references.search(images, progress=self.counter.step(self.num_train))
+        return Matches(neighbours, nearest_centre(self.references.coordinates(images), self.centres))
+
+
+def _with_pairs(result: AuditResult, samples: np.ndarray, train: np.ndarray, heldout: np.ndarray) -> AuditResult:
+    evidence = result.evidence
+    assert evidence is not None
+    thresholds = {space: float(values["threshold"]) for space, values in result.calibration.items()}
+    evidence = dataclasses.replace(
+        evidence,
+        sample_pairs=closest_pairs(evidence.samples.neighbours, samples, train, thresholds),
+        heldout_pairs=closest_pairs(evidence.heldout.neighbours, heldout, train, thresholds) if len(heldout) else None,
+    )
+    return dataclasses.replace(result, evidence=evidence)
+
+
+def _swap_test(
+    samples: np.ndarray, train: np.ndarray, heldout: np.ndarray, shifts: int, mirror: bool, counter: "_Counter"
+) -> dict[str, Mapping[str, float]]:
+    """By space, the exceedance of training images over held-out ones, both searched for among the samples.
+
+    Principal components are those of the samples: the training images' own would treat the two unlike.
+    """
+    search = NeighbourSearch(samples, shifts=shifts, mirror=mirror, collapse=True)
+    theirs = search.search(heldout, progress=counter.step(len(samples)))
+    smallest = {space: float(theirs[space].ratios.min()) for space in SPACES}
+    exceeding = search.count_below(train, smallest, progress=counter.step(len(samples)))
+    return {space: {"swap": exceedance_pvalue(len(train), len(heldout), exceeding[space])} for space in SPACES}
+
+
+def _copying_statistic(evidence: Evidence) -> dict[str, float | int | None]:
+    """C_T on distances in the space of principal components, a stratum a cell."""
+    samples, heldout = evidence.samples, evidence.heldout
+    return copying_statistic(
+        samples.neighbours[PCA].distances, heldout.neighbours[PCA].distances, samples.strata, heldout.strata
+    )
+
+
+def _duplicates(search: NeighbourSearch, train: np.ndarray, heldout: np.ndarray, evidence: Evidence) -> dict[str, int]:
+    """Counts only: a duplicate between held-out and training images is part of what honest closeness is."""
+    known = {_digest(image) for image in train}
+    return {
+        "train_exact": len(train) - len(known),
+        "train_collapsed": len(train) - len(search.kept),
+        "heldout_exact": sum(_digest(image) in known for image in heldout),
+        "heldout_near": int((evidence.heldout.neighbours[PIXELS].distances <= search.radius).sum()),
+    }
+
+
+def _protocol(search: NeighbourSearch, samples: np.ndarray, train: np.ndarray, heldout: np.ndarray) -> dict[str, Any]:
+    arrays = {"samples": samples, "train": train, "heldout": heldout}
+    return {
+        "num_train": len(train),
+        "num_heldout": len(heldout),
+        "image_shape": list(train.shape[1:]),
+        "k": search.k,
+        "shifts": search.shifts,
+        "mirror": search.mirror,
+        "spaces": list(SPACES),
+        "pca_components": search.num_components,
+        "duplicate_radius": DUPLICATE_RADIUS,
+        "distance": "Euclidean, in grey levels, over the training image less `shifts` pixels at each edge",
+        "correction": "Holm",
+        "level": LEVEL,
+        "power": planting.POWER,
+        "sha256": {name: _digest(array) for name, array in arrays.items()},
+    }
+
+
+def _digest(array: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
+
+
+def _check(samples: np.ndarray, train: np.ndarray, heldout: np.ndarray, alpha: float) -> None:
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha={alpha}: it must be between 0 and 1")
+    for name, images in {"samples": samples, "train": train, "heldout": heldout}.items():
+        if images.dtype != np.uint8 or images.ndim != 4:
+            raise ValueError(
+                f"{name} must be uint8 (n, h, w, c), not {images.dtype} {images.shape} (kgan.images.to_uint8)"
+            )
+        if images.shape[1:] != train.shape[1:]:
+            raise ValueError(f"{name} are {images.shape[1:]} images, the training images {train.shape[1:]}")
+    if len(samples) == 0 or len(train) == 0:
+        raise ValueError("there must be samples and training images")
+
+
+class _Counter:
+    """Adds up the searches of an audit, in pairs of images, for one progress bar."""
+
+    def __init__(self, progress: Progress | None, total: int):
+        self.progress, self.total, self.done = progress, total, 0
+
+    def step(self, num_references: int) -> Progress:
+        start = self.done
+
+        def report(done: int, _: int) -> None:
+            self.done = start + done * num_references
+            if self.progress:
+                self.progress(min(self.done, self.total), self.total)
+
+        return report
+
+
+def _num_pairs(num_samples: int, num_train: int, num_heldout: int, num_planted: int, swap: bool) -> int:
+    pairs = (num_samples + num_heldout + num_planted) * num_train
+    return pairs + (num_heldout + num_train) * num_samples * swap

@@ -1,0 +1,164 @@
+"""What an audit compares: the images of a run, or anyone's, read and divided as they were for training."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+import kgan
+from kgan.config import TrainConfig
+from kgan.data import sources
+from kgan.errors import UserError
+from kgan.provenance.marks import Origin
+from kgan.runs import checkpoint as checkpoints
+from kgan.runs import environment
+from kgan.runs.rundir import RunDir
+from kgan.sampling.read import Samples, Source, image_shape, name_of, read_images, read_samples
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class AuditImages:
+    """Images to compare, uint8 (n, h, w, c). `protocol` and `skipped` join the record, `origin` marks its pictures.
+
+    `recover`, where there is a generator, measures latent recovery when it is called with a progress callback.
+    """
+
+    samples: np.ndarray
+    train: np.ndarray
+    heldout: np.ndarray
+    protocol: dict[str, Any]
+    origin: Origin
+    passes_per_image: float | None = None
+    recover: Callable[[Progress], dict[str, Any]] | None = None
+    skipped: tuple[str, ...] = ()
+
+
+def of_run(
+    run: RunDir,
+    *,
+    heldout: Source | None,
+    data_dir: str | None,
+    num_samples: int,
+    seed: int,
+    checkpoint: str | int,
+    ema: bool,
+    recover: bool,
+) -> AuditImages:
+    """The images of a run: fresh samples, its training images, and its held-out images or those given instead."""
+    config = run.read_config()
+    checkpoints.choose(run.checkpoints, str(checkpoint))
+    if recover and heldout is not None and config.conditional:
+        raise UserError("--recover needs the labels of held-out images: leave out --heldout")
+    images, labels, data_sha256 = _divided(run, config, data_dir)
+    skipped: tuple[str, ...] = ()
+    if heldout is not None:
+        given = read_images(heldout, images["train"].shape[1:], "heldout")
+        images["heldout"], skipped = given.images, given.skipped
+        labels["heldout"] = np.zeros(len(given.images), np.int64)
+    if recover and not len(images["heldout"]):
+        raise UserError("--recover compares with held-out images, and this run has none: name some with --heldout")
+    environment.import_tensorflow()
+    from kgan.auditing.recovery import latent_recovery
+    from kgan.runs import generator
+    from kgan.sampling import draw
+
+    trained = generator.load(run.path, checkpoint, ema)
+    train, theirs = ((images[split], labels[split]) for split in ("train", "heldout"))
+    return AuditImages(
+        samples=trained.generate(num_samples, seed),
+        **images,
+        protocol={
+            "samples": f"images 0 to {num_samples - 1} of the seed, as kgan sample draws them",
+            "dataset": config.dataset,
+            "data_sha256": data_sha256,
+            "heldout": "the run's own, never trained on" if heldout is None else "as given",
+            "run_id": trained.record.get("id"),
+            "checkpoint_sha256": trained.checkpoint_sha256,
+            "step": trained.step,
+            "ema": trained.ema,
+            "seed": seed,
+        },
+        origin=draw.origin(trained),
+        passes_per_image=trained.step * config.d_steps * config.batch_size / len(images["train"]),
+        recover=lambda progress: latent_recovery(trained, train, theirs, progress),
+        skipped=skipped,
+    )
+
+
+def _divided(
+    run: RunDir, config: TrainConfig, data_dir: str | None
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], str]:
+    """Images and labels of the splits train and heldout of a run's data set, and its hash."""
+    data = sources.load(
+        config.dataset, data_dir or config.data_dir, image_size=config.image_size, channels=config.channels
+    )
+    run.check_data(data.sha256)
+    training, held = sources.split_heldout(len(data.images), data.sha256, config.num_heldout)
+    training = sources.first_training(training, data.sha256, config.num_train)
+    labels = data.labels if config.conditional and data.labels is not None else np.zeros(len(data.images), np.int64)
+    indices = {"train": training, "heldout": held}
+    return (
+        {split: data.images[rows] for split, rows in indices.items()},
+        {split: labels[rows] for split, rows in indices.items()},
+        data.sha256,
+    )
+
+
+def of_samples(
+    samples: Source,
+    *,
+    dataset: str | None,
+    train: Source | None,
+    heldout: Source | None,
+    num_heldout: int | None,
+    data_dir: str | None,
+    num_samples: int,
+) -> AuditImages:
+    """Anyone's samples, and what their generator was trained on: a named data set, or images."""
+    if (dataset is None) == (train is None):
+        raise UserError(
+            "--samples needs the images that its generator was trained on: --dataset or --train, one of them"
+        )
+    if num_heldout is not None and (train is not None or heldout is not None):
+        raise UserError("--num_heldout divides --dataset; it does not go with --train or --heldout")
+    shape = image_shape(samples)
+    protocol: dict[str, Any] = {"samples": f"the first {num_samples} images in {name_of(samples)}, or all"}
+    if train is None:
+        size: dict[str, Any] = {"image_size": shape[0], "channels": shape[2]} if dataset == "folder" else {}
+        data = sources.load(str(dataset), data_dir, **size)
+        training, held = sources.split_heldout(len(data.images), data.sha256, num_heldout or 0)
+        given = Samples(data.images[training])
+        theirs = Samples(data.images[held])
+        source = f"kgan's choice of {len(held)}, said to be unseen" if len(held) else "none named"
+        protocol |= {"dataset": dataset, "data_sha256": data.sha256}
+    else:
+        given = read_images(train, shape, "train")
+        theirs, source = Samples(given.images[:0]), "none named"
+        protocol |= {"dataset": name_of(train)}
+    shape = given.images.shape[1:]
+    drawn = read_samples(samples, shape, num_samples)
+    if heldout is not None:
+        theirs, source = read_images(heldout, shape, "heldout"), "as given"
+    return AuditImages(
+        samples=drawn.images,
+        train=given.images,
+        heldout=theirs.images,
+        protocol=protocol | {"heldout": source},
+        origin=Origin("", "", protocol.get("data_sha256", ""), "", False, {"kgan": kgan.__version__}),
+        skipped=given.skipped + drawn.skipped + theirs.skipped,
+    )
+
+
+def against_works(images: AuditImages, works: Source) -> AuditImages:
+    """The same samples and held-out images, with known works in the place of the training images."""
+    known = read_images(works, images.train.shape[1:], "against")
+    return replace(
+        images,
+        train=known.images,
+        protocol=images.protocol | {"against": name_of(works)},
+        passes_per_image=None,
+        skipped=images.skipped + known.skipped,
+    )
