@@ -97,6 +97,9 @@ def audit(
         )  # fmt: skip
     if against is not None:
         images = inputs.against_works(images, against)
+    height, width = images.train.shape[1:3]
+    if min(height, width) <= 2 * shifts:
+        raise UserError(f"--shifts={shifts}: leaves nothing of images of {height}x{width}")
     return _audited(images, recover, progress, alpha=alpha, shifts=shifts, exchangeable=against is None)
 
 

@@ -16,7 +16,6 @@ from kgan.provenance.marks import read_marks
 from kgan.provenance.sidecars import sidecar_path
 
 Source = np.ndarray | str | os.PathLike
-ARRAY_NAMES = ("samples", "arr_0")
 
 
 @dataclass(frozen=True)
@@ -99,13 +98,12 @@ def _read_file(path: Path) -> tuple[str, np.ndarray]:
     try:
         if path.suffix == ".npy":
             return f"{path}: the array", read_npy(path)
-        arrays = read_npz(path, {name: Array(optional=True) for name in ARRAY_NAMES})
+        arrays = read_npz(path, {"samples": Array(optional=True), "arr_0": Array(optional=True)})
+        if not arrays:
+            read_npz(path, {"samples": Array()})  # says what is in it
+        return next((f"{path}: {name}", array) for name, array in arrays.items())
     except UserError as error:
-        raise UserError(f"{error}: the images must be a folder, an .npz or an .npy") from None
-    for name in ARRAY_NAMES:
-        if name in arrays:
-            return f"{path}: {name}", arrays[name]
-    raise UserError(f"{path}: the images must be an array called {' or '.join(ARRAY_NAMES)}, and there is none in it")
+        raise UserError(f"{error}: the images must be a folder, an .npz with samples or arr_0, or an .npy") from None
 
 
 def _list(path: Path) -> list[Path]:

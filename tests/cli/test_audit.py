@@ -173,9 +173,9 @@ def test_mistakes_get_one_line(place, trained_run, tmp_path):
         ([copies, f"--train={tmp_path / 'none'}"], "there is no such file or folder"),
         ([copies, f"--train={tmp_path / 'wide.npz'}"], "20x16x1"),
         ([copies, f"--train={tmp_path / 'floats.npz'}"], "samples is float64"),
-        ([copies, f"--train={tmp_path / 'broken.npz'}"], "neither a folder of images nor a readable .npz"),
+        ([copies, f"--train={tmp_path / 'broken.npz'}"], "broken.npz: not a readable .npz"),
         ([copies, "--dataset=mnist5k"], "16x16x1, and the data set's are 28x28x1"),
-        ([copies, train, f"--out={place / 'train.npz' / 'x'}"], "name one with --out"),
+        ([copies, train, f"--out={place / 'train.npz' / 'x'}"], "name a folder with --out"),
     ]:
         assert words in refused("audit", *arguments)
     assert not (place / "copies-audit").exists()

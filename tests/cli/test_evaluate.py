@@ -127,7 +127,7 @@ def test_mistakes_get_one_line(place, tmp_path):
         ([f"--samples={tmp_path / 'floats.npz'}", *folder], "samples is float64 (80, 28, 28, 1); it must be uint8"),
         (
             [f"--samples={tmp_path / 'nameless.npz'}", *folder],
-            "an array called samples or arr_0 (arrays in it: images)",
+            "it has no array called samples (arrays in it: images): the images must be a folder, an .npz with",
         ),
         ([f"--samples={place / 'files'}", *folder, "--out=/nowhere/x.json"], "this folder cannot be written to"),
     ]:
