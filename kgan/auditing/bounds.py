@@ -1,57 +1,73 @@
-"""Nearest vectors to a query that comes in several windows: lower bounds from short forms, then exact distances.
+"""Nearest vectors to a query that comes in several windows: lower bounds from reduced vectors, then exact distances.
 
 For any orthonormal basis V the map x -> (V'x, ||x - VV'x||) never lengthens a distance (||a - b||^2 splits into the
 part along V and the part across it, and the latter is at least the difference of the two lengths). With V the leading
 principal components of the references, 129 numbers an image rule out about 99 of 100 of them on photographs
 and digits; the others are measured in full, so that the answer is that of the full search. On a GPU the vectors
-themselves are the short form: one matrix product measures everything.
+themselves take the place of the reduced ones where its memory allows: one matrix product measures everything.
 """
 
 import dataclasses
-import sys
 from collections.abc import Callable
 from types import ModuleType
 
 import numpy as np
 
+from kgan.auditing.vectors import Vectors, blocks, square_lengths
+from kgan.runs.environment import accelerator
+
 _REFERENCE_BLOCK = 4096
-_GATHER_BLOCK = 1024
 # In float32 ||x||^2 + ||y||^2 - 2 x.y is wrong by up to this part of ||x||^2 + ||y||^2: every bound leaves this room.
 _ROUNDING = np.float32(2e-5)
 
 
 class Space:
-    """Reference vectors (N, D) and a short form (N, p) of them whose distances are lower bounds of theirs."""
+    """Reference vectors, reduced vectors (N, p) whose distances are lower bounds of theirs, and square lengths (N,).
 
-    def __init__(self, vectors: np.ndarray, shortened: np.ndarray):
-        self.vectors, self.shortened = vectors, shortened
-        self.squares = square_lengths(vectors)
-        self.short_squares = square_lengths(shortened)
-        self.minima = _window_minima(_as_references(shortened))
+    The vectors may be the reduced ones. `rows` (N,) are those of `vectors` that are references, None for all.
+    """
+
+    def __init__(self, vectors: Vectors, reduced: np.ndarray, squares: np.ndarray, rows: np.ndarray | None = None):
+        self.vectors, self.reduced, self.squares, self.rows = vectors, reduced, squares, rows
+        self.reduced_squares = square_lengths(reduced)
+        self.minima = _window_minima(_as_references(reduced))
+
+    @classmethod
+    def of(cls, vectors: np.ndarray) -> "Space":
+        """Vectors that are few or short enough to take the place of reduced ones."""
+        return cls(vectors, vectors, square_lengths(vectors))
+
+    def __len__(self) -> int:
+        return len(self.reduced)
+
+    def __getitem__(self, indices: np.ndarray) -> np.ndarray:
+        """The vectors of the references at `indices`."""
+        return self.vectors[indices if self.rows is None else self.rows[indices]]
 
     def subset(self, indices: np.ndarray) -> "Space":
-        """The space of the vectors at ascending `indices`. It takes this one's memory, which must not be used again."""
-        if len(indices) == len(self.vectors):
+        """The space of the references at `indices`."""
+        if len(indices) == len(self):
             return self
-        vectors = _compacted(self.vectors, indices)
-        return Space(vectors, vectors if self.shortened is self.vectors else _compacted(self.shortened, indices))
+        if self.reduced is self.vectors:
+            return Space.of(self.reduced[indices])
+        return Space(self.vectors, self.reduced[indices], self.squares[indices], indices)
 
-    def lower_bounds(self, shortened: np.ndarray, stop: int | None = None) -> np.ndarray:
-        """(W, B, p) short forms of B queries with W windows -> (B, N) lower bounds of squared distances.
+    def lower_bounds(self, queries: np.ndarray, stop: int | None = None) -> np.ndarray:
+        """(W, B, p) reduced vectors of B queries with W windows -> (B, N) lower bounds of squared distances.
 
         With `stop`, to the first `stop` references only.
         """
-        return self.minima(_as_queries(shortened), stop)
+        return self.minima(_as_queries(queries), stop)
 
-    def least_ratios(self, shortened: np.ndarray, bounds: np.ndarray, k: int) -> np.ndarray:
+    def least_ratios(self, queries: np.ndarray, bounds: np.ndarray, k: int) -> np.ndarray:
         """(B,) lower bounds of d_1 / mean(d_1 .. d_k), from those of squared distances, (B, N).
 
-        Lengths of what the short forms leave out, r and s, tell how far above its lower bound a squared distance can
-        be: ||a - b||^2 <= ||V'(a - b)||^2 + (r + s)^2, which is the lower bound plus 4 r s.
+        The lengths of what reduced vectors leave out, r and s, tell how far above its lower bound a squared distance
+        can be: ||a - b||^2 <= ||V'(a - b)||^2 + (r + s)^2, which is the lower bound plus 4 r s.
         """
-        above = 3 * _ROUNDING * (square_lengths(shortened).max(axis=0)[:, None] + self.short_squares)
-        if self.shortened is not self.vectors:
-            above += 4 * shortened[..., -1].max(axis=0)[:, None] * self.shortened[:, -1]
+        above = 3 * _ROUNDING * (square_lengths(queries).max(axis=0)[:, None] + self.reduced_squares)
+        if self.reduced is not self.vectors:
+            above += 4 * queries[..., -1].max(axis=0)[:, None] * self.reduced[:, -1]
         above += np.maximum(bounds, 0)
         largest = np.sqrt(np.partition(above, k - 1, axis=1)[:, :k]).mean(axis=1)
         smallest = np.sqrt(np.maximum(bounds.min(axis=1), 0))
@@ -68,33 +84,27 @@ class Space:
         bounds[candidates] = np.inf
         rest = np.flatnonzero(bounds <= best.limit)
         rest = rest[np.argsort(bounds[rest], kind="stable")]
+        step = next(blocks(len(bounds), windows.shape[1])).stop
         while len(rest):
-            best = best.merged(self._measured(windows, rest[:_GATHER_BLOCK], k), k)
-            rest = rest[_GATHER_BLOCK:]
+            best = best.merged(self._measured(windows, rest[:step], k), k)
+            rest = rest[step:]
             rest = rest[: np.searchsorted(bounds[rest], best.limit, side="right")]
         return self._exact(windows, best)
 
     def _measured(self, windows: np.ndarray, candidates: np.ndarray, k: int) -> "_Candidates":
         own, others = square_lengths(windows), self.squares[candidates]
-        squares = others[:, None] + own - 2 * (self.vectors[candidates] @ windows.T)
+        squares = others[:, None] + own - 2 * (self[candidates] @ windows.T)
         slack = _ROUNDING * (others.max() + own.max())
         return _Candidates(candidates, squares.argmin(axis=1), squares.min(axis=1), slack).smallest(k)
 
     def _exact(self, windows: np.ndarray, best: "_Candidates") -> tuple[int, int, np.ndarray]:
         """Measures the k nearest again as differences: a float32 product cannot tell 0 from a small distance."""
-        squares = square_lengths(self.vectors[best.indices] - windows[best.windows])
+        vectors = self[best.indices]
+        squares = square_lengths(vectors - windows[best.windows])
         first = np.lexsort((best.indices, squares))[0]
-        by_window = square_lengths(self.vectors[best.indices[first]] - windows)
+        by_window = square_lengths(vectors[first] - windows)
         squares[first] = by_window.min()
-        return best.indices[first], by_window.argmin(), np.sqrt(squares.astype(np.float64))
-
-
-def _compacted(rows: np.ndarray, indices: np.ndarray) -> np.ndarray:
-    """The rows at ascending `indices`, moved to the front of the same memory."""
-    for start in range(0, len(indices), _REFERENCE_BLOCK):
-        chosen = indices[start : start + _REFERENCE_BLOCK]
-        rows[start : start + len(chosen)] = rows[chosen]
-    return rows[: len(indices)]
+        return int(best.indices[first]), int(by_window.argmin()), np.sqrt(squares.astype(np.float64))
 
 
 @dataclasses.dataclass
@@ -110,9 +120,10 @@ class _Candidates:
     def smallest(self, k: int) -> "_Candidates":
         if len(self.squares) < k:
             return self
-        chosen = np.argpartition(self.squares, k - 1)[:k]
-        squares = self.squares[chosen]
-        return _Candidates(self.indices[chosen], self.windows[chosen], squares, self.slack, squares.max() + self.slack)
+        nearest = np.argpartition(self.squares, k - 1)[:k]
+        squares = self.squares[nearest]
+        limit = squares.max() + self.slack
+        return _Candidates(self.indices[nearest], self.windows[nearest], squares, self.slack, limit)
 
     def merged(self, other: "_Candidates", k: int) -> "_Candidates":
         return _Candidates(
@@ -121,37 +132,6 @@ class _Candidates:
             np.concatenate([self.squares, other.squares]),
             max(self.slack, other.slack),
         ).smallest(k)
-
-
-def principal_components(vectors: np.ndarray, count: int, iterations: int = 4) -> np.ndarray:
-    """The leading principal directions of centred (N, D) float32 vectors, as orthonormal columns (D, <= count).
-
-    Randomised subspace iteration from a fixed start (Halko, Martinsson & Tropp 2011, algorithm 4.4), with 16 spare
-    directions. Fewer columns come back when the vectors span fewer; at least one.
-    """
-    size = min(count + 16, *vectors.shape)
-    directions = np.random.default_rng(0).standard_normal((vectors.shape[1], size), dtype=np.float32)
-    for _ in range(iterations):
-        directions = np.linalg.qr(vectors.T @ (vectors @ directions))[0]
-    directions = np.linalg.qr(directions)[0]
-    projected = vectors @ directions
-    variances, rotation = np.linalg.eigh((projected.T @ projected).astype(np.float64))
-    rank = int((variances > 1e-6 * variances[-1]).sum())
-    chosen = rotation[:, ::-1][:, : max(1, min(count, rank))]
-    return np.ascontiguousarray(directions @ chosen.astype(np.float32))
-
-
-def shortened(vectors: np.ndarray, basis: np.ndarray) -> np.ndarray:
-    """(..., D) vectors -> (..., p + 1): coordinates along the basis, and the length of what they leave out."""
-    short = np.empty((*vectors.shape[:-1], basis.shape[1] + 1), np.float32)
-    flat, flat_short = vectors.reshape(-1, vectors.shape[-1]), short.reshape(-1, short.shape[-1])
-    for start in range(0, len(flat), _GATHER_BLOCK):
-        part = flat[start : start + _GATHER_BLOCK]
-        coordinates = part @ basis
-        flat_short[start : start + _GATHER_BLOCK, :-1] = coordinates
-        # The difference itself: ||x||^2 - ||coordinates||^2 would lose its digits where the rest is short.
-        flat_short[start : start + _GATHER_BLOCK, -1] = np.sqrt(square_lengths(part - coordinates @ basis.T))
-    return short
 
 
 def _as_queries(vectors: np.ndarray) -> np.ndarray:
@@ -165,12 +145,10 @@ def _as_references(vectors: np.ndarray) -> np.ndarray:
     return np.concatenate([vectors, np.ones_like(squares), squares], axis=-1)
 
 
-def square_lengths(vectors: np.ndarray) -> np.ndarray:
-    """||x||^2 over the last axis."""
-    return np.einsum("...d,...d->...", vectors, vectors)
+Minima = Callable[[np.ndarray, int | None], np.ndarray]
 
 
-def _window_minima(references: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+def _window_minima(references: np.ndarray) -> Minima:
     """A function from (W, B, p) queries to (B, N) smallest products, over the windows, with (N, p) references."""
     tensorflow = accelerator()
     if tensorflow:
@@ -189,7 +167,7 @@ def _window_minima(references: np.ndarray) -> Callable[[np.ndarray], np.ndarray]
     return minima
 
 
-def _window_minima_on_gpu(tensorflow: ModuleType, references: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+def _window_minima_on_gpu(tensorflow: ModuleType, references: np.ndarray) -> Minima:
     held = tensorflow.constant(references)  # on the GPU, where there is one
 
     def minima(queries: np.ndarray, stop: int | None = None) -> np.ndarray:
@@ -204,9 +182,3 @@ def _window_minima_on_gpu(tensorflow: ModuleType, references: np.ndarray) -> Cal
             precision.enable_tensor_float_32_execution(reduced)
 
     return minima
-
-
-def accelerator() -> ModuleType | None:
-    """TensorFlow, if the program has loaded it and it sees a GPU; None otherwise (it is never loaded for this)."""
-    tensorflow = sys.modules.get("tensorflow")
-    return tensorflow if tensorflow is not None and tensorflow.config.list_logical_devices("GPU") else None

@@ -36,6 +36,7 @@ from kgan.auditing.statistics import copying_statistic, exceedance_pvalue, k_mea
 Progress = Callable[[int, int], None]
 
 _MOST_STRATA, _HELDOUT_PER_STRATUM = 50, 100
+_DIGEST_ROWS = 1024
 
 
 def compare(
@@ -97,7 +98,7 @@ class _Search:
 
     def __init__(self, train: np.ndarray, shifts: int, mirror: bool, num_strata: int, counter: "_Counter"):
         self.references = NeighbourSearch(train, shifts=shifts, mirror=mirror, collapse=True)
-        self.centres = k_means(self.references.coordinates(train[self.references.kept]), num_strata)
+        self.centres = k_means(self.references.spaces[PCA].reduced, num_strata)
         self.counter, self.num_train = counter, len(train)
 
     def matches(self, images: np.ndarray) -> Matches:
@@ -171,7 +172,10 @@ def _protocol(search: NeighbourSearch, samples: np.ndarray, train: np.ndarray, h
 
 
 def _digest(array: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
+    digest = hashlib.sha256()
+    for start in range(0, len(array), _DIGEST_ROWS):
+        digest.update(np.ascontiguousarray(array[start : start + _DIGEST_ROWS]).data)
+    return digest.hexdigest()
 
 
 def _check(samples: np.ndarray, train: np.ndarray, heldout: np.ndarray, alpha: float) -> None:

@@ -16,8 +16,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from kgan.auditing.bounds import Space, accelerator, principal_components, shortened, square_lengths
+from kgan.auditing.bounds import Space
 from kgan.auditing.threads import in_threads
+from kgan.auditing.vectors import InnerParts, Vectors, blocks, principal_components, reduced, square_lengths, windows
+from kgan.runs.environment import accelerator
 
 PIXELS, PCA = "pixels", "pca"
 SPACES = (PIXELS, PCA)
@@ -26,8 +28,9 @@ BOUND_COMPONENTS = 128
 DUPLICATE_RADIUS = 0.1  # of the median distance between two references: closer ones count as one image
 
 _QUERY_BLOCK = 64
-_MOST_THREADS = 4  # each holds the bounds of a block
+_MOST_THREADS = 4  # each holds a block of queries and their bounds
 _REFERENCE_BLOCK = 1024
+_GPU_BYTES = 8 << 30  # references that take more are searched by reduced vectors there too
 
 Progress = Callable[[int, int], None]
 
@@ -55,8 +58,8 @@ def neighbour_ratios(
     Takes uint8 or float images, (n, h, w, c) and (N, h, w, c). Returns ratios (n,), indices (n,) and distances d_1
     (n,). Raises ValueError for shapes that differ, k outside 1..N, or images no larger than 2 * shifts.
     """
-    found = NeighbourSearch(references, k, shifts, mirror).search(queries, (PIXELS,))[PIXELS]
-    return found.ratios, found.indices, found.distances
+    neighbours = NeighbourSearch(references, k, shifts, mirror).search(queries, (PIXELS,))[PIXELS]
+    return neighbours.ratios, neighbours.indices, neighbours.distances
 
 
 class NeighbourSearch:
@@ -64,7 +67,8 @@ class NeighbourSearch:
 
     `k` None means min(50, max(2, N // 2)), and 1 for a lone reference. With `collapse`, references within `radius`
     of an earlier one (unshifted) are left out first: an image that stands there twice would hide a copy of itself.
-    `kept` are the indices searched. Memory: the references in float32, plus a fixed amount while searching.
+    `kept` are the indices searched. Of the references 129 numbers each are kept in memory; their pixels are read from
+    the array, which may be a memory map, when they have to be compared.
     """
 
     def __init__(
@@ -79,19 +83,20 @@ class NeighbourSearch:
         if len(references) == 0:
             raise ValueError("there are no references to search")
         self.image_shape, self.shifts, self.mirror = references.shape[1:], shifts, mirror
-        vectors = _windows(references, [(0, 0)], shifts, mirrored=False)[0]
-        self.mean = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
-        vectors -= self.mean
+        vectors = InnerParts(references, shifts)
+        self.mean = vectors.mean
         self.basis = principal_components(vectors, BOUND_COMPONENTS)
-        pixels = Space(vectors, vectors if accelerator() else shortened(vectors, self.basis))
+        self.reduces = accelerator() is None or 4 * vectors.shape[0] * vectors.shape[1] > _GPU_BYTES
+        pixels = _reduced_space(vectors, self.basis) if self.reduces else Space.of(vectors[:])
         self.radius, self.kept = 0.0, np.arange(len(vectors))
         if collapse:
             self.radius = DUPLICATE_RADIUS * _median_distance(vectors)
             self.kept = _leaders(pixels, self.radius)
             pixels = pixels.subset(self.kept)
         self.num_components = max(1, min(PCA_COMPONENTS, len(self.kept) - 1, self.basis.shape[1]))
-        coordinates = pixels.vectors @ self.basis[:, : self.num_components]
-        self.spaces = {PIXELS: pixels, PCA: Space(coordinates, coordinates)}
+        components = self.basis[:, : self.num_components]
+        coordinates = pixels.reduced[:, : self.num_components] if self.reduces else pixels.reduced @ components
+        self.spaces = {PIXELS: pixels, PCA: Space.of(np.ascontiguousarray(coordinates))}
         self.k = min(50, max(2, len(self.kept) // 2), len(self.kept)) if k is None else k
         if not 1 <= self.k <= len(self.kept):
             raise ValueError(
@@ -105,7 +110,7 @@ class NeighbourSearch:
         progress: Progress | None = None,
     ) -> dict[str, Neighbours]:
         """The neighbours of (n, h, w, c) images in each of `spaces`; `progress(done, n)` is called as it goes on."""
-        return self._found(queries, dict.fromkeys(spaces), progress)
+        return self._searched(queries, dict.fromkeys(spaces), progress)
 
     def count_below(
         self, queries: np.ndarray, limits: Mapping[str, float], progress: Progress | None = None
@@ -114,10 +119,10 @@ class NeighbourSearch:
 
         The same number as by `search`, sooner: where bounds alone tell that a ratio is not below, nothing is measured.
         """
-        found = self._found(queries, limits, progress)
-        return {space: int((found[space].ratios < limit).sum()) for space, limit in limits.items()}
+        neighbours = self._searched(queries, limits, progress)
+        return {space: int((neighbours[space].ratios < limit).sum()) for space, limit in limits.items()}
 
-    def _found(
+    def _searched(
         self,
         queries: np.ndarray,
         limits: Mapping[str, float | None],
@@ -125,46 +130,51 @@ class NeighbourSearch:
     ) -> dict[str, Neighbours]:
         """By space, the neighbours; ratios that are sure to be at or above that space's limit come back as infinity."""
         self._check_queries(queries)
-        found = {space: _Nearest(len(queries)) for space in limits}
+        nearest = {space: _Nearest(len(queries)) for space in limits}
+        num_windows = len(translations(self.shifts)) * (2 if self.mirror else 1)
+        parts = list(blocks(len(queries), num_windows * len(self.mean), most=_QUERY_BLOCK))
 
-        def search_block(start: int) -> None:
-            windows = self._query_windows(queries[start : start + _QUERY_BLOCK])
+        def search_block(number: int) -> None:
+            start = parts[number].start
+            moved = self._query_windows(queries[parts[number]])
             for space, limit in limits.items():
-                vectors, short = self._vectors(space, windows)
-                bounds, rows = self.spaces[space].lower_bounds(short), range(windows.shape[1])
+                vectors, short = self._in_space(space, moved)
+                bounds = self.spaces[space].lower_bounds(short)
+                rows = np.arange(moved.shape[1])
                 if limit is not None:
                     least = self.spaces[space].least_ratios(short, bounds, self.k)
                     rows = np.flatnonzero(least <= limit * 1.0001)  # room for the rounding of what is measured
                 for row in rows:
-                    nearest = self.spaces[space].nearest(vectors[:, row], bounds[row], self.k)
-                    found[space].put(start + row, *nearest)
+                    index, window, distances = self.spaces[space].nearest(vectors[:, row], bounds[row], self.k)
+                    nearest[space].put(start + row, index, window, distances)
 
         threads = 1 if accelerator() else _MOST_THREADS
-        for start in in_threads(search_block, range(0, len(queries), _QUERY_BLOCK), threads):
+        for number in in_threads(search_block, range(len(parts)), threads):
             if progress:
-                progress(min(start + _QUERY_BLOCK, len(queries)), len(queries))
-        return {space: self._neighbours(found[space]) for space in limits}
+                progress(parts[number].stop, len(queries))
+        return {space: self._neighbours(nearest[space]) for space in limits}
 
     def coordinates(self, images: np.ndarray) -> np.ndarray:
         """Unshifted images as points in the space of principal components: (n, num_components) float32."""
         self._check_queries(images)
-        basis, blocks = self.basis[:, : self.num_components], []
-        for start in range(0, len(images), _REFERENCE_BLOCK):
-            centres = _windows(images[start : start + _REFERENCE_BLOCK], [(0, 0)], self.shifts, mirrored=False)[0]
-            blocks.append((centres - self.mean) @ basis)
-        return np.concatenate(blocks) if blocks else np.empty((0, self.num_components), np.float32)
+        basis, result = self.basis[:, : self.num_components], np.empty((len(images), self.num_components), np.float32)
+        for rows in blocks(len(images), len(self.mean)):
+            result[rows] = (windows(images[rows], [(0, 0)], self.shifts)[0] - self.mean) @ basis
+        return result
 
     def _query_windows(self, queries: np.ndarray) -> np.ndarray:
-        moves = translations(self.shifts)
-        windows = [
-            _windows(queries, moves, self.shifts, mirrored) for mirrored in ((False, True) if self.mirror else (False,))
-        ]
-        return np.concatenate(windows) - self.mean
+        """(W, n, D): the windows of every query, those of its mirror image last."""
+        moves, versions = translations(self.shifts), (False, True) if self.mirror else (False,)
+        moved = np.concatenate([windows(queries, moves, self.shifts, mirrored) for mirrored in versions])
+        moved -= self.mean
+        return moved
 
-    def _vectors(self, space: str, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The windows (W, B, D) as vectors of the space, and their short form."""
-        vectors = windows if space == PIXELS else windows @ self.basis[:, : self.num_components]
-        return vectors, shortened(vectors, self.basis) if space == PIXELS and not accelerator() else vectors
+    def _in_space(self, space: str, moved: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The windows (W, B, D) as vectors of the space, and these reduced as its references are."""
+        if space == PIXELS:
+            return moved, reduced(moved, self.basis) if self.reduces else moved
+        coordinates = moved @ self.basis[:, : self.num_components]
+        return coordinates, coordinates
 
     def _neighbours(self, checked: "_Nearest") -> Neighbours:
         distances, moves = checked.distances, translations(self.shifts)
@@ -203,18 +213,17 @@ def translations(shifts: int) -> list[tuple[int, int]]:
     return sorted(((dy, dx) for dy in steps for dx in steps), key=lambda move: (move[0] ** 2 + move[1] ** 2, move))
 
 
-def _windows(images: np.ndarray, moves: list[tuple[int, int]], shifts: int, mirrored: bool) -> np.ndarray:
-    """(n, h, w, c) images -> (len(moves), n, D) float32: each image's inner part, moved by each (dy, dx)."""
-    count, height, width, channels = images.shape
-    height, width = height - 2 * shifts, width - 2 * shifts
-    images = images[:, :, ::-1] if mirrored else images
-    windows = np.empty((len(moves), count, height, width, channels), np.float32)
-    for window, (dy, dx) in zip(windows, moves, strict=True):
-        window[:] = images[:, shifts + dy : shifts + dy + height, shifts + dx : shifts + dx + width]
-    return windows.reshape(len(moves), count, -1)
+def _reduced_space(vectors: InnerParts, basis: np.ndarray) -> Space:
+    """The space of all vectors, read once."""
+    short = np.empty((len(vectors), basis.shape[1] + 1), np.float32)
+    squares = np.empty(len(vectors), np.float32)
+    for rows in blocks(*vectors.shape):
+        part = vectors[rows]
+        short[rows], squares[rows] = reduced(part, basis), square_lengths(part)
+    return Space(vectors, short, squares)
 
 
-def _median_distance(vectors: np.ndarray, pairs: int = 2000) -> float:
+def _median_distance(vectors: Vectors, pairs: int = 2000) -> float:
     """The median distance between two different vectors, over random pairs (the same every time)."""
     count = len(vectors)
     if count < 2:
@@ -222,26 +231,27 @@ def _median_distance(vectors: np.ndarray, pairs: int = 2000) -> float:
     random = np.random.default_rng(0)
     first = random.integers(count, size=pairs)
     second = (first + random.integers(1, count, size=pairs)) % count
-    return float(
-        np.median(np.sqrt([square_lengths(vectors[a] - vectors[b]) for a, b in zip(first, second, strict=True)]))
-    )
+    squares = [square_lengths(vectors[first[rows]] - vectors[second[rows]]) for rows in blocks(pairs, vectors.shape[1])]
+    return float(np.median(np.sqrt(np.concatenate(squares))))
 
 
 def _leaders(space: Space, radius: float) -> np.ndarray:
     """Indices of the vectors with no earlier kept vector within `radius`: no two of those kept are that close."""
-    count = len(space.vectors)
-    is_kept = np.zeros(count, bool)
-    for start in range(0, count, _REFERENCE_BLOCK):
-        stop = min(start + _REFERENCE_BLOCK, count)
+    is_kept = np.zeros(len(space), bool)
+    for start in range(0, len(space), _REFERENCE_BLOCK):
+        stop = min(start + _REFERENCE_BLOCK, len(space))
         is_kept[start:stop] = True
-        bounds = space.lower_bounds(space.shortened[None, start:stop], stop)
+        bounds = space.lower_bounds(space.reduced[None, start:stop], stop)
         rows, columns = np.nonzero((bounds <= np.float32(radius**2)) & is_kept[:stop])
         rows, columns = rows[columns < rows + start], columns[columns < rows + start]
         for row in np.unique(rows):
             earlier = columns[np.searchsorted(rows, row) : np.searchsorted(rows, row, side="right")]
             earlier = earlier[is_kept[earlier]]
-            distances = np.sqrt(square_lengths(space.vectors[earlier] - space.vectors[start + row]))
-            is_kept[start + row] = not (distances <= radius).any()
+            vector = space[np.array([start + row])]
+            is_kept[start + row] = not any(
+                (np.sqrt(square_lengths(space[earlier[part]] - vector)) <= radius).any()
+                for part in blocks(len(earlier), vector.shape[1])
+            )
     return np.flatnonzero(is_kept)
 
 

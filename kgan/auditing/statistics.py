@@ -42,11 +42,11 @@ def count_pvalues(m: np.ndarray, n: np.ndarray, count: np.ndarray, before: np.nd
     hypergeometric number.
     """
     order = int(before.sum()) + 1
-    found, drawn = np.arange(order), (count + before)[..., None]
+    of_n, smallest = np.arange(order), (count + before)[..., None]
     m, n = m[..., None], n[..., None]
-    possible = (found <= n) & (found <= drawn) & (drawn - found <= m)
-    found_of_n, rest_of_m = np.minimum(found, n), np.clip(drawn - found, 0, m)
-    logarithms = _log_choose(n, found_of_n) + _log_choose(m, rest_of_m) - _log_choose(m + n, drawn)
+    possible = (of_n <= n) & (of_n <= smallest) & (smallest - of_n <= m)
+    of_n, of_m = np.minimum(of_n, n), np.clip(smallest - of_n, 0, m)
+    logarithms = _log_choose(n, of_n) + _log_choose(m, of_m) - _log_choose(m + n, smallest)
     by_stratum = np.where(possible, np.exp(logarithms), 0.0)  # (..., C, k): so many of the n in that stratum
     total = by_stratum[..., 0, :]
     for stratum in range(1, by_stratum.shape[-2]):
@@ -62,9 +62,10 @@ def _first_of_product(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return product
 
 
-def _log_choose(total: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+def _log_choose(total: np.ndarray, part: np.ndarray) -> np.ndarray:
+    """The logarithm of the binomial coefficient."""
     factorials = _log_factorials(int(total.max()))
-    return factorials[total] - factorials[chosen] - factorials[total - chosen]
+    return factorials[total] - factorials[part] - factorials[total - part]
 
 
 @functools.lru_cache(maxsize=16)
@@ -74,10 +75,10 @@ def _log_factorials(largest: int) -> np.ndarray:
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
     """Holm's (1979) adjusted p-values: those at most q may be rejected with a family-wise error of at most q."""
-    p_values = np.asarray(p_values, np.float64)
-    order = np.argsort(p_values, kind="stable")
-    adjusted = np.empty_like(p_values)
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1)))
+    values = np.asarray(p_values, np.float64)
+    order = np.argsort(values, kind="stable")
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)))
     return adjusted
 
 

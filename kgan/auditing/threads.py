@@ -1,4 +1,4 @@
-"""Work on blocks of arrays with a thread a core."""
+"""Work on blocks of arrays in several threads."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -8,16 +8,25 @@ from threadpoolctl import threadpool_limits
 
 
 def in_threads(work: Callable[[int], None], items: Sequence[int], most: int) -> Iterator[int]:
-    """Does `work(item)` for all items, up to `most` at a time; yields each item, in order, once it is done.
+    """Does `work(item)` for all items in up to `most` threads, a thread a core; yields each item, in order, when done.
 
-    NumPy lets go of the interpreter while it computes, so that threads help; the BLAS library's own are turned off
+    NumPy releases the interpreter's lock while it computes, so that threads help; the BLAS library's own are turned off
     meanwhile: they spin while they wait, and a search took 4 times the processor time on a busy machine.
     """
-    threads = min(len(os.sched_getaffinity(0)), most)
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
-        done = pool.map(work, items)
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(min(_cores(), most)) as pool:
+        futures = [pool.submit(work, item) for item in items]
         try:
-            for item, _ in zip(items, done, strict=True):
+            for item, future in zip(items, futures, strict=True):
+                future.result()
                 yield item
         finally:
-            done.close()  # what has not begun is not begun, if this ends early
+            for future in futures:
+                future.cancel()  # what has not begun is not begun, if this ends early
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS
+        return os.cpu_count() or 1

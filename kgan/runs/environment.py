@@ -4,10 +4,14 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
+from types import ModuleType
 
 import kgan
+
+_GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # of NVIDIA, AMD, and either under Windows
 
 
 def versions() -> dict[str, str]:
@@ -58,3 +62,13 @@ def import_tensorflow() -> None:
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+
+
+def accelerator() -> ModuleType | None:
+    """TensorFlow, if it sees a GPU, else None. It is not imported to find out where no device file of a GPU is."""
+    if "tensorflow" not in sys.modules:
+        if not any(Path(device).exists() for device in _GPU_DEVICES):
+            return None
+        import_tensorflow()
+    tensorflow = sys.modules["tensorflow"]
+    return tensorflow if tensorflow.config.list_logical_devices("GPU") else None

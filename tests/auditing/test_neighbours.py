@@ -6,8 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kgan.auditing import bounds, neighbours
-from kgan.auditing.bounds import Space, principal_components, shortened
+from kgan.auditing import vectors as vectors_module
+from kgan.auditing.bounds import Space
 from kgan.auditing.neighbours import PCA, PIXELS, NeighbourSearch, neighbour_ratios, translations
+from kgan.auditing.vectors import principal_components, reduced, square_lengths
 
 
 def smooth_images(count, size=10, channels=1, seed=0, coarse=4):
@@ -89,12 +91,12 @@ def test_search_through_tensorflow_equals_search_through_numpy(monkeypatch):
         assert (found[space].indices == expected[space].indices).all()
 
 
-def test_short_forms_are_lower_bounds_that_bite():
+def test_reduced_vectors_are_lower_bounds_that_bite():
     vectors = smooth_images(320, size=14, channels=3, coarse=5).reshape(320, -1).astype(np.float32)
     vectors -= vectors.mean(axis=0)
     basis = principal_components(vectors, 128)
-    space = Space(vectors[:300], shortened(vectors[:300], basis))
-    lower = space.lower_bounds(shortened(vectors[300:], basis)[None])
+    space = Space(vectors[:300], reduced(vectors[:300], basis), square_lengths(vectors[:300]))
+    lower = space.lower_bounds(reduced(vectors[300:], basis)[None])
     exact = ((vectors[300:, None].astype(float) - vectors[None, :300]) ** 2).sum(axis=2)
     assert (lower <= exact).all()
     assert (lower / np.maximum(exact, 1)).mean() > 0.5
@@ -214,14 +216,14 @@ def test_count_below_equals_the_full_search(data):
 
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_least_ratios_are_lower_bounds_wherever_the_left_out_parts_point(sign):
-    """Opposite ones are the farthest that short forms allow: with the bound of any less the mean would be too small."""
+    """Opposite ones are the farthest that reduced vectors allow; a bound for less than that would be too high."""
     random = np.random.default_rng(0)
     vectors = random.normal(0, 3, (40, 6)).astype(np.float32)
     vectors[:, 5] = 10
     queries = random.normal(0, 3, (2, 8, 6)).astype(np.float32)  # 2 windows of 8
     queries[..., 5] = 10 * sign
     basis = np.eye(6, 5, dtype=np.float32)
-    space, short = Space(vectors, shortened(vectors, basis)), shortened(queries, basis)
+    space, short = Space(vectors, reduced(vectors, basis), square_lengths(vectors)), reduced(queries, basis)
     least = space.least_ratios(short, space.lower_bounds(short), 7)
     distances = np.sqrt(((queries[:, :, None].astype(float) - vectors) ** 2).sum(axis=3)).min(axis=0)
     ratios = distances.min(axis=1) / np.sort(distances, axis=1)[:, :7].mean(axis=1)
@@ -249,6 +251,28 @@ def test_result_does_not_depend_on_the_blocks_of_queries():
     whole = search.search(images[200:])[PIXELS]
     parts = [search.search(images[start : start + 7])[PIXELS].ratios for start in range(200, 400, 7)]
     np.testing.assert_allclose(np.concatenate(parts), whole.ratios, rtol=1e-6)
+
+
+def test_a_memory_map_gives_what_an_array_gives_in_small_blocks_too(tmp_path, monkeypatch):
+    images = smooth_images(260, size=12, channels=3)
+    expected = NeighbourSearch(images[:200], mirror=True, collapse=True).search(images[200:])
+    np.save(tmp_path / "references.npy", images[:200])
+    monkeypatch.setattr(vectors_module, "_BLOCK_ELEMENTS", 5_000)  # 16 references, and 1 query with its windows
+    search = NeighbourSearch(np.load(tmp_path / "references.npy", mmap_mode="r"), mirror=True, collapse=True)
+    found = search.search(images[200:])
+    for space in (PIXELS, PCA):
+        np.testing.assert_allclose(found[space].ratios, expected[space].ratios, rtol=1e-5)
+        assert (found[space].indices == expected[space].indices).all()
+    assert all(
+        array.nbytes < 200 * 4 * 130 for array in vars(search.spaces[PIXELS]).values() if hasattr(array, "nbytes")
+    )
+
+
+def test_components_of_evenly_spaced_vectors_where_there_are_too_many(monkeypatch):
+    images = smooth_images(608, size=14, channels=3, coarse=5)
+    monkeypatch.setattr(vectors_module, "_COMPONENT_ELEMENTS", 150 * 12 * 12 * 3)
+    found = neighbour_ratios(images[600:], images[:600], 20, 1, True)
+    assert_agrees(found, images[600:], images[:600], 20, 1, True)
 
 
 def test_progress_counts_queries():
