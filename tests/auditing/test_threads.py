@@ -1,5 +1,7 @@
 """Blocks of work in threads: in order, all of them, and nothing left behind when it ends early."""
 
+import time
+
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -19,11 +21,12 @@ def test_a_mistake_comes_out_and_stops_the_rest():
     def work(item):
         if item == 3:
             raise ValueError("three")
+        time.sleep(0.01)
         done.append(item)
 
     with pytest.raises(ValueError, match="three"):
-        list(in_threads(work, range(10_000), most=2))
-    assert len(done) < 9_999
+        list(in_threads(work, range(1_000), most=2))
+    assert len(done) < 999
 
 
 def test_products_take_one_thread_within_and_as_many_as_before_afterwards():
@@ -35,7 +38,7 @@ def test_products_take_one_thread_within_and_as_many_as_before_afterwards():
         items = in_threads(lambda _: inside.append(count()), range(10_000), most=3)
         next(items)
         items.close()
-        assert set(before) == {2}
+        assert set(before) <= {2}
         assert all(threads == 1 for counts in inside for threads in counts)
         assert len(inside) < 10_000
         assert count() == before
