@@ -7,7 +7,7 @@ import os
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -21,12 +21,20 @@ _PIECE = 1 << 20
 _HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
+class Stream(Protocol):
+    """What is read from: a file, a member of a zip, or a decompressed stream."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+    def tell(self) -> int: ...
+
+
 @dataclass(frozen=True)
 class Array:
     """What an array must be: of this type or kind of type (np.uint8, np.integer, np.str_), and of this shape, in which
     None stands for any length. A `shape` of None is any."""
 
-    dtype: type[np.generic] = np.generic
+    dtype: type[Any] = np.generic
     shape: tuple[int | None, ...] | None = None
     optional: bool = False
 
@@ -41,7 +49,7 @@ class Array:
         return f"is {dtype} {shape}; it must be {self.dtype.__name__.strip('_')}{wanted}"
 
     def _sides(self) -> str:
-        sides = ["any" if side is None else str(side) for side in self.shape]
+        sides = ["any" if side is None else str(side) for side in self.shape or ()]
         return f"({', '.join(sides)}{',' * (len(sides) == 1)})"
 
 
@@ -75,10 +83,10 @@ def read_npy(path: str | os.PathLike, wanted: Array | None = None, max_bytes: in
         return _read_array(stream, size, "the array", wanted or Array())
 
 
-def read_exactly(stream: BinaryIO, count: int) -> np.ndarray:
+def read_exactly(stream: Stream, count: int) -> np.ndarray:
     """`count` bytes as uint8 (count,), read piece by piece into their place. Raises EOFError if there are fewer."""
     content = np.empty(count, np.uint8)
-    view = memoryview(content)
+    view = content.data
     done = 0
     while done < count:
         piece = stream.read(min(_PIECE, count - done))
@@ -119,7 +127,7 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, wan
         return _read_array(stream, info.file_size, name, wanted)
 
 
-def _read_array(stream: BinaryIO, size: int, name: str, wanted: Array) -> np.ndarray:
+def _read_array(stream: Stream, size: int, name: str, wanted: Array) -> np.ndarray:
     """An array in .npy format that must fill the `size` bytes of its stream."""
     version = np.lib.format.read_magic(stream)
     if version not in _HEADER_READERS:

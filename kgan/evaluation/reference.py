@@ -83,19 +83,21 @@ def load_reference(
     if split not in SPLITS:
         raise UserError(f"--reference={split}: must be one of {', '.join(SPLITS)}")
     data = sources.load(dataset, data_dir, image_size=image_size, channels=channels)
-    fitting, heldout = sources.split_heldout(len(data.images), data.sha256, num_heldout)
-    trained = sources.first_training(fitting, data.sha256, num_train)
-    test = sources.load(dataset, data_dir, "test") if _has_test(dataset) or split == "test" else None
+    parts = data.split(num_heldout, num_train)
+    heldout, fitting = parts.heldout, parts.available
+    images = data.images[parts.training]
+    has_test = sources.SOURCES[dataset].has_test
+    test = sources.load(dataset, data_dir, "test") if has_test or split == "test" else None
     found = Reference(
         name=dataset,
         split=split,
-        images=data.images[trained],
+        images=images,
         sha256=data.sha256,
         data_sha256=data.sha256,
         num_heldout=len(heldout),
         num_train=num_train,
         num_classes=data.num_classes if data.num_classes > 1 else 0,
-        fit_images=data.images[fitting],
+        fit_images=images if num_train is None else data.images[fitting],
         fit_labels=None if data.labels is None else data.labels[fitting],
     )
     if found.num_classes:
@@ -119,7 +121,3 @@ def reference_of_images(images: np.ndarray, name: str) -> Reference:
         raise UserError(f"--train={name}: there are {len(images)} images")
     sha256 = sources.ImageSet(sources.SOURCES["folder"], images, None, ()).sha256
     return Reference(name, "train", images, sha256, sha256, 0, None, 0, fit_images=images, fit_labels=None)
-
-
-def _has_test(dataset: str) -> bool:
-    return dataset not in ("mnist5k", "folder")

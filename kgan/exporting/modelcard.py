@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 
+from kgan.data.sources import SOURCES
 from kgan.text import markdown, yaml_string
 
 # The licences that the Hub knows under their SPDX id in small letters; any other is "other" with its name beside it.
@@ -22,11 +23,6 @@ HUB_LICENSES = {
     *("ms-pl", "mpl-2.0", "osl-3.0", "postgresql", "ofl-1.1", "ncsa", "unlicense", "zlib", "lppl-1.3c"),
 }
 _HUB_GNU = {"agpl-3.0", "gpl-2.0", "gpl-3.0", "lgpl-2.1", "lgpl-3.0"}
-_HUB_DATASETS = {
-    "mnist": "ylecun/mnist",
-    "fashion_mnist": "zalando-datasets/fashion_mnist",
-    "cifar10": "uoft-cs/cifar10",
-}
 # settings that say where things lay on the user's machine
 _PRIVATE = re.compile(r"(^|_)(dir|path|file|folder|out|resume)$")
 _SCORES = (
@@ -70,7 +66,7 @@ def _front_matter(facts: Mapping) -> str:
     lines += ["library_name: keras", "pipeline_tag: unconditional-image-generation"]
     lines += _yaml_list("tags", ["gan", "dcgan", "image-generation", "kgan"])
     name = str(dataset.get("name", ""))
-    hub_name = _HUB_DATASETS.get(name) or re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")
+    hub_name = (name in SOURCES and SOURCES[name].hub_id) or re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")
     if hub_name:
         lines += _yaml_list("datasets", [hub_name])
     if scores:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kgan import plots
 from kgan.config import TrainConfig, as_flag
-from kgan.data.sources import split_default
+from kgan.data.split import default_heldout
 from kgan.errors import UserError
 from kgan.evaluation.protocol import LOWER_IS_BETTER, SPREADS, TITLES
 from kgan.exporting.modelcard import data_facts, public
@@ -134,7 +134,7 @@ def _defaults(config: TrainConfig, card: dict) -> dict:
     if config.dataset == "folder":
         defaults |= {"image_size": 64, "channels": 3}
     if isinstance(card.get("num_images"), int):
-        defaults["num_heldout"] = split_default(card["num_images"])
+        defaults["num_heldout"] = default_heldout(card["num_images"])
     return defaults
 
 

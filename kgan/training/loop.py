@@ -159,7 +159,7 @@ class Job:
             )
 
     def _introduce(self, run: RunDir, reporter: Reporter, prepared: scoring.Preparation | None) -> None:
-        for line in self.plan.unreadable:
+        for line in self.plan.data.unreadable:
             reporter.say(f"skipped {line}")
         for line in permission.warnings(self.plan.card):
             reporter.say(line)
@@ -218,8 +218,9 @@ class Job:
         def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
             local = context.num_replicas_in_sync // context.num_input_pipelines
             return step_batches(
-                self.plan.images,
-                self.plan.labels,
+                self.plan.data.images,
+                self.plan.data.labels,
+                rows=self.plan.training,
                 seed=config.seed,
                 first_step=self.step,
                 d_steps=config.d_steps,

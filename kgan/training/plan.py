@@ -1,6 +1,6 @@
 """What a run will do, resolved before TensorFlow starts: the images, the number of steps, the resolved settings."""
 
-from dataclasses import dataclass
+import dataclasses
 
 import numpy as np
 
@@ -8,25 +8,29 @@ from kgan.config import TrainConfig
 from kgan.data import sources
 from kgan.data.licensing import permission
 from kgan.data.licensing.card import ACCEPTED_UNKNOWN_LICENSE, IGNORED_DATAMINING
+from kgan.data.sources import ImageSet
 from kgan.errors import UserError
 
 RESOLVED = ("image_size", "channels", "num_heldout", "epochs", "log_every", "sample_every", "save_every")
 """The settings that `resolve` fills in."""
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Plan:
-    """`config` has every setting that the data decide filled in. `images` uint8 (n, h, w, c) and `labels` int64 (n,)
-    or None are those trained on; `card` records the whole data set and how many were trained on and held out."""
+    """`config` has every setting that the data decide filled in. `data` is the whole data set, of which `training`,
+    ascending int64 indices, are trained on; `card` records it and how many were trained on and held out."""
 
     config: TrainConfig
-    images: np.ndarray
-    labels: np.ndarray | None
-    num_classes: int
+    data: ImageSet = dataclasses.field(repr=False)
+    training: np.ndarray = dataclasses.field(repr=False)
     card: dict
-    unreadable: tuple[str, ...]
     batches_per_epoch: int
     total_steps: int
+
+    @property
+    def num_classes(self) -> int:
+        """0 for unlabelled images."""
+        return self.data.num_classes
 
     def epoch(self, step: int) -> float:
         """Passes over the training images after `step` steps."""
@@ -46,19 +50,21 @@ class Plan:
 
 def make_plan(config: TrainConfig) -> Plan:
     """Loads the data and fills in what they decide. Raises UserError, naming the flag, if the two do not fit."""
-    permitted = permission.permitted(config)
+    permitted = permission.permitted(
+        config.dataset,
+        config.data_dir,
+        accept_unknown_license=config.accept_unknown_license,
+        ignore_datamining=config.ignore_datamining,
+    )
     data = sources.load(config.dataset, config.data_dir, image_size=config.image_size, channels=config.channels)
-    training, heldout = sources.split_heldout(len(data.images), data.sha256, config.num_heldout)
-    training = sources.first_training(training, data.sha256, config.num_train)
-    card = permission.training_card(data, permitted, len(training), len(heldout))
+    split = data.split(config.num_heldout, config.num_train)
+    card = permission.training_card(data, permitted, len(split.training), len(split.heldout))
     resolved, batches, total_steps = resolve(config, card)
     return Plan(
         config=resolved,
-        images=data.images[training],
-        labels=None if data.labels is None else data.labels[training],
-        num_classes=data.num_classes,
+        data=data,
+        training=split.training,
         card=card,
-        unreadable=data.unreadable,
         batches_per_epoch=batches,
         total_steps=total_steps,
     )

@@ -35,13 +35,10 @@ def prepare(plan: Plan) -> Preparation | None:
     config = plan.config
     if not config.eval_every:
         return None
-    if config.dataset == "folder" and config.num_train is None:
-        reference = _reference_of(plan)  # a folder takes long to read again
-    else:
-        reference = load_reference(
-            config.dataset, data_dir=config.data_dir, num_heldout=config.num_heldout, num_train=config.num_train,
-            image_size=config.image_size, channels=config.channels,
-        )  # fmt: skip
+    reference = load_reference(
+        config.dataset, data_dir=config.data_dir, num_heldout=config.num_heldout, num_train=config.num_train,
+        image_size=config.image_size, channels=config.channels,
+    )  # fmt: skip
     count, _ = protocol.common_count(reference, config.eval_samples)
     choice = protocol.select_features("auto", reference, count, default_folder(), data_dir=config.data_dir)
     try:
@@ -49,23 +46,6 @@ def prepare(plan: Plan) -> Preparation | None:
     except UserError as error:
         raise UserError(f"--eval_every: {error}") from None
     return Preparation(reference, choice, count, default_folder())
-
-
-def _reference_of(plan: Plan) -> Reference:
-    """The same as `load_reference` gives, less the images that a classifier's accuracy is told by."""
-    classes = plan.num_classes if plan.num_classes > 1 else 0
-    return Reference(
-        name=plan.config.dataset,
-        split="train",
-        images=plan.images,
-        sha256=plan.card["sha256"],
-        data_sha256=plan.card["sha256"],
-        num_heldout=plan.card["num_heldout"],
-        num_train=None,
-        num_classes=classes,
-        fit_images=plan.images,
-        fit_labels=plan.labels,
-    )
 
 
 class Scorer:

@@ -21,7 +21,8 @@ _MAX_FRAMES = 60
 
 def write_reals(run: RunDir, plan: Plan) -> None:
     """samples/reals.png: training images, to hold the generated ones against."""
-    chosen = plan.images[:: max(1, len(plan.images) // NUM_SAMPLES)][:NUM_SAMPLES]
+    rows = plan.training[:: max(1, len(plan.training) // NUM_SAMPLES)][:NUM_SAMPLES]
+    chosen = plan.data.images[rows]
     images.write_png(run.samples / "reals.png", images.captioned_grid(chosen, caption=False))
 
 

@@ -140,7 +140,7 @@ def test_a_card_speaks_for_the_files_it_was_written_for(folder):
 
 def test_a_named_set_without_a_licence_only_warns():
     card = draw_card("cifar10", "")
-    assert permission.permitted(TrainConfig(dataset="cifar10")) is None
+    assert permission.permitted("cifar10") is None
     assert permission.warnings(card) == [
         "warning: cifar10 states no licence: find out what you may do with what is trained on it"
     ]

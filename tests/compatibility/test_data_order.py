@@ -8,6 +8,7 @@ import pytest
 
 from kgan.data import sources
 from kgan.data.pipeline import step_batches
+from kgan.data.split import split
 from tests.compatibility.conftest import FOLDER
 
 BATCHES = [
@@ -39,14 +40,17 @@ def batches(num_images: int, **options) -> list[list]:
 
 def heldout(**options) -> dict:
     """The first held-out indices, and a hash of all of them and of the training indices."""
-    training, held_out = sources.split_heldout(**options)
-    return {"first": held_out[:10].tolist(), "heldout": _sha256(held_out), "training": _sha256(training)}
+    parts = split(**options)
+    return {
+        "first": parts.heldout[:10].tolist(),
+        "heldout": _sha256(parts.heldout),
+        "training": _sha256(parts.training),
+    }
 
 
 def fewer_images(num_images: int, sha256: str, num_train: int) -> list[int]:
     """The indices that are trained on with --num_train."""
-    training, _ = sources.split_heldout(num_images, sha256)
-    return sources.first_training(training, sha256, num_train).tolist()
+    return split(num_images, sha256, num_train=num_train).training.tolist()
 
 
 def current() -> dict:

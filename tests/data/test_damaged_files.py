@@ -4,10 +4,12 @@ import gzip
 import io
 import os
 import pickle
+import struct
 import tarfile
 
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
 from kgan.data import formats
 from kgan.data.cifar_pickle import read_batch
@@ -15,18 +17,15 @@ from kgan.data.folder import read_folder
 from kgan.data.licensing.card import DatasetCard, read_card
 from kgan.data.licensing.inspection import inspect
 from kgan.errors import UserError
-from tests.data.test_formats import cifar_pickle, digits, objects, write_idx
+from tests.data.test_formats import cifar_pickle, digits, objects
 from tests.fuzzing import damaged, fuzz, only_user_errors
+
+MNIST, CIFAR = (28, 28, 1), (32, 32, 3)
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     return tmp_path_factory.mktemp("damaged")
-
-
-def _idx_files(tmp) -> dict[str, bytes]:
-    write_idx(tmp, "train", *digits(3), compress=False)
-    return {name: (tmp / name).read_bytes() for name in formats.IDX_FILES["train"]}
 
 
 def _tar(content: bytes, **options) -> bytes:
@@ -62,7 +61,7 @@ def test_damaged_batches(root, content):
     for name in formats.CIFAR_FILES["train"]:
         (folder / name).write_bytes(content)
     with only_user_errors():
-        images, labels = formats.read_cifar_pickles(folder, "train")
+        images, labels = formats.read_cifar_pickles(folder, "train", CIFAR)
         assert images.shape == (len(labels), 32, 32, 3) and images.dtype == np.uint8
 
 
@@ -72,7 +71,7 @@ def test_damaged_tars(root, content):
     for packed in (content, gzip.compress(content, 1)):
         path.write_bytes(packed)
         with only_user_errors():
-            formats.read_cifar_tar(path, "train")
+            formats.read_cifar_tar(path, "train", CIFAR)
 
 
 @fuzz(damaged(gzip.compress(TARS[0]), gzip.compress(TARS[2])))
@@ -80,7 +79,7 @@ def test_damaged_compression(root, content):
     path = root / "cifar-10-python.tar.gz"
     path.write_bytes(content)
     with only_user_errors():
-        formats.read_cifar_tar(path, "train")
+        formats.read_cifar_tar(path, "train", CIFAR)
 
 
 @fuzz(damaged(bytes([7]) + objects(1)[0].tobytes()))
@@ -90,24 +89,30 @@ def test_damaged_binaries(root, content):
     for name in formats.CIFAR_FILES["train"]:
         (folder / f"{name}.bin").write_bytes(content)
     with only_user_errors():
-        formats.read_cifar_bin(folder, "train")
+        formats.read_cifar_bin(folder, "train", CIFAR)
 
 
-@pytest.mark.parametrize("which", [0, 1])
-def test_damaged_idx_files(tmp_path, which):
-    files = _idx_files(tmp_path)
-    name = formats.IDX_FILES["train"][which]
+IMAGES, LABELS = digits(3)
+IDX = {
+    formats.IDX_FILES["train"][0]: struct.pack(">4I", 0x803, *IMAGES.shape) + IMAGES.tobytes(),
+    formats.IDX_FILES["train"][1]: struct.pack(">2I", 0x801, len(LABELS)) + LABELS.tobytes(),
+}
 
-    @fuzz(damaged(files[name], gzip.compress(files[name])))
-    def check(content):
-        for suffix, pack in (("", bytes), (".gz", bytes), (".gz", lambda plain: gzip.compress(plain, 1))):
-            (tmp_path / name).unlink(missing_ok=True)
-            (tmp_path / (name + suffix)).write_bytes(pack(content))
-            with only_user_errors():
-                formats.read_idx_pair(tmp_path, "train")
-            (tmp_path / (name + suffix)).unlink()
 
-    check()
+@pytest.mark.parametrize("name", IDX)
+@fuzz(st.data())
+def test_damaged_idx_files(root, name, data):
+    content = data.draw(damaged(IDX[name], gzip.compress(IDX[name])))
+    folder = root / "idx"
+    folder.mkdir(exist_ok=True)
+    for whole in IDX:
+        (folder / whole).write_bytes(IDX[whole])
+    for suffix, pack in (("", bytes), (".gz", bytes), (".gz", lambda plain: gzip.compress(plain, 1))):
+        (folder / name).unlink(missing_ok=True)
+        (folder / (name + suffix)).write_bytes(pack(content))
+        with only_user_errors():
+            formats.read_idx_pair(folder, "train", MNIST)
+        (folder / (name + suffix)).unlink()
 
 
 CARD = DatasetCard("dogs", license="MIT", sizes={"8x8": 3}, classes={"a": 3}, image_shape=(8, 8, 1)).to_json().encode()
@@ -129,7 +134,7 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path):
         for _ in range(520):
             stream.write(bytes(1 << 20))
     with pytest.raises(UserError, match=r"cifar-10-python.tar.gz: unpacks to more than 512 MiB"):
-        formats.read_cifar_tar(path, "train")
+        formats.read_cifar_tar(path, "train", CIFAR)
 
 
 def test_a_sparse_member_takes_no_memory(tmp_path):
@@ -142,17 +147,17 @@ def test_a_sparse_member_takes_no_memory(tmp_path):
     header[148:156] = b"%06o\0 " % sum(header)
     (tmp_path / "cifar-10-python.tar.gz").write_bytes(gzip.compress(bytes(header) + bytes(1024)))
     with pytest.raises(UserError, match="has no data_batch_1"):
-        formats.read_cifar_tar(tmp_path / "cifar-10-python.tar.gz", "train")
+        formats.read_cifar_tar(tmp_path / "cifar-10-python.tar.gz", "train", CIFAR)
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("/dev/zero", path)])
 def test_only_regular_files_are_read(tmp_path, make):
     for name, read in (
-        ("mnist.npz", lambda: formats.read_mnist_npz(tmp_path / "mnist.npz", "train")),
-        ("x.tar.gz", lambda: formats.read_cifar_tar(tmp_path / "x.tar.gz", "train")),
-        ("data_batch_1", lambda: formats.read_cifar_pickles(tmp_path, "train")),
-        ("data_batch_1.bin", lambda: formats.read_cifar_bin(tmp_path, "train")),
-        ("train-images-idx3-ubyte", lambda: formats.read_idx_pair(tmp_path, "train")),
+        ("mnist.npz", lambda: formats.read_mnist_npz(tmp_path / "mnist.npz", "train", MNIST)),
+        ("x.tar.gz", lambda: formats.read_cifar_tar(tmp_path / "x.tar.gz", "train", CIFAR)),
+        ("data_batch_1", lambda: formats.read_cifar_pickles(tmp_path, "train", CIFAR)),
+        ("data_batch_1.bin", lambda: formats.read_cifar_bin(tmp_path, "train", CIFAR)),
+        ("train-images-idx3-ubyte", lambda: formats.read_idx_pair(tmp_path, "train", MNIST)),
         ("dataset.json", lambda: read_card(tmp_path)),
         ("picture.png", lambda: inspect(tmp_path)),
         ("picture.png", lambda: read_folder(tmp_path, 28, 1)),

@@ -105,7 +105,7 @@ def test_pickles_of_older_and_newer_pythons_are_read(tmp_path):
     images, labels = objects()
     for protocol in range(2, 6):
         (tmp_path / "batch").write_bytes(cifar_pickle(images, labels, protocol))
-        read, _ = formats._read_cifar_pickle(tmp_path / "batch", (tmp_path / "batch").read_bytes())
+        read, _ = formats._read_cifar_pickle(tmp_path / "batch", (tmp_path / "batch").read_bytes(), (32, 32, 3))
         assert np.array_equal(read, images)
 
 

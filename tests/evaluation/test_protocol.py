@@ -25,8 +25,8 @@ def as_set(images: np.ndarray) -> set[bytes]:
 
 def test_the_splits_are_those_of_a_run(data):
     everything = sources.load("folder", str(data), image_size=28, channels=1)
-    training, heldout = sources.split_heldout(170, everything.sha256, 20)
-    chosen = sources.first_training(training, everything.sha256, 100)
+    parts = everything.split(20, 100)
+    chosen, heldout, training = parts.training, parts.heldout, parts.available
     for split, indices in (("train", chosen), ("heldout", heldout)):
         found = load(data, split, num_heldout=20, num_train=100)
         assert np.array_equal(found.images, everything.images[indices])

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 from kgan.errors import UserError
 from kgan.files import read_bounded
@@ -66,7 +67,9 @@ class DatasetCard:
                 raise UserError(f"a data set card has no key {one_line(key, 60)!r}; it has {', '.join(sorted(known))}")
             if not _KINDS[key](value):
                 raise UserError(f"the data set card's {key} cannot be {one_line(json.dumps(value), 60)}")
-        values = {key: tuple(value) if isinstance(value, list) else value for key, value in content.items()}
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in content.items()
+        }
         return replace(cls(**values), license=normal_license(content.get("license", "")))
 
     @classmethod

@@ -55,7 +55,7 @@ def inspect(root: Path, **facts) -> Inspection:
         duplicates=len(read) - len({one.pixels for _, one in read}),
         datamining_prohibited=sum(bool(one.mining) for one in seen),
         sizes=dict(Counter(one.size for _, one in read).most_common()),
-        classes={} if None in classes else dict(sorted(Counter(classes).items())),
+        classes={} if None in classes else dict(sorted(Counter(filter(None, classes)).items())),
     )
     prohibited = (f"{path}: {one.mining}" for path, one in zip(paths, seen, strict=True) if one.mining)
     return Inspection(card, tuple(one.problem for one in seen if one.problem), tuple(prohibited))
@@ -101,7 +101,7 @@ def _look(path: Path) -> _Seen:
         with decoded(path, 3) as image:
             size = f"{image.width}x{image.height}"
             pixels = hashlib.sha256(size.encode())
-            pixels.update(np.asarray(image))
+            pixels.update(np.asarray(image).data)
     except UserError as error:
         return _Seen(file_hash, None, "", str(error), mining)
     return _Seen(file_hash, pixels.digest(), size, "", mining)

@@ -4,34 +4,30 @@ For a folder both come from the dataset.json that `kgan data inspect` wrote besi
 as they were then, so one whose hash no longer fits counts for nothing.
 """
 
-import os
 from dataclasses import replace
-from pathlib import Path
 
-from kgan.config import TrainConfig
 from kgan.data.folder import list_images
 from kgan.data.licensing import inspection
-from kgan.data.licensing.card import (
-    ACCEPTED_UNKNOWN_LICENSE,
-    FILE_NAME,
-    IGNORED_DATAMINING,
-    DatasetCard,
-    permit,
-    read_card,
-)
-from kgan.data.sources import ImageSet
+from kgan.data.licensing.card import FILE_NAME, DatasetCard, permit, read_card
+from kgan.data.sources import SOURCES, ImageSet, folder_root
 from kgan.errors import UserError
 
 
-def permitted(config: TrainConfig) -> DatasetCard | None:
-    """The card of the folder that `config` trains on, with overrides on record; None for a named data set.
+def permitted(
+    dataset: str,
+    data_dir: str | None = None,
+    *,
+    accept_unknown_license: bool = False,
+    ignore_datamining: bool = False,
+) -> DatasetCard | None:
+    """The card of a folder to train on, with overrides on record; None for a named data set.
 
     Reads the files' bytes but decodes none. Raises UserError, in one line with the way out, if there is no licence on
     record or the owner of an image forbids mining, and nobody overrode it, or if the files have changed since.
     """
-    root = Path(config.data_dir or os.environ.get("KGAN_DATA_DIR") or "")
-    if config.dataset != "folder" or not (config.data_dir or os.environ.get("KGAN_DATA_DIR")):
+    if SOURCES[dataset].image_shape:
         return None
+    root = folder_root(data_dir)
     if not root.is_dir() or not list_images(root):
         return None  # `sources.load` says what is wrong
     card = read_card(root)
@@ -44,8 +40,7 @@ def permitted(config: TrainConfig) -> DatasetCard | None:
         raise UserError(
             f"the images in {root} changed since {FILE_NAME} was written: run `kgan data inspect {root}` again"
         )
-    switches = {name: getattr(config, name) for name in (ACCEPTED_UNKNOWN_LICENSE, IGNORED_DATAMINING)}
-    return permit(card, **switches)
+    return permit(card, accept_unknown_license=accept_unknown_license, ignore_datamining=ignore_datamining)
 
 
 def training_card(data: ImageSet, permission: DatasetCard | None, num_train: int, num_heldout: int) -> dict:
