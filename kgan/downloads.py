@@ -3,8 +3,6 @@
 import sys
 from pathlib import Path
 
-import pooch
-
 from kgan.errors import UserError
 from kgan.text import one_line
 
@@ -14,6 +12,8 @@ def fetch(address: str, target: Path, sha256: str) -> Path:
 
     A progress bar is shown where stderr is a terminal. Raises UserError that gives the reason, without naming the file.
     """
+    import pooch  # slow to import, and seldom needed
+
     pooch.get_logger().setLevel("WARNING")
     bar = _Bar(target.name) if sys.stderr.isatty() else None
     try:
