@@ -81,6 +81,11 @@ def captioned_grid(pictures: np.ndarray, columns: int | None = None, caption: bo
     return captioned(drawn) if caption else drawn
 
 
+def grid_rows_height(image_size: int, rows: int, padding: int = 2) -> int:
+    """The height of the first rows of a captioned grid, in its pixels, the padding around them included."""
+    return (rows * (image_size + padding) + padding) * max(1, 64 // image_size)
+
+
 def class_columns(num_classes: int) -> int | None:
     """The columns of a grid whose labels are the classes in turn: each shows one class, unless they are too many."""
     return num_classes * max(1, 8 // num_classes) if 1 < num_classes <= _MAX_COLUMNS else None

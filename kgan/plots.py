@@ -4,6 +4,7 @@ In a notebook the Figure shows itself as a cell's last value. Figures of generat
 """
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -11,9 +12,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-_BLACK, _GREY, _PALE = "black", "0.55", "0.85"
+_BLACK, _NOTE, _GREY, _PALE = "black", "0.35", "0.55", "0.85"
 _CAPTION = "AI-generated"
 _FAR_BELOW = 5
+_DPI = 160
+_PAIR = 0.66  # inches a side of an image beside its neighbour
 _CELL = 0.7  # inches a side of a small image
 
 
@@ -45,42 +48,23 @@ def curves(
     return _plain(figure)
 
 
-def scores(
-    steps: Sequence[int], values: Sequence[float], name: str = "Frechet distance", floor: float | None = None
-) -> Figure:
-    """A score, called `name`, against the step, above the `floor` that real images have."""
-    figure = Figure(figsize=(8, 3.5), layout="constrained")
-    axis = figure.subplots()
-    _draw_scores(axis, steps, values, floor)
-    axis.set(xlabel="step (generator updates)", ylabel=name)
-    return _plain(figure)
-
-
 def sample_grid(images: np.ndarray, columns: int = 8) -> Figure:
-    """(n, h, w, c) uint8 generated images, row by row."""
-    return _table([images[start : start + columns] for start in range(0, len(images), columns)])
-
-
-def through_time(images: np.ndarray, steps: Sequence[int]) -> Figure:
-    """(t, n, h, w, c) uint8: what the same n latents gave at each of t steps. A row a latent, a column a step."""
-    return _table(images.swapaxes(0, 1), columns=[f"{step:,}" for step in steps])
-
-
-def interpolation(images: np.ndarray, keys: Sequence[int] = ()) -> Figure:
-    """(n, h, w, c) uint8: the way from latent to latent as one strip. `keys` are the places of the latents drawn."""
-    return _table([images], columns=["latent" if place in keys else "" for place in range(len(images))])
-
-
-def class_table(images: np.ndarray, names: Sequence[str]) -> Figure:
-    """(classes, n, h, w, c) uint8: a row of generated images for each of the classes, with its name before it."""
-    return _table(images, rows=names)
+    """(n, h, w, c) uint8 generated images, row by row, above a caption that says what they are."""
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(columns * _CELL, rows * _CELL + 0.5), layout="constrained")
+    for place, axis in enumerate(figure.subplots(rows, columns, squeeze=False).ravel()):
+        _draw_image(axis, images[place] if place < len(images) else None)
+    figure.supxlabel(_CAPTION, fontsize=8)
+    return figure
 
 
 def real_and_generated(real: np.ndarray, generated: np.ndarray, columns: int = 6) -> Figure:
     """(n, h, w, c) and (m, h, w, c) uint8: real images on the left, generated ones on the right."""
     rows = max(-(-len(images) // columns) for images in (real, generated))
     figure = Figure(figsize=(2 * columns * _CELL + 0.5, rows * _CELL + 0.5), layout="constrained")
-    for part, images, title in zip(figure.subfigures(1, 2), (real, generated), ("real", _CAPTION), strict=True):
+    for part, images, title in zip(
+        figure.subfigures(1, 2, squeeze=False)[0], (real, generated), ("real", _CAPTION), strict=True
+    ):
         part.suptitle(title)
         axes = part.subplots(rows, columns, squeeze=False).ravel()
         for place, axis in enumerate(axes):
@@ -104,8 +88,10 @@ def sweep(
         _draw_setting(axis, key, settings, scores)
         if floor is not None and floor >= min(scores) / _FAR_BELOW:
             _draw_floor(axis, floor)
+    note = "circle: a run   bar: the median of the runs with that value\ngrey line: runs that differ in nothing else"
     if floor is not None and floor < min(scores) / _FAR_BELOW:
-        figure.supxlabel(f"real images have {floor:.3g}, below the axis", fontsize=8, color=_GREY)
+        note += f"\nreal images have {floor:.3g}, below the axis"
+    figure.supxlabel(note, fontsize=8, color=_NOTE)
     axes[0].set_ylabel(name)
     _make_logarithmic(axes[0], scores)
     return _plain(figure)
@@ -118,22 +104,26 @@ def closest_pairs(columns: Mapping[str, tuple[np.ndarray, np.ndarray, Sequence[s
     laid over each other, and n lines of text. `other` names the neighbours, `note` explains the captions. Differences
     are absolute, from white (none) to black, the mean over colours.
     """
-    rows = max(len(images) for images, _, _ in columns.values())
-    figure = Figure(figsize=(4.2 * len(columns), 0.7 + 1.45 * rows), layout="constrained")
-    for block, (name, (images, neighbours, captions)) in zip(
-        figure.subfigures(1, len(columns), squeeze=False)[0], columns.items(), strict=True
-    ):
-        axes = block.subplots(rows, 3, squeeze=False)
-        for axis, title in zip(axes[0], (name, other, "difference"), strict=True):
-            axis.set_title(title, fontsize=9)
-        for axis in axes.flat:
-            axis.set_axis_off()
-        for row, image, neighbour, caption in zip(axes, images, neighbours, captions, strict=False):
+    rows, note = max(len(images) for images, _, _ in columns.values()), textwrap.fill(note, 34 * len(columns))
+    block, row_height, top = 3 * _PAIR + 0.12, _PAIR + 0.24, 0.42
+    width, height = 0.12 + len(columns) * (block + 0.2), top + rows * row_height + 0.15 * (note.count("\n") + 2)
+    figure = Figure(figsize=(width, height))
+    for number, (name, (images, neighbours, captions)) in enumerate(columns.items()):
+        left = 0.16 + number * (block + 0.2)
+        for row, (image, neighbour, caption) in enumerate(zip(images, neighbours, captions, strict=True)):
             difference = 255 - np.abs(image.astype(np.int16) - neighbour).mean(axis=-1, keepdims=True)
-            for axis, picture in zip(row, (image, neighbour, difference), strict=True):
+            bottom = height - top - row * row_height - _PAIR
+            for place, picture in enumerate((image, neighbour, difference)):
+                axis = figure.add_axes(
+                    ((left + place * (_PAIR + 0.06)) / width, bottom / height, _PAIR / width, _PAIR / height)
+                )
                 _draw_image(axis, picture)
-            row[1].text(0.5, -0.04, caption, transform=row[1].transAxes, ha="center", va="top", fontsize=7)
-    figure.supxlabel(note, fontsize=8)
+                if row == 0:
+                    axis.set_title((name, other, "difference")[place].replace(" ", "\n"), fontsize=8, pad=3)
+            figure.text(
+                (left + block / 2) / width, (bottom - 0.03) / height, caption, ha="center", va="top", fontsize=8
+            )
+    figure.supxlabel(note, fontsize=8, y=0.05 / height, va="bottom")
     return figure
 
 
@@ -142,8 +132,8 @@ def ratio_histograms(spaces: Mapping[str, tuple[np.ndarray, np.ndarray, float | 
 
     Shares of images on a logarithmic axis, so that a few copies in the left tail can be seen.
     """
-    figure = Figure(figsize=(4.5 * len(spaces), 3.6), layout="constrained")
-    axes = figure.subplots(1, len(spaces), sharey=True, squeeze=False)[0]
+    figure = Figure(figsize=(4.3, 0.3 + 2.0 * len(spaces)), layout="constrained")
+    axes = figure.subplots(len(spaces), 1, sharex=True, squeeze=False)[:, 0]
     for axis, (space, (generated, heldout, threshold)) in zip(axes, spaces.items(), strict=True):
         limit = max(1e-6, *(ratios.max() for ratios in (generated, heldout) if len(ratios)))
         named = {"generated": generated, "held-out": heldout}
@@ -157,20 +147,22 @@ def ratio_histograms(spaces: Mapping[str, tuple[np.ndarray, np.ndarray, float | 
         if threshold is not None:
             axis.axvline(threshold, color=_BLACK, linestyle=":", linewidth=1.0, label="flagged below")
         axis.set_yscale("log")
-        axis.set_xlabel(f"neighbour ratio ({space})")
-    axes[0].set_ylabel("share of images")
+        axis.set_ylabel(f"share of images\n({space})", fontsize=9)
+    axes[-1].set_xlabel(
+        "distance to the nearest training image,\nover the mean distance to the nearest ones", fontsize=9
+    )
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False, fontsize=8)
     return _plain(figure)
 
 
-def to_png(figure: Figure, dpi: int = 110) -> bytes:
+def to_png(figure: Figure, dpi: int = _DPI) -> bytes:
     """The figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()
 
 
-def to_pixels(figure: Figure, dpi: int = 110) -> np.ndarray:
+def to_pixels(figure: Figure, dpi: int = _DPI) -> np.ndarray:
     """The figure as an image, (H, W, 3) uint8, for a PNG that carries marks."""
     figure.set_dpi(dpi)
     canvas = FigureCanvasAgg(figure)
@@ -215,29 +207,12 @@ def _draw_setting(axis, key: str, settings: Sequence[Mapping], scores: Sequence[
     for points in alike.values():
         axis.plot(*zip(*sorted(points), strict=True), color=_PALE, linewidth=1.0, zorder=1)
     for place in range(len(values)):
-        found = [score for points in alike.values() for where, score in points if where == place]
-        axis.plot([place] * len(found), found, "o", markerfacecolor="white", color=_BLACK, markersize=4, zorder=2)
-        axis.plot([place - 0.2, place + 0.2], [np.median(found)] * 2, color=_BLACK, linewidth=2, zorder=3)
+        here = [score for points in alike.values() for where, score in points if where == place]
+        axis.plot([place] * len(here), here, "o", markerfacecolor="white", color=_BLACK, markersize=4, zorder=2)
+        axis.plot([place - 0.2, place + 0.2], [np.median(here)] * 2, color=_BLACK, linewidth=2, zorder=3)
     axis.set_xticks(range(len(values)), [str(value) for value in values], parse_math=False)
     axis.set_xlim(-0.5, len(values) - 0.5)
     axis.set_xlabel(key)
-
-
-def _table(rows_of_images, columns: Sequence[str] = (), rows: Sequence[str] = ()) -> Figure:
-    """Rows of (n, h, w, c) generated images, with headings, above a caption that says what they are."""
-    height, width = len(rows_of_images), max(len(row) for row in rows_of_images)
-    margin = 0.1 * max(map(len, rows), default=0)
-    figure = Figure(figsize=(width * _CELL + margin, height * _CELL + 0.5), layout="constrained")
-    axes = figure.subplots(height, width, squeeze=False)
-    for row, images in zip(axes, rows_of_images, strict=True):
-        for place, axis in enumerate(row):
-            _draw_image(axis, images[place] if place < len(images) else None)
-    for axis, title in zip(axes[0], columns, strict=False):
-        axis.set_title(title, fontsize=8)
-    for axis, title in zip(axes[:, 0], rows, strict=False):
-        axis.set_ylabel(title, rotation=0, ha="right", va="center", fontsize=8, parse_math=False)
-    figure.supxlabel(_CAPTION, fontsize=8)
-    return figure
 
 
 def _draw_image(axis, image: np.ndarray | None) -> None:

@@ -44,7 +44,7 @@ def rounded(value: float) -> str:
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     value = float(f"{value:.2e}")
-    if abs(value) >= 1e9 or abs(value) < 1e-3:
+    if abs(value) >= 1e9 or abs(value) < 1e-4:
         digits, exponent = f"{value:.2e}".split("e")
         return f"{digits}e{int(exponent)}"
     return f"{value:,.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"

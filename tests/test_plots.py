@@ -28,16 +28,13 @@ def test_curves_have_a_panel_of_scores_only_if_there_are_some():
 
 
 GREY = np.arange(12 * 28 * 28, dtype=np.uint8).reshape(12, 28, 28, 1)
-COLOUR = np.zeros((3, 4, 32, 32, 3), np.uint8)
+COLOUR = np.zeros((4, 32, 32, 3), np.uint8)
 
 
 @pytest.mark.parametrize(
     "figure, count",
     [
         (lambda: plots.sample_grid(GREY, columns=8), 12),
-        (lambda: plots.through_time(COLOUR, [0, 500, 20_000]), 12),
-        (lambda: plots.interpolation(GREY[:9], keys=[0, 4, 8]), 9),
-        (lambda: plots.class_table(COLOUR, ["cat", "$\\frac{", "<script>"]), 12),
         (lambda: plots.real_and_generated(GREY[:5], GREY, columns=4), 17),
     ],
 )
@@ -52,12 +49,7 @@ def test_pictures_show_every_image_and_say_which_are_generated(figure, count):
 def test_colours_and_greys_are_drawn_as_they_are():
     axis = plots.sample_grid(GREY).axes[0]
     assert axis.images[0].get_clim() == (0, 255) and axis.images[0].get_array().shape == (28, 28)
-    assert plots.class_table(COLOUR, "abc").axes[0].images[0].get_array().shape == (32, 32, 3)
-
-
-def test_a_time_figure_has_a_row_a_latent():
-    figure = plots.through_time(COLOUR, [0, 500, 20_000])
-    assert [axis.get_title() for axis in figure.axes[:3]] == ["0", "500", "20,000"]
+    assert plots.sample_grid(COLOUR).axes[0].images[0].get_array().shape == (32, 32, 3)
 
 
 def test_the_sweep_has_a_panel_for_each_setting_but_the_seed():
@@ -75,13 +67,8 @@ def test_the_sweep_has_a_panel_for_each_setting_but_the_seed():
 def test_a_floor_far_below_every_cell_is_a_note_that_leaves_the_axis_to_the_cells():
     cells = [{"loss": "ns"}, {"loss": "hinge"}]
     near, far = (plots.sweep(cells, [100.0, 200.0], "FD", floor) for floor in (30.0, 0.1))
-    assert near.axes[0].get_ylim()[0] < 30 and near.get_supxlabel() == ""
-    assert far.axes[0].get_ylim()[0] > 50 and far.get_supxlabel() == "real images have 0.1, below the axis"
-
-
-def test_a_score_curve_stands_above_its_floor():
-    axis = plots.scores([1, 2], [9.0, 4.0], "classifier FD", floor=0.5).axes[0]
-    assert axis.get_ylabel() == "classifier FD" and axis.lines[1].get_ydata()[0] == 0.5
+    assert near.axes[0].get_ylim()[0] < 30 and "real images" not in near.get_supxlabel()
+    assert far.axes[0].get_ylim()[0] > 50 and "real images have 0.1, below the axis" in far.get_supxlabel()
 
 
 def test_nothing_of_pyplot_is_touched():
@@ -96,11 +83,12 @@ def test_closest_pairs_show_both_images_and_how_they_differ():
     neighbours = images.copy()
     neighbours[1, 2, 3] = (255, 0, 0)
     figure = plots.closest_pairs({"AI-generated": (images, neighbours, ["a", "b"])}, "training image", "what it says")
-    assert [axis.get_title() for axis in figure.axes[:3]] == ["AI-generated", "training image", "difference"]
+    titles = [" ".join(axis.get_title().split()) for axis in figure.axes[:3]]
+    assert titles == ["AI-generated", "training image", "difference"]
     shown = [axis.images[0].get_array() for axis in figure.axes]
     assert (shown[2] == 255).all()
     assert shown[5][2, 3] == 255 - 85 and (np.delete(shown[5].ravel(), 15) == 255).all()
-    assert [text.get_text() for axis in figure.axes for text in axis.texts] == ["a", "b"]
+    assert {"a", "b"} <= {text.get_text() for text in figure.texts}
 
 
 def test_ratio_histograms_are_shares_of_images_with_the_threshold():

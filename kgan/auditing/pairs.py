@@ -31,7 +31,7 @@ def closest_pairs(
     images: np.ndarray,
     references: np.ndarray,
     thresholds: Mapping[str, float],
-    count: int = 10,
+    count: int = 6,
 ) -> Pairs:
     """The closest pairs of `images` and `references`, up to `count`, by the `neighbours` of the images in each space.
 

@@ -8,67 +8,59 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from kgan import plots
 from kgan.config import TrainConfig, as_flag
 from kgan.data.split import default_heldout
 from kgan.errors import UserError
-from kgan.evaluation.protocol import LOWER_IS_BETTER, SPREADS, TITLES
 from kgan.exporting.modelcard import data_facts, public
+from kgan.images import grid_rows_height
 from kgan.reports import pictures
 from kgan.reports.pictures import Picture
 from kgan.runs import results
 from kgan.runs.rundir import RunDir
 from kgan.training.plan import RESOLVED, resolve
 
-_CURVES_INCHES = 5.0
+_STRIP_ROWS = 2
+_PRINTED_FRAMES = 4
 
 
 @dataclass(frozen=True)
 class Frame:
-    """The sample grid of a step."""
+    """The sample grid of a step; `printed` if it is one of the few that are on paper."""
 
     step: int
     picture: Picture
-
-
-@dataclass(frozen=True)
-class Score:
-    """A row of the evaluation; `deviation` is a spread over subsets."""
-
-    title: str
-    value: float
-    deviation: float | None
-    floor: float | None
-    lower_is_better: bool
+    printed: bool
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run. `path` is what to type for it; `changed` has the settings that are not the defaults, and `defaults` what
-    each would be on these data; `outdated` has those of `evaluation` and `audit` that are not of the checkpoint that
-    samples come from now; `data`, `machine` and `speed` are headings and values; `reproduce` are commands.
+    """One run.
+
+    `path` is what to type for it; `changed` has the settings that are not the defaults, and `defaults` what each would
+    be on these data. `stale` says which of "evaluation" and "audit" are not of the checkpoint that samples come from
+    now. `data`, `machine` and `speed` are headings and values; `reproduce` are commands, each a list of words.
     """
 
     name: str
     path: str
     status: str
-    record: dict
+    record: Mapping
     settings: dict
     changed: dict
     defaults: dict
     data: dict
     machine: dict
     speed: dict
-    curves: Picture | None
+    metrics: list[dict]
+    strip: Picture | None
     frames: list[Frame]
     reals: Picture | None
-    evaluation: dict | None
-    scores: list[Score]
-    audit: dict | None
-    outdated: list[dict]
+    evaluation: Mapping | None
+    audit: Mapping | None
+    stale: tuple[str, ...]
     pairs: Picture | None
     ratios: Picture | None
-    reproduce: list[str]
+    reproduce: list[list[str]]
 
 
 def read_run(run: RunDir, max_frames: int, max_bytes: int) -> Run:
@@ -79,7 +71,7 @@ def read_run(run: RunDir, max_frames: int, max_bytes: int) -> Run:
     config, record, metrics = run.read_config(), run.read_record(), run.read_metrics()
     card = record.get("dataset", {})
     name, path = run.path.resolve().name, _typed(run.path)
-    evaluation, audit = (results.read(run, what) for what in (results.EVALUATION, results.AUDIT))
+    measured = {"evaluation": results.read(run, results.EVALUATION), "audit": results.read(run, results.AUDIT)}
     settings, defaults = public(_as_dict(config)), _defaults(config, card)
     changed = {key: value for key, value in settings.items() if value != defaults[key]}
     return Run(
@@ -93,13 +85,12 @@ def read_run(run: RunDir, max_frames: int, max_bytes: int) -> Run:
         data=data_facts(card),
         machine=_machine(record),
         speed=_speed(config, metrics),
-        curves=_curves(name, metrics, record),
+        metrics=metrics,
+        strip=_strip(run, name, config),
         frames=_frames(run, name, max_frames, max_bytes),
         reals=pictures.from_file(run.samples / "reals.png", f"Real training images of {name}", max_bytes),
-        evaluation=evaluation,
-        scores=_scores(evaluation),
-        audit=audit,
-        outdated=[found for found in (evaluation, audit) if found and not results.is_current(run, found)],
+        **measured,
+        stale=tuple(what for what, content in measured.items() if content and not results.is_current(run, content)),
         pairs=pictures.from_file(
             run.path / "audit-pairs.png",
             f"Generated images of {name} beside the training images that they are closest to",
@@ -117,18 +108,18 @@ def read_run(run: RunDir, max_frames: int, max_bytes: int) -> Run:
 def _typed(path: Path) -> str:
     """The folder as one would type it here, without what lies above this place."""
     relative = os.path.relpath(path)
-    return shlex.quote(path.resolve().name if relative.startswith("..") else relative)
+    return path.resolve().name if relative.startswith("..") else relative
 
 
 def _as_dict(config: TrainConfig) -> dict:
     return json.loads(config.to_json())
 
 
-def _defaults(config: TrainConfig, card: dict) -> dict:
+def _defaults(config: TrainConfig, card: Mapping) -> dict:
     """The default of each setting; of those that the data decide, what they decide if nobody says otherwise."""
     defaults = _as_dict(TrainConfig())
     try:
-        defaults |= {name: getattr(resolve(config.replace(**{name: None}), card)[0], name) for name in RESOLVED}
+        defaults |= {name: getattr(resolve(config.replace(**{name: None}), dict(card))[0], name) for name in RESOLVED}
     except (KeyError, ValueError, TypeError, UserError):  # the card is of another version
         return defaults
     if config.dataset == "folder":
@@ -161,61 +152,45 @@ def _speed(config: TrainConfig, metrics: list[dict]) -> dict:
     spans = [(after["step"] - before["step"]) * batch for before, after in zip(metrics, lines, strict=False)]
     seconds = sum(span / speed for span, speed in zip(spans, speeds, strict=True) if speed)
     return {
-        "Images a second (median of log lines)": round(statistics.median(speeds), 1),
+        "Images a second (median of log lines)": statistics.median(speeds),
         "Slowest and fastest log line": [min(speeds), max(speeds)],
         "Share of the time spent waiting for data": f"{statistics.mean(line['data_wait'] for line in lines):.1%}",
-        "Minutes of training": round(seconds / 60, 1),
+        "Minutes of training": seconds / 60,
     }
 
 
-def _curves(name: str, metrics: list[dict], record: Mapping) -> Picture | None:
-    if not metrics:
+def _strip(run: RunDir, name: str, config: TrainConfig) -> Picture | None:
+    """The first rows of the last sample grid."""
+    files = run.sample_files()
+    if not files or not config.image_size:
         return None
-    scored = record.get("evaluation") or {}
-    floor = scored.get("floor", {}).get("frechet_distance")
-    figure = plots.curves(metrics, scored.get("protocol", {}).get("distance_name"), floor, width=_CURVES_INCHES)
-    last = metrics[-1]
-    alt = (
-        f"Training curves of {name} to step {last['step']}: losses, last {last['d_loss']:.3g} of the discriminator and "
-        f"{last['g_loss']:.3g} of the generator; mean logits; gradient norms"
-    )
-    return pictures.from_png(plots.to_png(figure), alt)
+    height = grid_rows_height(config.image_size, _STRIP_ROWS)
+    return pictures.top_of(files[-1], f"The first AI-generated samples of {name}, not picked", height)
 
 
 def _frames(run: RunDir, name: str, max_frames: int, max_bytes: int) -> list[Frame]:
+    files = pictures.spread(run.sample_files(), max_frames)
+    printed = pictures.spread(files, _PRINTED_FRAMES)
     frames = []
-    for path in pictures.chosen(run.sample_files(), max_frames):
+    for path in files:
         step = int(path.stem.removeprefix("step-"))
         picture = pictures.from_file(path, f"AI-generated samples of {name} at step {step:,}", max_bytes)
         if picture:
-            frames.append(Frame(step, picture))
+            frames.append(Frame(step, picture, path in printed))
     return frames
 
 
-def _scores(evaluation: Mapping | None) -> list[Score]:
-    if evaluation is None:
-        return []
-    scores, floor = evaluation.get("scores", {}), evaluation.get("floor", {})
-    distance_name = evaluation.get("protocol", {}).get("distance_name", TITLES["frechet_distance"])
-    deviations = {score: spread for spread, score in SPREADS.items()}
-    return [
-        Score(
-            title=distance_name if name == "frechet_distance" else title.strip(),
-            value=scores[name],
-            deviation=scores.get(deviations.get(name)),
-            floor=floor.get(name),
-            lower_is_better=name in LOWER_IS_BETTER,
-        )
-        for name, title in TITLES.items()
-        if isinstance(scores.get(name), int | float)
-    ]
-
-
-def _reproduce(config: TrainConfig, changed: Mapping, record: Mapping, path: str) -> list[str]:
-    lines = []
+def _reproduce(config: TrainConfig, changed: Mapping, record: Mapping, path: str) -> list[list[str]]:
+    commands = []
     if revision := record.get("git_revision"):
-        lines.append(f"git checkout {revision.rstrip('+')}" + ("   # and changes of its own" * revision.endswith("+")))
+        changes = ["# and changes of its own"] if revision.endswith("+") else []
+        commands.append(["git", "checkout", revision.rstrip("+"), *changes])
     flags = [as_flag(name, value) for name, value in changed.items() if value is not None]
     place = ["--data_dir=DIR"] if config.dataset == "folder" else []
-    lines.append(shlex.join(["kgan", "train", *dict.fromkeys([f"--dataset={config.dataset}", *place, *flags])]))
-    return [*lines, f"kgan sample {path} --num=64", f"kgan verify {path}/generated/*.png --run={path}"]
+    training = ["kgan", "train", *dict.fromkeys([f"--dataset={config.dataset}", *place, *flags])]
+    return [
+        *commands,
+        list(map(shlex.quote, training)),
+        ["kgan", "sample", shlex.quote(path), "--num=64"],
+        ["kgan", "verify", f"{shlex.quote(path)}/generated/*.png", f"--run={shlex.quote(path)}"],
+    ]

@@ -2,28 +2,41 @@
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 import kgan
+from kgan.reports.curves import curves, last_line
 from kgan.reports.facts import Run
-from kgan.text import one_line
+from kgan.reports.listing import RunSummary
+from kgan.reports.overview import overview
+from kgan.reports.scores import comparable, headline, score_rows
+from kgan.text import one_line, rounded
 from kgan.training.plan import RESOLVED
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _MAX_TEXT = 2000
 
 
-def render(runs: Sequence[Run]) -> str:
-    """The HTML of a report of one or several runs; it needs no other file and reaches for none."""
+def render(runs: Sequence[Run], listed: Sequence[RunSummary] = ()) -> str:
+    """The HTML of a report of one or several runs; it needs no other file and reaches for none.
+
+    `listed` are those of a folder, of which `runs` are shown in detail.
+    """
     style, script = ((_TEMPLATES / name).read_text("utf-8") for name in ("style.css", "animation.js"))
     return _environment().get_template("page.html").render(
         runs=runs,
+        overview=overview(listed) if listed else None,
         differing=differing_settings(runs),
-        score_titles=list(dict.fromkeys(score.title for run in runs for score in run.scores)),
+        headlines=[headline(run) for run in runs],
+        score_rows=score_rows(runs),
+        comparable=comparable(runs),
+        charts=curves(runs),
+        same_reals=len(runs) > 1 and len({run.reals and run.reals.uri for run in runs} - {None}) == 1,
+        steps=sorted({frame.step for run in runs for frame in run.frames}),
         version=kgan.__version__,
         style=Markup(style),
         script=Markup(script),
@@ -36,7 +49,7 @@ def differing_settings(runs: Sequence[Run]) -> dict[str, list]:
     """The settings that are not the same in all runs, less those that only the data decided: name -> their values."""
     decided = [name for name in RESOLVED if not any(name in run.changed for run in runs)]
     values = {name: [run.settings.get(name) for run in runs] for name in runs[0].settings if name not in decided}
-    return {name: found for name, found in values.items() if any(value != found[0] for value in found)}
+    return {name: mine for name, mine in values.items() if any(value != mine[0] for value in mine)}
 
 
 def shown(value: object) -> str:
@@ -48,7 +61,7 @@ def shown(value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return rounded(value)
     if isinstance(value, dict):
         return "; ".join(f"{key}: {shown(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
@@ -58,12 +71,24 @@ def shown(value: object) -> str:
 
 def percent(value: object) -> str:
     """A share as a percentage."""
-    return f"{100 * value:.3g}%" if isinstance(value, int | float) else shown(value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return f"{rounded(100 * value)}%" if is_number else shown(value)  # type: ignore[operator]
 
 
 def setting(value: object) -> str:
     """A setting as its flag would have it; None is what the help of the flag says."""
     return "unset" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def command(words: Iterable[str]) -> Markup:
+    """A command that wraps between its words; one too long for a line wraps inside."""
+    spans = (f"<span>{escape(one_line(word, _MAX_TEXT))}</span>" for word in words)
+    return Markup(f"<code>{' '.join(spans)}</code>")
+
+
+def key(name: object) -> Markup:
+    """A name that may wrap after an underscore, and nowhere else inside a word."""
+    return Markup(str(escape(one_line(name, _MAX_TEXT))).replace("_", "_<wbr>"))
 
 
 def _environment() -> Environment:
@@ -75,7 +100,14 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=lambda value: value if isinstance(value, Markup) else one_line(value, _MAX_TEXT),
     )
-    environment.filters |= {"shown": shown, "setting": setting, "percent": percent}
+    environment.filters |= {
+        "shown": shown,
+        "setting": setting,
+        "percent": percent,
+        "command": command,
+        "key": key,
+        "last_line": last_line,
+    }
     return environment
 
 

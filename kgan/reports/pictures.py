@@ -26,12 +26,6 @@ class Picture:
     height: int
 
 
-def from_png(content: bytes, alt: str) -> Picture:
-    """A PNG as it is."""
-    with Image.open(io.BytesIO(content)) as image:
-        return Picture(_uri("png", content), alt, *image.size)
-
-
 def from_file(path: Path, alt: str, max_bytes: int) -> Picture | None:
     """The PNG at `path`, or None if there is none.
 
@@ -50,7 +44,17 @@ def from_file(path: Path, alt: str, max_bytes: int) -> Picture | None:
         raise UserError(f"{path}: not a readable PNG ({error})") from None
 
 
-def chosen(items: list, count: int) -> list:
+def top_of(path: Path, alt: str, height: int) -> Picture:
+    """The upper `height` pixels of the PNG at `path`, as a WebP without loss that keeps its XMP. Raises UserError if it
+    is no picture."""
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            return _webp(image.crop((0, 0, image.width, min(height, image.height))), image, alt, lossless=True)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path}: not a readable PNG ({error})") from None
+
+
+def spread(items: list, count: int) -> list:
     """At most `count` of the items, evenly spread, with the first and the last."""
     if len(items) <= count:
         return items
@@ -60,12 +64,14 @@ def chosen(items: list, count: int) -> list:
 
 
 def _smaller(image: Image.Image, alt: str) -> Picture:
-    xmp = str(image.info.get(_XMP, ""))
     factor = max(1, math.ceil(max(image.size) / _MAX_SIDE))
-    reduced = image.reduce(factor) if factor > 1 else image
+    return _webp(image.reduce(factor) if factor > 1 else image, image, alt, quality=_QUALITY, method=4)
+
+
+def _webp(image: Image.Image, origin: Image.Image, alt: str, **options) -> Picture:
     buffer = io.BytesIO()
-    reduced.save(buffer, "WEBP", quality=_QUALITY, method=4, xmp=xmp.encode())
-    return Picture(_uri("webp", buffer.getvalue()), alt, *reduced.size)
+    image.save(buffer, "WEBP", xmp=str(origin.info.get(_XMP, "")).encode(), **options)
+    return Picture(_uri("webp", buffer.getvalue()), alt, *image.size)
 
 
 def _uri(kind: str, content: bytes) -> Markup:

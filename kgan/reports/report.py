@@ -8,10 +8,12 @@ from pathlib import Path
 from kgan.errors import UserError
 from kgan.files import write_atomically
 from kgan.reports import facts, page
+from kgan.reports.listing import UNREADABLE, by_score, is_run, list_runs
 from kgan.runs.rundir import RunDir
 
 FILE_NAME = "report.html"
 _FRAMES, _MIN_FRAMES = 36, 3  # sample grids on the whole page; of each run
+_BEST = 3  # runs of a folder that are shown in detail
 _PICTURE_BYTES = 3_000_000  # of all of them, roughly
 
 
@@ -30,21 +32,25 @@ def report(runs: str | os.PathLike | Sequence[str | os.PathLike], *, out: str | 
     The page needs no network and no other file. It says what to type for what a run lacks, such as `kgan evaluate RUN`.
 
     Args:
-        runs: a run folder, or several; one that is named twice is shown once.
-        out: the HTML file. Default: RUN/report.html, of several runs report.html in the working directory.
+        runs: a run folder, or several; one that is named twice is shown once. A folder of runs, such as that of a
+            sweep, has all of them in a table, and the three best in detail.
+        out: the HTML file. Default: report.html in the folder, of several in the working directory.
 
     Raises:
         UserError: naming the file, if a folder is no run, one of its files is damaged, or the page cannot be written.
     """
-    named = [runs] if isinstance(runs, str | os.PathLike) else list(runs)
+    named = [Path(runs)] if isinstance(runs, str | os.PathLike) else list(map(Path, runs))
     if not named:
         raise UserError("name the run folders, as in kgan report runs/00000-mnist-dcgan-ns")
-    opened = list({path.resolve(): RunDir.open(path) for path in map(Path, named)}.values())
-    path = Path(out) if out else opened[0].path / FILE_NAME if len(opened) == 1 else Path(FILE_NAME)
+    named = list({path.resolve(): path for path in named}.values())
+    listed = list_runs(named[0]) if len(named) == 1 and not is_run(named[0]) else []
+    detailed = [run.path for run in by_score(listed) if run.status != UNREADABLE][:_BEST] if listed else named
+    opened = [RunDir.open(path) for path in detailed]
+    path = Path(out) if out else named[0] / FILE_NAME if len(named) == 1 else Path(FILE_NAME)
     if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         raise UserError(f"{path}: cannot be written; name a file with --out")
     frames = max(_MIN_FRAMES, min(12, _FRAMES // len(opened)))
     max_bytes = _PICTURE_BYTES // (len(opened) * (frames + 1))
-    content = page.render([facts.read_run(run, frames, max_bytes) for run in opened]).encode()
+    content = page.render([facts.read_run(run, frames, max_bytes) for run in opened], listed).encode()
     write_atomically(path, content)
-    return Report(path, len(content), tuple(run.path for run in opened))
+    return Report(path, len(content), tuple(detailed))

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
+import kgan
 from kgan import TrainConfig
 from kgan.errors import UserError
 from kgan.images import write_png
 from kgan.reports import facts, page, pictures
+from kgan.reports.curves import curves
+from kgan.reports.scores import score_rows
 from kgan.runs.rundir import RunDir
 from kgan.training.plan import resolve
 
@@ -39,7 +42,8 @@ AUDIT = {
     "latent_recovery": {"p_value": 0.5},
     "protocol": {"correction": "Holm"},
 }
-VOID = {"meta", "img", "input"}
+VOID = {"meta", "img", "input", "br", "wbr"}
+DASH = "\N{EN DASH}"
 
 
 class Reader(HTMLParser):
@@ -108,7 +112,9 @@ def test_a_run_with_nothing_more_says_what_to_type(tmp_path, monkeypatch):
     ):
         assert expected in words, expected
     assert str(tmp_path) not in words
-    assert [img["alt"] for img in read.all("img")][:3] == [f"AI-generated samples of run at step {n}00" for n in "123"]
+    alts = [img["alt"] for img in read.all("img")]
+    assert alts[0] == "The first AI-generated samples of run, not picked"
+    assert alts[1:4] == [f"AI-generated samples of run at step {n}00" for n in "123"]
 
 
 def test_scores_and_audit_are_shown_with_their_floor_and_limits(tmp_path):
@@ -119,15 +125,17 @@ def test_scores_and_audit_are_shown_with_their_floor_and_limits(tmp_path):
     read = render(run)
     words = read.words()
     for expected in (
-        "classifier FD lower is better 4.25 0.04",
-        "KID lower is better 0.02 (sd 0.003) not recorded",
-        "precision higher is better 0.7 0.9",
+        "4.25 classifier FD, lower is better real images have 0.0400 No copying detected 1 of 1,000 samples flagged",
+        "exact copies would have shown from a share of 1.25%",
+        "classifier FD lower is better 4.25 0.0400",
+        f"KID lower is better 0.0200 sd 0.00300 {DASH}",
+        "precision higher is better 0.700 0.900",
         "no copying detected : at this sensitivity",
         "exact 1.25% 100% mirrored not even all not recorded",
-        "swap, pixels 0.25 not recorded",
-        "17 4,321 0.25 pixels",
-        "(alpha) 0.1% Share of held-out images that were 0.2%",
-        "Latent recovery p_value 0.5",
+        "swap, pixels 0.250 not recorded",
+        "17 4,321 0.250 pixels",
+        "(alpha) 0.100% Share of held-out images that were 0.200%",
+        "Latent recovery p_ value 0.500",
         "It does not judge whether an image infringes a right.",
     ):
         assert expected in words, expected
@@ -140,7 +148,9 @@ def test_scores_of_an_earlier_checkpoint_are_marked(tmp_path):
     for step, is_old in ((280, False), (100, True)):
         report = EVALUATION | {"protocol": {"run_id": run.read_record()["id"], "step": step}}
         (run.path / "evaluation.json").write_text(json.dumps(report))
-        assert ("Not of the checkpoint that samples are drawn from now." in render(run).words()) == is_old
+        words = render(run).words()
+        warning = "Stale: measured at step 100, not of the checkpoint that samples are drawn from now."
+        assert (words.count(warning), words.count("stale: step 100")) == ((2, 1) if is_old else (0, 0))
 
 
 def test_an_audit_of_another_version_is_shown_as_far_as_it_goes(tmp_path):
@@ -190,18 +200,18 @@ def test_strangers_text_is_only_text(tmp_path):
 def test_several_runs_begin_with_what_differs(tmp_path):
     runs = [make_run(tmp_path / "a", loss="ns"), make_run(tmp_path / "b", loss="hinge", g_lr=1e-3)]
     (runs[1].path / "evaluation.json").write_text(json.dumps(EVALUATION))
-    found = [facts.read_run(run, 12, 100_000) for run in runs]
-    assert page.differing_settings(found) == {"loss": ["ns", "hinge"], "g_lr": [0.0002, 0.001]}
+    read = [facts.read_run(run, 12, 100_000) for run in runs]
+    assert page.differing_settings(read) == {"loss": ["ns", "hinge"], "g_lr": [0.0002, 0.001]}
     words = render(*runs).words()
-    assert words.index("Settings that differ setting a b loss ns hinge g_lr 0.0002 0.001") < words.index("Samples")
-    assert "classifier FD, and its floor not measured 4.25 (real images 0.04)" in words
+    assert words.index("Settings that differ setting a b loss ns hinge g_ lr 0.0002 0.001") < words.index("Samples")
+    assert f"classifier FD lower is better {DASH} 4.25 0.0400" in words and "better 4.25" not in words
 
 
 def test_a_run_that_has_only_begun_has_a_page(tmp_path):
     run = RunDir.create(tmp_path / "run", TrainConfig())
     words = render(run).words()
     assert "No samples were drawn yet." in words and "Nothing was logged yet." in words
-    assert "created, not recorded of not recorded steps. Go on with kgan train --resume=" in words
+    assert "Go on with kgan train --resume=" in words
 
 
 def test_a_damaged_file_is_named(tmp_path):
@@ -229,5 +239,55 @@ def test_large_pictures_get_smaller_and_keep_their_statement(tmp_path):
 
 
 def test_frames_are_spread_over_the_run():
-    assert pictures.chosen(list(range(100)), 4) == [0, 33, 66, 99]
-    assert pictures.chosen([1, 2], 4) == [1, 2] and pictures.chosen([1, 2], 1) == [2]
+    assert pictures.spread(list(range(100)), 4) == [0, 33, 66, 99]
+    assert pictures.spread([1, 2], 4) == [1, 2] and pictures.spread([1, 2], 1) == [2]
+
+
+def test_the_better_figure_is_marked_where_runs_were_measured_alike(tmp_path):
+    runs = [make_run(tmp_path / name) for name in "ab"]
+    for number, run in enumerate(runs):
+        scores = {"frechet_distance": 4.0 + number, "precision": 0.5 + 0.1 * number, "recall": 0.25}
+        report = EVALUATION | {"scores": scores, "protocol": EVALUATION["protocol"] | {"run_id": None}}
+        (run.path / "evaluation.json").write_text(json.dumps(report))
+    rows = {row.title: row for row in score_rows([facts.read_run(run, 2, 100_000) for run in runs])}
+    marks = {title: [score.is_best for score in row.scores] for title, row in rows.items()}
+    assert marks == {"classifier FD": [True, False], "precision": [False, True], "recall": [False, False]}
+    report["protocol"]["num_samples"] = 99
+    (runs[1].path / "evaluation.json").write_text(json.dumps(report))
+    read = [facts.read_run(run, 2, 100_000) for run in runs]
+    assert not any(score.is_best for row in score_rows(read) for score in row.scores)
+    assert "These scores were not measured alike" in Reader(page.render(read)).words()
+
+
+def test_runs_share_the_axes_of_their_curves(tmp_path):
+    runs = [make_run(tmp_path / "a", lines=3), make_run(tmp_path / "b", lines=9), make_run(tmp_path / "c", lines=1)]
+    short, long, begun = curves([facts.read_run(run, 2, 100_000) for run in runs])
+    ticks = [[re.findall(r'<text class="tick"[^>]*>([^<]*)', chart) for chart in column] for column in (short, long)]
+    assert ticks[0] == ticks[1] and len(ticks[0]) == 3 and "80" in ticks[0][0]
+    assert begun == []
+    words = Reader(page.render([facts.read_run(runs[2], 2, 100_000)])).words()
+    assert "One log line so far, of step 10: Loss, discriminator 1.00" in words
+
+
+def test_one_sample_grid_needs_no_slider(tmp_path):
+    assert not render(make_run(tmp_path / "a", frames=1)).all("input")
+    assert len(render(make_run(tmp_path / "b", frames=2)).all("input")) == 1
+
+
+def test_a_folder_of_runs_has_all_of_them_in_a_table(tmp_path):
+    for seed in range(5):
+        run = make_run(tmp_path / f"seed={seed}", seed=seed)
+        scores = {"frechet_distance": 10.0 - seed}
+        (run.path / "evaluation.json").write_text(json.dumps(EVALUATION | {"scores": scores}))
+    (tmp_path / "seed=0/run.json").write_text("{")
+    written = kgan.report(tmp_path)
+    assert written.path == tmp_path / "report.html" and [path.name for path in written.runs] == [
+        "seed=4",
+        "seed=3",
+        "seed=2",
+    ]
+    words = Reader(written.path.read_text()).words()
+    assert "5 runs" in words and "run seed status classifier FD lower is better audit seed=4 4 finished 6.00" in words
+    assert f"seed=0 0 unreadable {DASH} {DASH} " in words
+    with pytest.raises(UserError, match="nothing here: not a run folder"):
+        kgan.report(tmp_path / "nothing here")

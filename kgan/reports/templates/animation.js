@@ -1,18 +1,21 @@
 
-for (const animation of document.querySelectorAll(".animation")) {
-  const frames = [...animation.querySelectorAll("li")];
-  const slider = animation.querySelector("input");
-  const output = animation.querySelector("output");
+const slider = document.querySelector("#step");
+if (slider) {
+  const steps = slider.dataset.steps.split(" ").map(Number);
+  const output = document.querySelector("output");
+  const lists = [...document.querySelectorAll(".frames")].map((list) => [...list.children]);
   const show = () => {
-    frames.forEach((frame, place) => { frame.hidden = place !== Number(slider.value); });
-    output.value = frames[slider.value].querySelector(".step").textContent;
+    const step = steps[slider.value];
+    for (const frames of lists) {
+      const reached = frames.filter((frame) => Number(frame.dataset.step) <= step);
+      const shown = reached.at(-1) ?? frames[0];
+      for (const frame of frames) frame.hidden = frame !== shown;
+    }
+    output.value = step.toLocaleString("en");
     slider.setAttribute("aria-valuetext", `step ${output.value}`);
   };
   slider.addEventListener("input", show);
-  animation.classList.add("live");
-  animation.querySelector(".control").hidden = false;
+  document.body.classList.add("live");
+  slider.parentElement.hidden = false;
   show();
 }
-addEventListener("beforeprint", () => {
-  for (const more of document.querySelectorAll("details")) more.open = true;
-});
