@@ -61,7 +61,8 @@ class TrainConfig:
     data_dir: str | None = _setting(
         None,
         "Where the data set lies: DATA_DIR/DATASET/ or DATA_DIR/; for folder, the parent of the class folders or of "
-        "the images. Default: $KGAN_DATA_DIR, else Keras's cache, else a download.",
+        "the images (PNG, JPEG, WebP, BMP, GIF; the middle square of each is scaled to --image_size). Default: "
+        "$KGAN_DATA_DIR (for folder, $KGAN_DATA_DIR/folder), else Keras's cache, else a download.",
     )
     image_size: int | None = _setting(
         None,

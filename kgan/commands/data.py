@@ -16,7 +16,8 @@ from rich.text import Text
 
 from kgan import cli
 from kgan.data import sources
-from kgan.data.licensing.card import FILE_NAME, normal_license, read_card
+from kgan.data.folder import others_line
+from kgan.data.licensing.card import FILE_NAME, describe_sizes, normal_license, read_card
 from kgan.data.licensing.inspection import Inspection, inspect
 from kgan.errors import UserError
 from kgan.files import write_atomically
@@ -101,9 +102,10 @@ def _show(found: Inspection) -> None:
         "shows people": people + (f"; consent: {card.consent}" if card.consent else ""),
         "images": f"{card.num_images:,}",
         "classes": _counts(card.classes) or "none",
-        "sizes": _counts(card.sizes),
+        "sizes": describe_sizes(card.sizes, card.size_range),
         "exact duplicates": f"{card.duplicates:,}",
         "unreadable files": f"{card.unreadable:,}",
+        "other formats": others_line(card.other_formats) or "none",
         "forbid mining": f"{card.datamining_prohibited:,}",
         "sha256 of the files": card.files_sha256,
     }

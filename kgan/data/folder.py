@@ -1,6 +1,8 @@
 """A folder of image files as a data set: first-level folders are classes, whatever lies below belongs to them."""
 
 import os
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,10 @@ import numpy as np
 from kgan.data.picture import SUFFIXES, read_image
 from kgan.errors import UserError
 
+OTHER_SUFFIXES = {
+    *(".tif", ".tiff", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".jpf", ".jfif", ".psd", ".tga", ".ico"),
+    *(".ppm", ".pgm", ".exr", ".hdr", ".svg", ".eps", ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2"),
+}
 MAX_BROKEN = 0.1  # of the files; a folder with more of them is probably not what the user meant
 
 
@@ -20,6 +26,22 @@ def list_images(root: Path) -> list[Path]:
             Path(folder, name) for name in files if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
         ]
     return sorted(found, key=lambda path: path.relative_to(root).as_posix())
+
+
+def list_others(root: Path) -> dict[str, int]:
+    """How many pictures below `root` are of formats that are not read, by suffix, the most frequent first."""
+    counts: Counter[str] = Counter()
+    for _, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        suffixes = (Path(name).suffix.lower() for name in files if not name.startswith("."))
+        counts.update(suffix for suffix in suffixes if suffix in OTHER_SUFFIXES)
+    return dict(counts.most_common())
+
+
+def others_line(others: Mapping[str, int]) -> str:
+    """A sentence about pictures that are not read, or ""."""
+    counts = ", ".join(f"{count:,} {suffix}" for suffix, count in others.items())
+    return f"pictures of formats that are not read: {counts}; convert them to PNG or JPEG" if counts else ""
 
 
 def class_of(path: Path, root: Path) -> str | None:
@@ -39,7 +61,8 @@ def read_folder(root: Path, size: int, channels: int) -> tuple[np.ndarray, np.nd
         raise UserError(f"{root}: not a folder; --data_dir must be the parent of the class folders, or of the images")
     paths = list_images(root)
     if not paths:
-        raise UserError(f"{root}: no images in it ({', '.join(sorted(SUFFIXES))})")
+        others = others_line(list_others(root))
+        raise UserError(f"{root}: no images in it ({', '.join(sorted(SUFFIXES))})" + (f"; {others}" if others else ""))
     images = np.empty((len(paths), size, size, channels), np.uint8)
     kept: list[Path] = []
     broken: list[str] = []

@@ -4,6 +4,7 @@ import functools
 import hashlib
 import importlib.util
 import os
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ import numpy as np
 
 from kgan import downloads
 from kgan.data import formats
-from kgan.data.folder import list_images, read_folder
+from kgan.data.folder import list_images, list_others, read_folder
 from kgan.data.split import Split, split
 from kgan.errors import UserError
 
@@ -67,7 +68,8 @@ class ImageSet:
     """Decoded images of one split.
 
     `images` is uint8 (n, h, w, c), `labels` int64 (n,) or None, `class_names` one name a label, `unreadable` one
-    line for each file that was skipped. Of a data set that `load` returns, the arrays are read-only.
+    line for each file that was skipped, `other_formats` the number of pictures of other formats by suffix. Of a data
+    set that `load` returns, the arrays are read-only.
     """
 
     source: Source
@@ -75,6 +77,7 @@ class ImageSet:
     labels: np.ndarray | None
     class_names: tuple[str, ...]
     unreadable: tuple[str, ...] = ()
+    other_formats: Mapping[str, int] = field(default_factory=dict)
 
     @functools.cached_property
     def sha256(self) -> str:
@@ -105,6 +108,7 @@ class ImageSet:
             "image_shape": list(self.images.shape[1:]),
             "classes": dict(zip(self.class_names, counts, strict=True)) if counts else {},
             "unreadable": len(self.unreadable),
+            "other_formats": dict(self.other_formats),
         }
 
 
@@ -219,12 +223,23 @@ def load(
 
 
 def folder_root(data_dir: str | None) -> Path:
-    """Where the images of --dataset=folder lie. Raises UserError if nobody says."""
+    """Where the images of --dataset=folder lie: `data_dir`, else $KGAN_DATA_DIR/folder. Raises UserError if neither is
+    given."""
     if data_dir:
         return Path(data_dir)
     if os.environ.get("KGAN_DATA_DIR"):
-        return Path(os.environ["KGAN_DATA_DIR"])
-    raise UserError("--dataset=folder needs --data_dir, the parent of the class folders or of the images")
+        return Path(os.environ["KGAN_DATA_DIR"], _FOLDER.name)
+    raise UserError(
+        "--dataset=folder needs --data_dir, the parent of the class folders or of the images "
+        "(or put them into $KGAN_DATA_DIR/folder)"
+    )
+
+
+def file_name(name: str, data_dir: str | None = None) -> str:
+    """What to call a data set in the name of a file: a folder of images by its own name."""
+    if SOURCES[name].image_shape or not data_dir:
+        return name
+    return re.sub(r"[^\w.]+", "-", Path(data_dir).resolve().name).strip("-.")[:60] or name
 
 
 def where(name: str, data_dir: str | None = None) -> Path | None:
@@ -270,7 +285,7 @@ def _read(source: Source, form: str, place: Path, split: str, shape: Shape) -> I
 
 def _read_folder(source: Source, root: Path, shape: Shape) -> ImageSet:
     images, labels, class_names, broken = read_folder(root, shape[0], shape[2])
-    return ImageSet(source, images, labels, tuple(class_names), tuple(broken))
+    return ImageSet(source, images, labels, tuple(class_names), tuple(broken), list_others(root))
 
 
 def _find(source: Source, data_dir: str | None) -> tuple[str, Path]:

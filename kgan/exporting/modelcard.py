@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 
+from kgan.data.licensing.card import describe_sizes
 from kgan.data.sources import SOURCES
 from kgan.text import markdown, yaml_string
 
@@ -156,8 +157,9 @@ def data_facts(card: Mapping, overrides: Iterable[str] = ()) -> dict:
         "Used for training": card.get("num_train"),
         "Held out": card.get("num_heldout"),
         "Unreadable files": card.get("unreadable"),
+        **({"Pictures of other formats, not read": card["other_formats"]} if card.get("other_formats") else {}),
         "Exact duplicates": card.get("duplicates"),
-        "Sizes on disk (width x height)": card.get("sizes"),
+        "Sizes on disk (width x height)": describe_sizes(card.get("sizes", {}), card.get("size_range", ())),
         "Shape as trained on (height, width, channels)": card.get("image_shape"),
         "Classes": card.get("classes") or "none",
         "Shows people": people,

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from kgan.config import TrainConfig
+from kgan.data.sources import file_name
 from kgan.errors import UserError
 from kgan.files import write_atomically
 
@@ -149,14 +150,15 @@ class RunDir:
 
 
 def _next_numbered(config: TrainConfig) -> Path:
-    """Makes runs/NNNNN-dataset-arch-loss; of two processes that ask at once, each gets a number of its own."""
+    """Makes runs/NNNNN-dataset-arch-loss, a folder of images by its own name; of two processes that ask at once, each
+    gets a number of its own."""
     try:
         RUNS.mkdir(exist_ok=True)
         with open(RUNS / ".lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             numbers = [int(match[1]) for path in RUNS.iterdir() if (match := re.match(r"(\d+)-", path.name))]
             number = max(numbers, default=-1) + 1
-            path = RUNS / f"{number:05}-{config.dataset}-{config.arch}-{config.loss}"
+            path = RUNS / f"{number:05}-{file_name(config.dataset, config.data_dir)}-{config.arch}-{config.loss}"
             path.mkdir()
             return path
     except OSError as error:

@@ -1,6 +1,7 @@
 """What a run will do, resolved before TensorFlow starts: the images, the number of steps, the resolved settings."""
 
 import dataclasses
+import os
 
 import numpy as np
 
@@ -60,6 +61,8 @@ def make_plan(config: TrainConfig) -> Plan:
     split = data.split(config.num_heldout, config.num_train)
     card = permission.training_card(data, permitted, len(split.training), len(split.heldout))
     resolved, batches, total_steps = resolve(config, card)
+    if config.data_dir:
+        resolved = resolved.replace(data_dir=os.path.abspath(config.data_dir))
     return Plan(
         config=resolved,
         data=data,

@@ -11,6 +11,7 @@ from kgan import TrainConfig
 from kgan.data.licensing import permission
 from kgan.data.licensing.inspection import inspect
 from kgan.errors import UserError
+from kgan.runs.rundir import RunDir
 from kgan.training import plan
 from tests.conftest import draw_folder, kgan, refused
 
@@ -75,6 +76,40 @@ def test_inspect_counts_and_writes_the_card(bare):
     again = kgan("data", "inspect", bare, "--holder=Bea")
     assert again.returncode == 0
     assert json.loads((bare / "dataset.json").read_text()) == card | {"holder": "Bea"}
+
+
+def test_inspect_names_other_formats_and_gives_sizes_as_a_range(tmp_path):
+    for side in range(10, 30):
+        Image.new("L", (side, side)).save(tmp_path / f"{side}.png")
+    (tmp_path / "photo.heic").write_bytes(b"")
+    shown = " ".join(kgan("data", "inspect", tmp_path, "--license=MIT").stdout.split())
+    assert "sizes 10x10 to 29x29, median 19x19" in shown
+    assert "pictures of formats that are not read: 1 .heic; convert them to PNG or JPEG" in shown
+    card = json.loads((tmp_path / "dataset.json").read_text())
+    assert card["sizes"] == {} and card["size_range"] == ["10x10", "19x19", "29x29"]
+    trained_on = plan.make_plan(settings(tmp_path)).card
+    assert trained_on["other_formats"] == {".heic": 1}
+    assert any("1 .heic" in line for line in permission.warnings(trained_on))
+
+
+def test_the_data_folder_is_stored_absolute_and_names_the_run(folder, tmp_path, monkeypatch):
+    named = folder.rename(tmp_path / "cats & dogs, серые")
+    monkeypatch.chdir(tmp_path)
+    config = plan.make_plan(settings(named.name)).config
+    assert config.data_dir == str(named)
+    run = RunDir.create(None, config)
+    run.unlock()
+    assert run.path.name == "00000-cats-dogs-серые-mlp-ns"
+    assert run.read_config().data_dir == str(named)
+
+
+def test_without_data_dir_a_folder_is_sought_in_a_folder_of_its_own(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("KGAN_DATA_DIR", str(tmp_path))
+    config = settings(None).replace(data_dir=None)
+    with pytest.raises(UserError, match="folder: not a folder"):
+        plan.make_plan(config)
+    folder.rename(tmp_path / "folder")
+    assert plan.make_plan(config).card["num_images"] == 48
 
 
 @pytest.mark.parametrize(

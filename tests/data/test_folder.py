@@ -24,6 +24,17 @@ def test_images_outside_every_class_leave_the_set_unlabelled(tmp_path):
     assert folder.read_folder(tmp_path, 28, 1)[1:3] == (None, [])
 
 
+def test_pictures_of_other_formats_are_counted(tmp_path):
+    draw_folder(tmp_path, 3)
+    for name in ("a.HEIC", "b.heic", "class0/c.tiff", "class0/notes.txt", ".hidden.tif"):
+        (tmp_path / name).write_bytes(b"")
+    assert folder.list_others(tmp_path) == {".heic": 2, ".tiff": 1}
+    (tmp_path / "only").mkdir()
+    (tmp_path / "only" / "photo.tif").write_bytes(b"")
+    with pytest.raises(UserError, match=r"no images in it .*; .*not read: 1 .tif; convert them to PNG or JPEG"):
+        folder.read_folder(tmp_path / "only", 28, 1)
+
+
 def test_a_few_broken_files_are_named_and_skipped(tmp_path):
     draw_folder(tmp_path, 20)
     (tmp_path / "class0" / "0000.png").write_bytes(b"not a picture")

@@ -6,10 +6,12 @@ from where it reaches every image and model card.
 
 import difflib
 import functools
+import itertools
 import json
+import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from kgan.text import one_line
 
 FILE_NAME = "dataset.json"
 MAX_FILE_BYTES = 2**23
+MAX_SIZES = 10  # that are listed one by one
 MAX_LICENSE = 200  # characters, as in the marks of an image
 ACCEPTED_UNKNOWN_LICENSE = "accept_unknown_license"
 IGNORED_DATAMINING = "ignore_datamining"
@@ -42,7 +45,11 @@ class DatasetCard:
     duplicates: int | None = None  # images whose pixels equal an earlier one's
     datamining_prohibited: int | None = None  # images whose XMP forbids mining
     image_shape: tuple[int, ...] | None = None  # (h, w, c) as trained on
+    other_formats: dict[str, int] = field(default_factory=dict)  # suffix -> number of pictures that are not read
     sizes: dict[str, int] = field(default_factory=dict)  # "640x480" (width x height) on disk -> number of images
+    size_range: tuple[
+        str, ...
+    ] = ()  # the smallest, the median and the largest; `sizes` has all of them if they are few
     classes: dict[str, int] = field(default_factory=dict)  # name -> number of images, in the order of the labels
     contains_people: bool | None = None
     consent: str = ""  # how the people in the images agreed
@@ -92,6 +99,26 @@ def read_card(folder: str | os.PathLike) -> DatasetCard | None:
     except (UnicodeDecodeError, UserError) as error:
         reason = "not UTF-8" if isinstance(error, ValueError) else str(error).removeprefix(f"{path}: ")
         raise UserError(f"{one_line(path)}: {reason}; write it anew with `kgan data inspect`") from None
+
+
+def describe_sizes(sizes: Mapping[str, int], size_range: Sequence[str]) -> str:
+    """The sizes of images for people: each with its count, or the range if there are more than ten."""
+    if size_range and not sizes:
+        least, median, most = size_range
+        return f"{least} to {most}, median {median}"
+    if len(sizes) > MAX_SIZES:
+        return describe_sizes({}, range_of_sizes(sizes))
+    return ", ".join(f"{one_line(size, 20)}: {count:,}" for size, count in sizes.items())
+
+
+def range_of_sizes(sizes: Mapping[str, int]) -> tuple[str, ...]:
+    """The smallest, the median and the largest of sizes such as "640x480", by their pixels; () if there are none."""
+    ordered = sorted(sizes, key=lambda size: math.prod(int(side) for side in re.findall(r"\d+", size)))
+    numbers = [sizes[size] for size in ordered]
+    if not sum(numbers):
+        return ()
+    middle = next(i for i, total in enumerate(itertools.accumulate(numbers)) if 2 * total >= sum(numbers))
+    return ordered[0], ordered[middle], ordered[-1]
 
 
 def permit(card: DatasetCard, *, accept_unknown_license: bool = False, ignore_datamining: bool = False) -> DatasetCard:
@@ -191,7 +218,9 @@ _KINDS = {
     "image_shape": lambda value: (
         value is None or (isinstance(value, list | tuple) and len(value) == 3 and all(map(_is_count, value)))
     ),
+    "other_formats": _are_counts,
     "sizes": _are_counts,
+    "size_range": lambda value: _are_texts(value) and len(value) in (0, 3),
     "classes": _are_counts,
     "contains_people": lambda value: value is None or type(value) is bool,
     "consent": _is_text,

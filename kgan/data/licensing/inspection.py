@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kgan.data.folder import class_of, list_images
-from kgan.data.licensing.card import DatasetCard
+from kgan.data.folder import class_of, list_images, list_others
+from kgan.data.licensing.card import MAX_SIZES, DatasetCard, range_of_sizes
 from kgan.data.licensing.optout import data_mining
 from kgan.data.picture import decoded
 from kgan.errors import UserError
@@ -47,6 +47,7 @@ def inspect(root: Path, **facts) -> Inspection:
         seen = list(pool.map(_look, paths))
     read = [(path, one) for path, one in zip(paths, seen, strict=True) if one.pixels]
     classes = [class_of(path, root) for path, _ in read]
+    sizes = Counter(one.size for _, one in read)
     card = DatasetCard(
         **{"name": root.resolve().name or "folder"} | facts,
         files_sha256=_digest(_named(paths, root), (one.file_sha256 for one in seen)),
@@ -54,7 +55,9 @@ def inspect(root: Path, **facts) -> Inspection:
         unreadable=len(seen) - len(read),
         duplicates=len(read) - len({one.pixels for _, one in read}),
         datamining_prohibited=sum(bool(one.mining) for one in seen),
-        sizes=dict(Counter(one.size for _, one in read).most_common()),
+        other_formats=list_others(root),
+        sizes=dict(sizes.most_common()) if len(sizes) <= MAX_SIZES else {},
+        size_range=range_of_sizes(sizes),
         classes={} if None in classes else dict(sorted(Counter(filter(None, classes)).items())),
     )
     prohibited = (f"{path}: {one.mining}" for path, one in zip(paths, seen, strict=True) if one.mining)

@@ -6,7 +6,7 @@ as they were then, so one whose hash no longer fits counts for nothing.
 
 from dataclasses import replace
 
-from kgan.data.folder import list_images
+from kgan.data.folder import list_images, others_line
 from kgan.data.licensing import inspection
 from kgan.data.licensing.card import FILE_NAME, DatasetCard, permit, read_card
 from kgan.data.sources import SOURCES, ImageSet, folder_root
@@ -52,6 +52,7 @@ def training_card(data: ImageSet, permission: DatasetCard | None, num_train: int
         "image_shape": tuple(read["image_shape"]),
         "classes": read["classes"],
         "unreadable": read["unreadable"],
+        "other_formats": read["other_formats"],
         "num_train": num_train,
         "num_heldout": num_heldout,
     }
@@ -62,6 +63,8 @@ def training_card(data: ImageSet, permission: DatasetCard | None, num_train: int
 def warnings(card: dict) -> list[str]:
     """What the log should say of a run's data, a line each."""
     lines = [f"warning: --{name} is set: it stands in run.json and every card" for name in card["overrides"]]
+    if others := others_line(card.get("other_formats", {})):
+        lines.append(f"warning: {others}")
     if not card["license"]:
         lines.append(f"warning: {card['name']} states no licence: find out what you may do with what is trained on it")
     return lines

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kgan.data.licensing.card import DatasetCard, normal_license, permit, read_card
+from kgan.data.licensing.card import (
+    DatasetCard,
+    describe_sizes,
+    normal_license,
+    permit,
+    range_of_sizes,
+    read_card,
+)
 from kgan.errors import UserError
 
 CARD = DatasetCard(
@@ -71,6 +78,21 @@ def test_a_wrong_card_is_one_clear_line(tmp_path, text, word):
         read_card(tmp_path)
     assert str(error.value).isprintable() and "dataset.json" in str(error.value)
     assert "kgan data inspect" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "sizes, words",
+    [
+        ({}, ""),
+        ({"640x480": 3, "30x20": 1}, "640x480: 3, 30x20: 1"),
+        ({f"{side}x{side}": 1 for side in range(400, 0, -1)}, "1x1 to 400x400, median 200x200"),
+        ({"9x1000": 5} | {f"{side}x{side}": 1 for side in range(1, 12)}, "1x1 to 9x1000, median 8x8"),
+    ],
+)
+def test_many_sizes_are_a_range(sizes, words):
+    assert describe_sizes(sizes, ()) == describe_sizes(sizes, range_of_sizes(sizes)) == words
+    if len(sizes) > 10:
+        assert describe_sizes({}, range_of_sizes(sizes)) == words
 
 
 def test_a_card_that_is_no_text_is_one_clear_line(tmp_path):
