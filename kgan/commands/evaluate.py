@@ -93,10 +93,13 @@ def show(result: Evaluation) -> None:
     for name, title in protocol.TITLES.items():
         if name in result.scores:
             title = how["distance_name"] if name == "frechet_distance" else title
+            title += " (!)" * (name in how.get("unreliable_scores", ()))
             row = [title, _number(result.scores, name), _number(result.floor, name)]
             row += [f"{result.spread[name]:.4g}"] if result.spread else []
             table.add_row(*row, protocol.direction(name))
     Console(width=max(100, Console().width)).print(table)
+    if "warning" in how:
+        print(f"(!): {how['warning']}")
     print("(sd): of KID over 100 subsets, of the Inception-score form over 10 splits; not standard errors")
 
 

@@ -18,6 +18,7 @@ from kgan.evaluation.features import FeatureNetwork, Progress
 from kgan.evaluation.reference import Reference
 
 _NEIGHBOURS = 5
+_NEARLY = 0.8
 # Part of the floor's key in the cache: raise it when the scores change.
 _VERSION = 2
 
@@ -111,8 +112,10 @@ def load_network(
 class Evaluator:
     """Scores sets of N samples against N reference images; `floor` is what N other reference images score.
 
-    What was computed of the reference images is kept in the cache folder, and their pixels are not kept at all.
-    `progress(done, 2 N)` counts the reference images whose features are computed.
+    `fooled` are the scores by which images of random pixels are nearly as good as real ones, with what they get: a few
+    principal components see brightness and layout, and random pixels have the layout of the mean image. Networks
+    that were trained are not put to this test. What was computed of the reference images is kept in the cache folder,
+    and their pixels are not kept at all. `progress(done, 2 N)` counts the reference images whose features are computed.
     """
 
     def __init__(
@@ -132,15 +135,21 @@ class Evaluator:
             report = progress and (lambda done, _: progress(which * count + done, 2 * count))
             return features.cached_outputs(network, lambda: reference.half(which, count), cache_folder, key, report)
 
+        def cached_scores(kind: str, compute: Callable[[], dict[str, float]]) -> dict[str, float]:
+            key = {"version": _VERSION, "network_sha256": network.sha256, **reference.key(), "count": count}
+            arrays = cached(
+                cache_folder, kind, key, lambda: {name: np.array(value) for name, value in compute().items()}
+            )
+            return {name: float(value) for name, value in arrays.items()}
+
         self._real = outputs(0)[0]
-
-        def floor() -> dict[str, np.ndarray]:
-            scores = quality.scores(self._real, *outputs(1), k=_NEIGHBOURS)
-            return {name: np.array(value) for name, value in scores.items()}
-
-        key = {"version": _VERSION, "network_sha256": network.sha256, **reference.key(), "count": count}
-        arrays = cached(cache_folder, "floor", key, floor)
-        self.floor = {name: float(value) for name, value in arrays.items()}
+        self.floor = cached_scores("floor", lambda: quality.scores(self._real, *outputs(1), k=_NEIGHBOURS))
+        self.fooled: dict[str, float] = {}
+        if network.name == "pca":
+            noise = cached_scores("noise", lambda: self.scores(_random_pixels(count, reference.image_shape)))
+            self.fooled = {
+                name: noise[name] for name in TITLES if name in noise and _nearly_as_good(name, noise, self.floor)
+            }
 
     def scores(self, images: np.ndarray, progress: Progress | None = None) -> dict[str, float]:
         """The scores of uint8 images (N, h, w, c), under the names that evaluation.json has.
@@ -164,12 +173,26 @@ class Evaluator:
             "not a standard error",
             "prdc_neighbours": _NEIGHBOURS,
         }
+        if self.fooled:
+            gets = ", ".join(f"{TITLES[name]} {value:.3g}" for name, value in self.fooled.items())
+            record["unreliable_scores"] = list(self.fooled)
+            record["warning"] = f"by these features random pixels score nearly as well as real images: {gets}"
         if self.network.num_classes:
             record["inception_score"] = (
                 f"by the {self.network.num_classes} classes of the {self.network.name} features; mean of 10 splits, "
                 "inception_score_std their standard deviation; inception_score_unsplit of all samples at once"
             )
         return record
+
+
+def _random_pixels(count: int, shape: tuple[int, int, int]) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, *shape), np.uint8)
+
+
+def _nearly_as_good(name: str, scores: dict[str, float], floor: dict[str, float]) -> bool:
+    if name in LOWER_IS_BETTER:
+        return scores[name] <= max(floor[name], floor[name] / _NEARLY)
+    return scores[name] >= _NEARLY * floor[name]
 
 
 def summarise(runs: list[dict[str, float]]) -> tuple[dict[str, float], dict[str, float]]:

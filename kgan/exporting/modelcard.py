@@ -245,9 +245,11 @@ def public(settings: Mapping) -> dict:
 
 
 def _scores(report: Mapping | None) -> dict[str, float]:
-    found = (report or {}).get("scores") or {}
+    """The numbers among the scores, but for those that random pixels get too, as the evaluation says."""
+    found, how = ((report or {}).get(key) or {} for key in ("scores", "protocol"))
+    unreliable = how.get("unreliable_scores") or ()
     numbers = {name: found[name] for name in _SCORES if type(found.get(name)) in (int, float)}
-    return {name: value for name, value in numbers.items() if math.isfinite(value)}
+    return {name: value for name, value in numbers.items() if math.isfinite(value) and name not in unreliable}
 
 
 def _items(facts: Mapping) -> list[str]:

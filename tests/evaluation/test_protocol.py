@@ -78,6 +78,18 @@ def test_the_floor_is_the_other_half_against_the_first(data, tmp_path):
         protocol.Evaluator(network, reference, 60, tmp_path)
 
 
+def test_scores_that_random_pixels_get_too_come_with_a_warning(data, tmp_path):
+    reference = load(data)
+    network = protocol.load_network(protocol.select_features("pca", reference, 5000, tmp_path), reference, tmp_path)
+    evaluator = protocol.Evaluator(network, reference, 70, tmp_path)
+    noise = evaluator.scores(np.random.default_rng(1).integers(0, 256, (70, 28, 28, 1), np.uint8))
+    assert noise["precision"] > 0.9 * evaluator.floor["precision"]
+    how = evaluator.protocol()
+    assert {"precision", "density"} <= set(how["unreliable_scores"]) and "random pixels" in how["warning"]
+    assert not {"frechet_distance", "recall"} & set(how["unreliable_scores"])
+    assert protocol.Evaluator(network, reference, 70, tmp_path).protocol() == how
+
+
 def test_n_is_at_most_half_the_reference_and_says_so(data):
     reference = load(data)  # 153 images
     assert protocol.common_count(reference, 50) == (50, "--num_samples=50")

@@ -75,6 +75,13 @@ def front_matter(text: str) -> dict:
     return yaml.safe_load(text[4:].partition("\n---\n")[0])
 
 
+def test_scores_that_random_pixels_get_too_stay_out():
+    measured = {**EVALUATION, "protocol": EVALUATION["protocol"] | {"unreliable_scores": ["precision"], "warning": "!"}}
+    text = model_card(FACTS | {"evaluation": measured})
+    assert "type: precision" not in text and "| precision |" not in text and "type: frechet_distance" in text
+    assert "type: precision" in model_card(FACTS)
+
+
 def test_the_front_matter_is_what_the_hub_reads():
     meta = front_matter(model_card(FACTS))
     assert meta["license"] == "cc-by-sa-4.0" and meta["library_name"] == "keras"
