@@ -7,7 +7,7 @@ seed and index. That proves nothing about who made it: marks can be forged, by a
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from enum import IntEnum
+from enum import StrEnum
 
 import numpy as np
 
@@ -33,12 +33,19 @@ from kgan.text import one_line
 HARMLESS_CHUNKS = {"IHDR", "IDAT", "IEND", "iTXt", "tEXt", "zTXt", "tIME", "caBX"}
 
 
-class Verdict(IntEnum):
-    """The values are `kgan verify`'s exit codes."""
+class Verdict(StrEnum):
+    """What can be said of a file. `check` alone never says more than that it is consistent with itself."""
 
-    CONSISTENT = 0
-    INCONSISTENT = 1
-    CANNOT_TELL = 2
+    VERIFIED = "verified"  # a run makes the very same pixels from its latent
+    CONSISTENT = "consistent"
+    CLOSE = "close"  # as near to what a run makes as rounding on another machine would be
+    INCONSISTENT = "not what it claims"
+    CANNOT_TELL = "cannot tell"
+
+    @property
+    def exit_code(self) -> int:
+        """`kgan verify`'s: 0 verified (or, without a run, consistent), 1 not what it claims, 2 the others."""
+        return {Verdict.VERIFIED: 0, Verdict.CONSISTENT: 0, Verdict.INCONSISTENT: 1}.get(self, 2)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
 """What a run is made with: package versions, the source's revision, and TensorFlow itself."""
 
+import functools
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -12,17 +14,54 @@ from types import ModuleType
 import kgan
 
 _GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # of NVIDIA, AMD, and either under Windows
+# those that the matrix and convolution kernels of TensorFlow are chosen by
+_INSTRUCTIONS = {"avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16"}
 
 
 def versions() -> dict[str, str]:
-    """Of the packages that decide what a network computes."""
+    """Of the packages that decide what a network computes, and how its images are written."""
     return {
         "kgan": kgan.__version__,
         "python": platform.python_version(),
         "tensorflow": importlib.metadata.version("tensorflow"),
         "keras": importlib.metadata.version("keras"),
         "numpy": importlib.metadata.version("numpy"),
+        "pillow": importlib.metadata.version("pillow"),
     }
+
+
+def device() -> str:
+    """What decides how a network's sums are rounded here: the GPUs, or the processor and its instructions.
+
+    Short ASCII, such as "AMD EPYC, family 26, model 2, avx2 avx512f fma, 8 threads", or "GPU NVIDIA H100".
+    """
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        threads = tf.config.threading.get_intra_op_parallelism_threads() or os.environ.get("TF_NUM_INTRAOP_THREADS")
+        return f"{_processor()}, {threads or len(os.sched_getaffinity(0))} threads"
+    names = {tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus}
+    return _short_ascii(f"GPU {', '.join(sorted(names))}")
+
+
+@functools.cache
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").partition("\n\n")[0].splitlines()
+    except OSError:
+        lines = []
+    facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    name = facts.get("model name") or platform.processor() or platform.machine()
+    parts = [name, *(f"{key.removeprefix('cpu ')} {facts[key]}" for key in ("cpu family", "model") if key in facts)]
+    parts.append(" ".join(sorted(_INSTRUCTIONS.intersection(facts.get("flags", facts.get("Features", "")).split()))))
+    if os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0":
+        parts.append("without oneDNN")
+    return _short_ascii(", ".join(part for part in parts if part))
+
+
+def _short_ascii(text: str) -> str:
+    return re.sub(r"[^ -~]", "?", text)[:180]
 
 
 def git_revision() -> str | None:

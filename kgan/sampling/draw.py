@@ -49,7 +49,7 @@ def origin(trained: TrainedGenerator) -> Origin:
             data_sha256=dataset["sha256"],
             data_license=dataset["license"],
             ema=trained.ema,
-            versions=environment.versions(),
+            versions=environment.versions() | {"device": environment.device()},
         )
         describe(source, np.zeros((1, 1, 1), np.uint8))
     except (KeyError, TypeError, ValueError) as error:

@@ -10,17 +10,17 @@ import numpy as np
 from kgan import images
 from kgan.errors import UserError
 from kgan.provenance.check import CheckResult, Verdict
-from kgan.provenance.marks import Marks, pixels_sha256
-from kgan.runs import checkpoint, environment, generator
+from kgan.provenance.marks import Marks
+from kgan.runs import checkpoint, generator
 from kgan.runs.generator import BATCH, TrainedGenerator
 from kgan.runs.rundir import RunDir
 from kgan.sampling import draw
 from kgan.sampling.claims import Claim, Judgement, Refused, read_claim
+from kgan.sampling.compare import compare, elsewhere, judge_animation
 from kgan.sampling.draw import SampleSettings
 
 _WINDOW = 500  # images held in memory at once
 _WINDOW_BYTES = 2**26
-_SAME = "same pixels"
 
 Checked = tuple[str, CheckResult]  # a path and what is said of its file
 
@@ -93,7 +93,7 @@ class Regenerator:
                 z[row], labels[row] = marks.latent(), marks.label or 0
             regenerated = trained.decode(z, labels)
             for row, number in rows.items():
-                judgements[number] = _compare(regenerated[row], claims[number])
+                judgements[number] = self._compare(regenerated[row], claims[number])
         return judgements
 
     def _judge_recipe(self, path: str, claim: Claim) -> Judgement:
@@ -104,30 +104,22 @@ class Regenerator:
         if claim.image is None:
             return self._judge_animation(path, marks, recipe, settings)
         if "frame" in recipe:
-            return _compare(draw.draw_frame(trained, recipe, settings), claim)
+            return self._compare(draw.draw_frame(trained, recipe, settings), claim)
         regenerated = draw.draw_grid(trained, recipe, settings, caption=False)
         if regenerated.shape != claim.image.shape:
             regenerated = images.captioned(regenerated)
-        return _compare(regenerated, claim)
+        return self._compare(regenerated, claim)
+
+    def _compare(self, regenerated: np.ndarray, claim: Claim) -> Judgement:
+        assert claim.image is not None
+        return compare(regenerated, claim.image, elsewhere(claim.marks.versions, self.record))
 
     def _judge_animation(self, path: str, marks: Marks, recipe: dict, settings: SampleSettings) -> Judgement:
         if recipe["recipe"] != "slerp":
             raise Refused("consistent, but an animation of the training shows many checkpoints", Verdict.CANNOT_TELL)
         trained = self._generator(marks.checkpoint_sha256, marks.ema)
         frames = draw.draw_animation(trained, recipe, settings, caption=False)
-        channels = frames.shape[-1]
-        shown = images.read_gif(Path(path).read_bytes(), channels, 2 * frames.nbytes)
-        if shown is None:
-            raise Refused("the frames cannot be decoded", Verdict.CANNOT_TELL)
-        if frames.shape[1:3] != shown.shape[1:3]:
-            frames = np.stack([images.captioned(frame) for frame in frames])
-        regenerated = images.read_gif(images.gif(frames), channels, 2 * frames.nbytes)
-        assert regenerated is not None
-        judgement = _compare(regenerated, Claim(marks, shown))
-        same = pixels_sha256(frames) == marks.pixels_sha256
-        if same or judgement.verdict == Verdict.INCONSISTENT or judgement.reason != _SAME:
-            return judgement
-        raise Refused("its frames are those that its latents make, but not the ones that were marked")
+        return judge_animation(Path(path).read_bytes(), frames, marks, self.record)
 
 
 def _batched(claims: dict[int, Claim]) -> list[dict[int, int]]:
@@ -141,21 +133,3 @@ def _batched(claims: dict[int, Claim]) -> list[dict[int, int]]:
             batches.append(free := {})
         free[row] = number
     return batches
-
-
-def _compare(regenerated: np.ndarray, claim: Claim) -> Judgement:
-    image, marks = claim.image, claim.marks
-    if image is None or regenerated.shape != image.shape:
-        return Judgement(Verdict.INCONSISTENT, "its size is not the one that its latents make")
-    difference = np.abs(regenerated.astype(np.int16) - image)
-    here = environment.versions()
-    others = {name: version for name, version in marks.versions.items() if here.get(name) not in (None, version)}
-    by = f" (marked with {', '.join(f'{name} {version}' for name, version in others.items())})" if others else ""
-    if not (worst := int(difference.max(initial=0))):
-        return Judgement(Verdict.CONSISTENT, _SAME)
-    if worst == 1:
-        share = np.count_nonzero(difference) / difference.size
-        words = f"every pixel within 1 level, {share:.2%} not the same: other hardware or versions made it{by}"
-        return Judgement(Verdict.CONSISTENT, words)
-    words = f"its latent makes another image with this checkpoint, up to {worst} levels away{by}"
-    return Judgement(Verdict.INCONSISTENT, words)

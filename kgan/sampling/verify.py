@@ -29,10 +29,10 @@ class VerifyResult:
     regenerated: bool
 
     @property
-    def verdict(self) -> Verdict:
-        """Of all files together: one that is not what it claims decides, then one of which nothing can be told."""
-        verdicts = {file.verdict for file in self.files}
-        return next((v for v in (Verdict.INCONSISTENT, Verdict.CANNOT_TELL) if v in verdicts), Verdict.CONSISTENT)
+    def exit_code(self) -> int:
+        """0, or 1 if one file is not what it claims, else 2 if one is close or cannot be told."""
+        codes = {file.verdict.exit_code for file in self.files}
+        return 1 if 1 in codes else max(codes)
 
 
 def verify(

@@ -66,6 +66,7 @@ def describe(machine: Machine) -> dict:
     return {
         "device": {
             "names": names,
+            "processor": environment.device(),
             "replicas": machine.strategy.num_replicas_in_sync,
             "precision": machine.precision,
             "xla": machine.xla,

@@ -14,12 +14,13 @@ from kgan.errors import UserError
 from kgan.images import write_png
 from kgan.provenance import png
 from kgan.provenance.check import Verdict, check, check_png
-from kgan.provenance.marks import COMPOSITE, pnginfo
+from kgan.provenance.marks import COMPOSITE, pixels_sha256, pnginfo, sidecar
 from kgan.provenance.sidecars import check_animation, sidecar_path
 from tests.conftest import kgan, refused
 from tests.provenance.marked_pngs import join, png_bytes, split, with_text
 
-OK, NO, UNKNOWN = Verdict.CONSISTENT, Verdict.INCONSISTENT, Verdict.CANNOT_TELL
+VERIFIED, CLOSE, CONSISTENT = Verdict.VERIFIED, Verdict.CLOSE, Verdict.CONSISTENT
+NO, UNKNOWN = Verdict.INCONSISTENT, Verdict.CANNOT_TELL
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +50,6 @@ def remarked(path, target, image=None, source_type=None, **changes):
     """A copy of a marked PNG whose marks are changed and consistent: what a forger would write."""
     check_result = check(path)
     image = check_result.image if image is None else image
-    from kgan.provenance.marks import pixels_sha256
-
     marks = dataclasses.replace(check_result.marks, **{"pixels_sha256": pixels_sha256(image), **changes})
     write_png(target, image, pnginfo(marks, source_type or check_result.source_type))
     return target
@@ -58,8 +57,8 @@ def remarked(path, target, image=None, source_type=None, **changes):
 
 def test_what_the_run_made_is_verified(made, judge, trained_run):
     assert len(made) == 2 * 107
-    assert set(judge(made)) == {(OK, "same pixels")}
-    assert judge([trained_run / "samples" / "step-0000004.png"]) == [(OK, "same pixels")]
+    assert set(judge(made)) == {(VERIFIED, "same pixels")}
+    assert judge([trained_run / "samples" / "step-0000004.png"]) == [(VERIFIED, "same pixels")]
     ((verdict, words),) = judge([trained_run / "training.gif"])
     assert verdict == UNKNOWN and "many checkpoints" in words
     ((verdict, words),) = judge([trained_run / "samples" / "reals.png"])
@@ -75,12 +74,59 @@ def test_one_pixel_one_level_is_noticed(made, judge, tmp_path):
         paths.append(tmp_path / f"{place[0]}.png")
         write_png(paths[-1], image, info)
     assert {verdict for verdict, _ in judge(paths)} == {NO}
-    forged = remarked(made[0], tmp_path / "forged.png", image)
-    ((verdict, words),) = judge([forged])
-    assert verdict == OK and words.startswith("every pixel within 1 level, 0.13% not the same")
-    image[5, 5] += np.uint8(2)
-    ((verdict, words),) = judge([remarked(made[0], tmp_path / "forged.png", image)])
-    assert check(forged).verdict == OK and verdict == NO and "makes another image" in words
+
+
+def test_a_change_of_one_level_is_never_verified(made, judge, tmp_path):
+    """Not even with marks made anew: equal pixels alone are verified."""
+    image, marks = check(made[0]).image, check(made[0]).marks
+    one, all_bits, more = image.copy(), image ^ np.uint8(1), image.copy()
+    one[13, 14] ^= 1
+    more[5, 5] ^= 2
+    elsewhere = marks.versions | {"device": "a processor that nobody has"}
+    cases = [
+        (one, marks.versions, NO, "differs by at most one level in 1 of 784 pixel values from what its latent"),
+        (all_bits, marks.versions, NO, "784 of 784"),
+        (one, elsewhere, CLOSE, "1 of 784 pixel values: rounding elsewhere gives as much (made with device a proc"),
+        (all_bits, elsewhere, NO, "more than rounding elsewhere gives"),
+        (more, elsewhere, NO, "makes another image"),
+        (image, elsewhere, VERIFIED, "same pixels"),
+    ]
+    forged = [
+        remarked(made[0], tmp_path / f"{number}.png", picture, versions=versions)
+        for number, (picture, versions, _, _) in enumerate(cases)
+    ]
+    assert {check(path).verdict for path in forged} == {CONSISTENT}
+    for (_, _, verdict, word), (judged, words) in zip(cases, judge(forged), strict=True):
+        assert judged == verdict and word in words
+
+
+def forgery(random: random.Random, path, target):
+    """Another image than the one in `path`, with marks that say that the run made it; the marks are consistent."""
+    result = check(path)
+    values = result.image.reshape(-1).astype(int)
+    largest = random.choice([1, 1, 1, 2, 40])
+    for place in random.sample(range(len(values)), random.choice([1, 1, 2, 3, 10, len(values)])):
+        step = random.choice([-1, 1]) * random.randint(1, largest)
+        values[place] += step if 0 <= values[place] + step <= 255 else -step
+    versions = dict(result.marks.versions)
+    if random.random() < 0.5:
+        versions |= {random.choice(["device", "tensorflow", "keras", "numpy", "kgan"]): "0.0"}
+    return remarked(path, target, values.astype(np.uint8).reshape(result.image.shape), versions=versions)
+
+
+@pytest.mark.parametrize("count", [240, pytest.param(3000, marks=pytest.mark.slow)])
+def test_no_forgery_with_another_pixel_is_verified(made, judge, tmp_path, count):
+    pictures = [path for path in made if path.suffix == ".png"]
+    singles = [path for path in pictures if "-0" in path.name]
+    others = [path for path in pictures if path not in singles]
+    randoms = random.Random(count)
+    paths = []
+    for number in range(count):
+        original = randoms.choice(others if number % 20 == 0 else singles)
+        paths.append(forgery(randoms, original, tmp_path / f"{number}.png"))
+    verdicts = [verdict for verdict, _ in judge(paths)]
+    assert len(verdicts) == count and set(verdicts) <= {NO, CLOSE}
+    assert verdicts.count(NO) > count / 3 and verdicts.count(CLOSE) > count / 30
 
 
 def png_text(path):
@@ -110,7 +156,7 @@ def test_marks_of_another_image_are_noticed(made, judge, tmp_path):
     write_png(copied, check(made[1]).image, png_text(made[0]))
     forged = remarked(made[0], tmp_path / "forged.png", check(made[1]).image)
     assert [verdict for verdict, _ in judge([copied, forged])] == [NO, NO]
-    assert check(copied).verdict == NO and check(forged).verdict == OK
+    assert check(copied).verdict == NO and check(forged).verdict == CONSISTENT
 
 
 @pytest.mark.parametrize(
@@ -133,7 +179,7 @@ def test_marks_of_another_image_are_noticed(made, judge, tmp_path):
 )
 def test_forged_claims(made, judge, tmp_path, changes, word):
     forged = remarked(made[0], tmp_path / "forged.png", **changes)
-    assert check(forged).verdict == OK
+    assert check(forged).verdict == CONSISTENT
     ((verdict, words),) = judge([forged])
     assert word in words
     assert verdict == (UNKNOWN if "checkpoint_sha256" in changes or changes.get("z", 0) is None else NO)
@@ -146,6 +192,35 @@ def test_a_sheet_of_other_draws_is_noticed(made, judge, tmp_path):
     changes = [{"seed": 9}, {"label": labels[::-1]}, {"label": labels[1:]}, {"truncation": 0.4}]
     forged = [remarked(grid, tmp_path / f"{i}.png", **change) for i, change in enumerate(changes)]
     assert {verdict for verdict, _ in judge(forged)} == {NO}
+
+
+def extension(label: int, data: bytes) -> bytes:
+    """A GIF extension block."""
+    return bytes([0x21, label, len(data)]) + data + b"\0"
+
+
+def test_an_animation_is_verified_as_a_whole(made, judge, tmp_path):
+    """Timing, transparency, a comment and what follows the end belong to it, though the frames stay the same."""
+    original = next(path for path in made if path.suffix == ".gif")
+    content, marks = original.read_bytes(), check_animation(original).marks
+    control = content.index(b"\x21\xf9\x04")
+    slower, clear = bytearray(content), bytearray(content)
+    slower[control + 4] += 1
+    clear[control + 3] |= 1
+    comment = content[:control] + extension(0xFE, b"hidden") + content[control:]
+    forged = tmp_path / original.name
+    for changed in (bytes(slower), bytes(clear), comment, content + b"\0", content + b"PK\3\4hidden"):
+        for versions, verdict in ((marks.versions, NO), (marks.versions | {"pillow": "1.0"}, CLOSE)):
+            forged.write_bytes(changed)
+            remade = dataclasses.replace(marks, versions=versions)
+            sidecar_path(forged).write_text(sidecar(remade, forged.name, changed))
+            assert check_animation(forged).verdict == CONSISTENT
+            ((judged, words),) = judge([forged])
+            assert judged in (verdict, NO) and "made another" not in words
+            assert "same frames" in words or changed == bytes(clear)
+    forged.write_bytes(content)
+    sidecar_path(forged).write_text(sidecar(marks, forged.name, content))
+    assert judge([forged]) == [(VERIFIED, "same pixels")]
 
 
 def test_a_film_and_its_json_belong_together(made, judge, tmp_path):
@@ -161,7 +236,7 @@ def test_a_film_and_its_json_belong_together(made, judge, tmp_path):
         sidecar_path(b).write_text(damaged)
         assert check_animation(b).verdict == NO, damaged
     sidecar_path(b).write_text(text)
-    assert judge([b]) == [(OK, "same pixels")]
+    assert judge([b]) == [(VERIFIED, "same pixels")]
     assert check_animation(tmp_path / "absent.gif").verdict == UNKNOWN
 
 
@@ -200,7 +275,7 @@ def test_mutated_files_never_pass(made, judge, tmp_path):
             paths[-1].write_bytes(content)
         for path, (verdict, words) in zip(paths, judge(paths), strict=True):
             assert "\n" not in words
-            if verdict == OK:
+            if verdict == VERIFIED:
                 assert check(path).image.tobytes() == pixels and check(path).marks == check(made[0]).marks
 
 
