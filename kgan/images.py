@@ -100,7 +100,7 @@ def animation_frames(pictures: np.ndarray, caption: bool = True) -> np.ndarray:
 
 def captioned(image: np.ndarray) -> np.ndarray:
     """The (h, w, c) uint8 image above a white band that says "AI-generated"; widened where it is narrower than that."""
-    text = _caption(2 if image.shape[1] >= _WIDE else 1)
+    text = _drawn(CAPTION, 2 if image.shape[1] >= _WIDE else 1)
     height, width, channels = image.shape
     grid = np.full((height + text.shape[0], max(width, text.shape[1]), channels), 255, np.uint8)
     grid[:height, :width] = image
@@ -108,12 +108,21 @@ def captioned(image: np.ndarray) -> np.ndarray:
     return grid
 
 
-def _caption(size: int) -> np.ndarray:
-    """The caption as (h, w, 1) uint8, black on white."""
+def with_step(captioned_image: np.ndarray, step: int) -> np.ndarray:
+    """A (h, w, c) uint8 image that `captioned` gave, with the step at the right of its caption."""
+    text = _drawn(f"step {step:,}", 2 if captioned_image.shape[1] >= _WIDE else 1)
+    height, width, _ = captioned_image.shape
+    marked = captioned_image.copy()
+    marked[height - text.shape[0] :, max(0, width - text.shape[1]) :] = text[:, -width:]
+    return marked
+
+
+def _drawn(text: str, size: int) -> np.ndarray:
+    """A line of text as (h, w, 1) uint8, black on white."""
     font = ImageFont.load_default_imagefont()
-    left, top, right, bottom = font.getbbox(CAPTION)
+    left, top, right, bottom = font.getbbox(text)
     picture = Image.new("L", (right - left, bottom - top), 255)
-    ImageDraw.Draw(picture).text((-left, -top), CAPTION, 0, font=font)
+    ImageDraw.Draw(picture).text((-left, -top), text, 0, font=font)
     margins = ((_MARGIN, _MARGIN), (_MARGIN, _MARGIN), (0, 0))
     return enlarge(np.pad(np.asarray(picture)[..., None], margins, constant_values=255), size)
 

@@ -24,3 +24,13 @@ def test_a_png_keeps_its_pixels(tmp_path):
         image = np.random.default_rng(0).integers(0, 256, (5, 7, channels), np.uint8)
         images.write_png(tmp_path / "x.png", image)
         assert np.array_equal(np.asarray(Image.open(tmp_path / "x.png")).reshape(5, 7, channels), image)
+
+
+def test_a_step_stands_at_the_right_of_the_caption_and_leaves_the_picture():
+    picture = images.captioned(np.zeros((64, 200, 1), np.uint8))
+    marked = images.with_step(picture, 12_600)
+    assert marked.shape == picture.shape and (marked[:64] == picture[:64]).all()
+    assert (marked[64:, :80] == picture[64:, :80]).all() and (marked[64:, 100:] == 0).any()
+    assert (images.with_step(picture, 12_601) != marked).any()
+    narrow = images.with_step(images.captioned(np.zeros((8, 8, 3), np.uint8)), 10**9)
+    assert narrow.shape[2] == 3

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from kgan.errors import UserError
 from kgan.runs import results
-from kgan.runs.rundir import RunDir
+from kgan.runs.rundir import RUNS, RunDir
+from kgan.text import one_line, rounded
 
 UNREADABLE = "unreadable"
 
@@ -38,6 +39,24 @@ def list_runs(folder: str | Path) -> list[RunSummary]:
     folder = Path(folder)
     paths = sorted(path.parent for path in folder.glob("*/config.json")) if folder.is_dir() else []
     return [summarise(path) for path in paths if is_run(path)]
+
+
+def runs_here(folder: str | Path = ".") -> list[RunSummary]:
+    """The runs in FOLDER/runs, or else in the folder itself."""
+    return list_runs(Path(folder) / RUNS) or list_runs(folder)
+
+
+def table(runs: list[RunSummary]) -> str:
+    """The runs as aligned text, a line each."""
+    rows = [("run", "status", "step", "score (lower is better)", "audit")]
+    for run in runs:
+        steps = "" if run.step is None else f"{run.step:,}" + (f" of {run.total_steps:,}" if run.total_steps else "")
+        score = "" if run.score is None else f"{run.score_name} {rounded(run.score)}"
+        rows.append((one_line(run.path), one_line(run.status), steps, one_line(score), one_line(run.verdict)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
 
 
 def summarise(path: Path) -> RunSummary:

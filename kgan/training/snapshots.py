@@ -17,6 +17,7 @@ from kgan.training.plan import Plan
 
 NUM_SAMPLES = draw.GRID_IMAGES
 _MAX_FRAMES = 60
+_MILLISECONDS, _REST_MILLISECONDS = 150, 3000
 
 
 def write_reals(run: RunDir, plan: Plan) -> None:
@@ -36,14 +37,19 @@ def write_grid(run: RunDir, trained: TrainedGenerator) -> None:
 
 
 def write_training_gif(run: RunDir, trained: TrainedGenerator) -> None:
-    """training.gif: the sample grids in order, at most 60 of them; training.gif.json says that `trained` drew the
-    last."""
+    """training.gif: the sample grids in order, at most 60 of them, each with its step; it rests at the last, and
+    training.gif.json says that `trained` drew that."""
     if not (files := run.sample_files()):
         return
     chosen = [files[i] for i in np.unique(np.linspace(0, len(files) - 1, _MAX_FRAMES).round().astype(int))]
     shape = (*_pixels(chosen[-1]).shape[:2], trained.config.channels)
-    frames = [frame.reshape(shape) for frame in map(_pixels, chosen) if frame.size == np.prod(shape)]
-    content = images.gif(np.stack(frames), [150] * (len(frames) - 1) + [1500])
+    grids = {path: _pixels(path) for path in chosen}
+    frames = [
+        images.with_step(grid.reshape(shape), int(path.stem.removeprefix("step-")))
+        for path, grid in grids.items()
+        if grid.size == np.prod(shape)
+    ]
+    content = images.gif(np.stack(frames), [_MILLISECONDS] * (len(frames) - 1) + [_REST_MILLISECONDS])
     recipe, settings = draw.grid_recipe(trained, draw.SampleSettings(trained.config.seed))
     marks = draw.recipe_marks(draw.origin(trained), recipe, settings, np.stack(frames))
     path = run.path / "training.gif"

@@ -1,0 +1,50 @@
+"""The runs of a folder in a line each."""
+
+import json
+
+from kgan import TrainConfig
+from kgan.reports import listing
+from kgan.runs.rundir import RunDir
+
+LINE = dict.fromkeys(("images_per_second", "data_wait", "d_loss", "g_loss", "d_real", "d_fake", "d_grad_norm"), 1.0)
+
+
+def make(path, **record) -> RunDir:
+    run = RunDir.create(path, TrainConfig())
+    run.update_record(**record)
+    run.unlock()
+    return run
+
+
+def test_runs_are_listed_with_status_score_and_verdict(tmp_path):
+    evaluated = make(tmp_path / "runs/a", status="finished", step=1200, total_steps=1200)
+    report = {"scores": {"frechet_distance": 4.25}, "floor": {}, "protocol": {"distance_name": "classifier FD"}}
+    (evaluated.path / "evaluation.json").write_text(json.dumps(report))
+    (evaluated.path / "audit.json").write_text(json.dumps({"verdict": "cannot tell"}))
+    scored = make(tmp_path / "runs/b", status="interrupted", step=30, total_steps=90)
+    for step, distance in ((10, 9.0), (20, 7.0), (30, 8.0)):
+        scored.append_metrics({"step": step, **LINE, "g_grad_norm": 1.0, "frechet_distance": distance})
+    (make(tmp_path / "runs/c").path / "run.json").write_text("{")
+    (tmp_path / "runs/d").mkdir()
+    training = make(tmp_path / "runs/e", status="running")
+    training.lock()
+    runs = listing.runs_here(tmp_path)
+    training.unlock()
+    assert [(run.path.name, run.status, run.score, run.verdict) for run in runs] == [
+        ("a", "finished", 4.25, "cannot tell"),
+        ("b", "interrupted", 7.0, ""),
+        ("c", "unreadable", None, ""),
+        ("e", "training", None, ""),
+    ]
+    assert [run.path.name for run in listing.by_score(runs)] == ["a", "b", "c", "e"]
+    lines = listing.table(runs).splitlines()
+    assert lines[1].split() == f"{tmp_path}/runs/a finished 1,200 of 1,200 classifier FD 4.25 cannot tell".split()
+    assert (
+        len({line.index("unreadable") if "unreadable" in line else line.find("status") for line in lines} - {-1}) == 1
+    )
+
+
+def test_a_folder_of_runs_is_listed_from_inside_and_others_are_empty(tmp_path):
+    make(tmp_path / "runs/a")
+    assert [run.path.name for run in listing.runs_here(tmp_path / "runs")] == ["a"]
+    assert listing.runs_here(tmp_path / "runs/a") == listing.runs_here(tmp_path / "nowhere") == []
