@@ -16,8 +16,8 @@ from rich.text import Text
 
 from kgan import cli
 from kgan.data import sources
-from kgan.data.folder import others_line
-from kgan.data.licensing.card import FILE_NAME, describe_sizes, normal_license, read_card
+from kgan.data.licensing import summary
+from kgan.data.licensing.card import FILE_NAME, DatasetCard, normal_license, read_card
 from kgan.data.licensing.inspection import Inspection, inspect
 from kgan.errors import UserError
 from kgan.files import write_atomically
@@ -25,7 +25,6 @@ from kgan.text import one_line
 
 FLAGS = flags.FLAGS
 _SAID = ("name", "license", "origin", "holder", "contains_people", "consent")
-_SHOWN = 5  # files of each kind
 
 
 def define_flags() -> None:
@@ -68,68 +67,52 @@ def _place(source: sources.Source) -> str:
 
 
 def _inspect(folder: Path) -> None:
-    said = {
-        "name": FLAGS.name,
-        "license": None if FLAGS.license is None else normal_license(FLAGS.license),
-        "origin": FLAGS.source,
-        "holder": FLAGS.holder,
-        "contains_people": FLAGS.contains_people,
-        "consent": FLAGS.consent,
-    }
-    said = {key: value for key, value in said.items() if value is not None}
+    given = {name: FLAGS["source" if name == "origin" else name].value for name in _SAID}
+    said = {name: value for name, value in given.items() if value is not None}
+    if "license" in said:
+        said["license"] = normal_license(said["license"])
     before = read_card(folder) if folder.is_dir() else None
     kept = {key: getattr(before, key) for key in _SAID} if before else {}
-    found = inspect(folder, **kept | said)
+    inspected = inspect(folder, **kept | said)
     path = folder / FILE_NAME
     try:
-        write_atomically(path, found.card.to_json().encode("utf-8"))
+        write_atomically(path, inspected.card.to_json().encode("utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror})") from None
-    _show(found)
+    _show(inspected)
     print(f"wrote {path}")
-    if not found.card.license:
-        print("no licence is on record: `kgan train` will stop until one is given with --license=SPDX-ID")
+    print(_next(folder, inspected.card))
 
 
-def _show(found: Inspection) -> None:
-    card = found.card
-    people = {True: "yes", False: "no", None: "not said"}[card.contains_people]
-    rows = {
-        "name": card.name,
-        "licence": card.license or "none on record",
-        "source": card.origin or "not said",
-        "rights holder": card.holder or "not said",
-        "shows people": people + (f"; consent: {card.consent}" if card.consent else ""),
-        "images": f"{card.num_images:,}",
-        "classes": _counts(card.classes) or "none",
-        "sizes": describe_sizes(card.sizes, card.size_range),
-        "exact duplicates": f"{card.duplicates:,}",
-        "unreadable files": f"{card.unreadable:,}",
-        "other formats": others_line(card.other_formats) or "none",
-        "forbid mining": f"{card.datamining_prohibited:,}",
-        "sha256 of the files": card.files_sha256,
-    }
+def _next(folder: Path, card: DatasetCard) -> str:
+    """What to type next, in one or two lines."""
+    if not card.license:
+        command = cli.command_line("data", "inspect", folder, "--license=SPDX-ID", "--source=...")
+        return f"No licence is on record, and `kgan train` stops without one.\nNext: {command}"
+    training = ["train", "--dataset=folder", f"--data_dir={folder.absolute()}"]
+    if len(card.classes) > 1:
+        training.append("--conditional")
+    if card.datamining_prohibited:
+        command = cli.command_line(*training, "--ignore_datamining")
+        return (
+            f"{card.datamining_prohibited:,} images forbid mining, and `kgan train` stops for them: take them out, or, "
+            f"with the right to use them:\nNext: {command}"
+        )
+    return f"Next: {cli.command_line(*training)}"
+
+
+def _show(inspected: Inspection) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
-    for key, value in rows.items():
+    for key, value in summary.facts(inspected.card).items():
         table.add_row(key, Text(one_line(value, 400), overflow="fold"))
     _console().print(table)
-    for what, lines in (("unreadable", found.unreadable), ("forbids mining", found.prohibited)):
-        for line in lines[:_SHOWN]:
-            print(f"{what}: {one_line(line, 400)}")
-        if len(lines) > _SHOWN:
-            print(f"{what}: and {len(lines) - _SHOWN:,} more")
-
-
-def _counts(counts: dict[str, int]) -> str:
-    shown = [f"{one_line(name, 60)} {count:,}" for name, count in list(counts.items())[:10]]
-    return ", ".join(shown) + (f", and {len(counts) - 10} more" if len(counts) > 10 else "")
+    for line in summary.problems(inspected):
+        print(line)
 
 
 def _console() -> Console:
     console = Console()
-    if not console.is_terminal:
-        console.width = 10_000
-    return console
+    return console if console.is_terminal else Console(width=10_000)
 
 
 if __name__ == "__main__":

@@ -63,6 +63,10 @@ def main(arguments: list[str]) -> int:
         )
     if FLAGS.dry_run:
         print_commands(result)
+    elif result.best:
+        print(f"Next: {cli.command_line('report', result.sweep_dir)}")
+    else:
+        print("Next: the same with --evaluate, for a score of each run")
     return 3 if result.failed else 0
 
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -85,10 +84,6 @@ class Display(SweepListener):
         console.width = console.width if console.is_terminal else 10_000
         console.print(table(result, self._has_verdict))
         self._say(f"wrote {' and '.join(str(path) for path in (result.csv, result.figure) if path)}")
-        if result.best:
-            self._say(f"next:     kgan report {shlex.quote(str(result.best.run_dir))}")
-        else:
-            self._say("next:     the same with --evaluate, for a score of each run")
 
     def _say(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
