@@ -153,6 +153,13 @@ def test_scores_of_an_earlier_checkpoint_are_marked(tmp_path):
         assert (words.count(warning), words.count("stale: step 100")) == ((2, 1) if is_old else (0, 0))
 
 
+def test_a_warning_of_the_evaluation_stands_beside_its_score(tmp_path):
+    run = make_run(tmp_path / "run")
+    report = EVALUATION | {"protocol": EVALUATION["protocol"] | {"warning": "random pixels score as well"}}
+    (run.path / "evaluation.json").write_text(json.dumps(report))
+    assert render(run).words().count("These scores say little: random pixels score as well.") == 2
+
+
 def test_an_audit_of_another_version_is_shown_as_far_as_it_goes(tmp_path):
     run = make_run(tmp_path / "run")
     (run.path / "audit.json").write_text('{"verdict": "cannot tell"}')
