@@ -32,6 +32,7 @@ from kgan.auditing.neighbours import DUPLICATE_RADIUS, PCA, PIXELS, SPACES, Neig
 from kgan.auditing.pairs import closest_pairs
 from kgan.auditing.result import CANNOT_TELL, AuditResult, Evidence
 from kgan.auditing.statistics import copying_statistic, exceedance_pvalue, k_means, nearest_centre
+from kgan.data.view import Images
 
 Progress = Callable[[int, int], None]
 
@@ -40,9 +41,9 @@ _DIGEST_ROWS = 1024
 
 
 def compare(
-    samples: np.ndarray,
-    train: np.ndarray,
-    heldout: np.ndarray,
+    samples: Images,
+    train: Images,
+    heldout: Images,
     alpha: float = 1e-3,
     shifts: int = 1,
     mirror: bool | None = None,
@@ -53,12 +54,12 @@ def compare(
 ) -> AuditResult:
     """Tests whether `samples` contain more near-copies of `train` than `heldout`, images of the same origin, does.
 
-    All three are uint8 (n, h, w, c). `alpha` is the false-positive rate that flagging an image is calibrated to;
-    `mirror` None looks for mirror images in colour only. `exchangeable=False` where `train` and `heldout` are not of
-    one origin (a collection of known works): no strata then, and no swap test. `other_p_values`, by group and test,
-    join Holm's correction. `progress(done, total)` counts pairs of images. Fewer than 20 held-out images give "cannot
-    tell". Raises ValueError for arrays of other types or shapes that differ, without samples or training images, and
-    for alpha outside (0, 1).
+    All three are uint8 (n, h, w, c): arrays, memory maps or views of them. `alpha` is the false-positive rate that
+    flagging an image is calibrated to; `mirror` None looks for mirror images in colour only. `exchangeable=False` where
+    `train` and `heldout` are not of one origin (a collection of known works): no strata then, and no swap test.
+    `other_p_values`, by group and test, join Holm's correction. `progress(done, total)` counts pairs of images. Fewer
+    than 20 held-out images give "cannot tell". Raises ValueError for arrays of other types or shapes that differ,
+    without samples or training images, and for alpha outside (0, 1).
     """
     _check(samples, train, heldout, alpha)
     mirror = train.shape[-1] == 3 if mirror is None else mirror
@@ -96,17 +97,17 @@ def compare(
 class _Search:
     """Training images, ready to be searched for the neighbours and strata of others."""
 
-    def __init__(self, train: np.ndarray, shifts: int, mirror: bool, num_strata: int, counter: "_Counter"):
+    def __init__(self, train: Images, shifts: int, mirror: bool, num_strata: int, counter: "_Counter"):
         self.references = NeighbourSearch(train, shifts=shifts, mirror=mirror, collapse=True)
         self.centres = k_means(self.references.spaces[PCA].reduced, num_strata)
         self.counter, self.num_train = counter, len(train)
 
-    def matches(self, images: np.ndarray) -> Matches:
+    def matches(self, images: Images) -> Matches:
         neighbours = self.references.search(images, progress=self.counter.step(self.num_train))
         return Matches(neighbours, nearest_centre(self.references.coordinates(images), self.centres))
 
 
-def _with_pairs(result: AuditResult, samples: np.ndarray, train: np.ndarray, heldout: np.ndarray) -> AuditResult:
+def _with_pairs(result: AuditResult, samples: Images, train: Images, heldout: Images) -> AuditResult:
     evidence = result.evidence
     assert evidence is not None
     thresholds = {space: float(values["threshold"]) for space, values in result.calibration.items()}
@@ -119,7 +120,7 @@ def _with_pairs(result: AuditResult, samples: np.ndarray, train: np.ndarray, hel
 
 
 def _swap_test(
-    samples: np.ndarray, train: np.ndarray, heldout: np.ndarray, shifts: int, mirror: bool, counter: "_Counter"
+    samples: Images, train: Images, heldout: Images, shifts: int, mirror: bool, counter: "_Counter"
 ) -> dict[str, Mapping[str, float]]:
     """By space, the exceedance of training images over held-out ones, both searched for among the samples.
 
@@ -140,18 +141,18 @@ def _copying_statistic(evidence: Evidence) -> dict[str, float | int | None]:
     )
 
 
-def _duplicates(search: NeighbourSearch, train: np.ndarray, heldout: np.ndarray, evidence: Evidence) -> dict[str, int]:
+def _duplicates(search: NeighbourSearch, train: Images, heldout: Images, evidence: Evidence) -> dict[str, int]:
     """Counts only: a duplicate between held-out and training images is part of what honest closeness is."""
-    known = {_digest(image) for image in train}
+    known = {_digest(train[row]) for row in range(len(train))}
     return {
         "train_exact": len(train) - len(known),
         "train_collapsed": len(train) - len(search.kept),
-        "heldout_exact": sum(_digest(image) in known for image in heldout),
+        "heldout_exact": sum(_digest(heldout[row]) in known for row in range(len(heldout))),
         "heldout_near": int((evidence.heldout.neighbours[PIXELS].distances <= search.radius).sum()),
     }
 
 
-def _protocol(search: NeighbourSearch, samples: np.ndarray, train: np.ndarray, heldout: np.ndarray) -> dict[str, Any]:
+def _protocol(search: NeighbourSearch, samples: Images, train: Images, heldout: Images) -> dict[str, Any]:
     arrays = {"samples": samples, "train": train, "heldout": heldout}
     return {
         "num_train": len(train),
@@ -171,14 +172,14 @@ def _protocol(search: NeighbourSearch, samples: np.ndarray, train: np.ndarray, h
     }
 
 
-def _digest(array: np.ndarray) -> str:
+def _digest(array: Images) -> str:
     digest = hashlib.sha256()
     for start in range(0, len(array), _DIGEST_ROWS):
         digest.update(np.ascontiguousarray(array[start : start + _DIGEST_ROWS]).data)
     return digest.hexdigest()
 
 
-def _check(samples: np.ndarray, train: np.ndarray, heldout: np.ndarray, alpha: float) -> None:
+def _check(samples: Images, train: Images, heldout: Images, alpha: float) -> None:
     if not 0 < alpha < 1:
         raise ValueError(f"alpha={alpha}: it must be between 0 and 1")
     for name, images in {"samples": samples, "train": train, "heldout": heldout}.items():

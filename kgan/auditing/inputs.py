@@ -9,6 +9,7 @@ import numpy as np
 import kgan
 from kgan.config import TrainConfig
 from kgan.data import sources
+from kgan.data.view import Images, ImageView
 from kgan.errors import UserError
 from kgan.provenance.marks import Origin
 from kgan.runs import checkpoint as checkpoints
@@ -26,9 +27,9 @@ class AuditImages:
     `recover`, where there is a generator, measures latent recovery when it is called with a progress callback.
     """
 
-    samples: np.ndarray
-    train: np.ndarray
-    heldout: np.ndarray
+    samples: Images
+    train: Images
+    heldout: Images
     protocol: dict[str, Any]
     origin: Origin
     passes_per_image: float | None = None
@@ -90,7 +91,7 @@ def of_run(
 
 def _divided(
     run: RunDir, config: TrainConfig, data_dir: str | None
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], str]:
+) -> tuple[dict[str, Images], dict[str, np.ndarray], str]:
     """Images and labels of the splits train and heldout of a run's data set, and its hash."""
     data = sources.load(
         config.dataset, data_dir or config.data_dir, image_size=config.image_size, channels=config.channels
@@ -100,7 +101,7 @@ def _divided(
     labels = data.labels if config.conditional and data.labels is not None else np.zeros(len(data.images), np.int64)
     indices = {"train": parts.training, "heldout": parts.heldout}
     return (
-        {split: data.images[rows] for split, rows in indices.items()},
+        {split: ImageView(data.images, rows) for split, rows in indices.items()},
         {split: labels[rows] for split, rows in indices.items()},
         data.sha256,
     )
@@ -129,8 +130,8 @@ def of_samples(
         size: dict[str, Any] = {"image_size": shape[0], "channels": shape[2]} if dataset == "folder" else {}
         data = sources.load(str(dataset), data_dir, **size)
         parts = data.split(num_heldout or 0)
-        given = Samples(data.images[parts.training])
-        theirs = Samples(data.images[parts.heldout])
+        given = Samples(ImageView(data.images, parts.training))
+        theirs = Samples(ImageView(data.images, parts.heldout))
         source = f"kgan's choice of {num_heldout}, said to be unseen" if num_heldout else "none named"
         protocol |= {"dataset": dataset, "data_sha256": data.sha256}
     else:

@@ -19,6 +19,7 @@ import numpy as np
 from kgan.auditing.bounds import Space
 from kgan.auditing.threads import in_threads
 from kgan.auditing.vectors import InnerParts, Vectors, blocks, principal_components, reduced, square_lengths, windows
+from kgan.data.view import Images
 from kgan.runs.environment import accelerator
 
 PIXELS, PCA = "pixels", "pca"
@@ -73,7 +74,7 @@ class NeighbourSearch:
 
     def __init__(
         self,
-        references: np.ndarray,
+        references: Images,
         k: int | None = None,
         shifts: int = 1,
         mirror: bool = False,
@@ -105,7 +106,7 @@ class NeighbourSearch:
 
     def search(
         self,
-        queries: np.ndarray,
+        queries: Images,
         spaces: Sequence[str] = SPACES,
         progress: Progress | None = None,
     ) -> dict[str, Neighbours]:
@@ -113,7 +114,7 @@ class NeighbourSearch:
         return self._searched(queries, dict.fromkeys(spaces), progress)
 
     def count_below(
-        self, queries: np.ndarray, limits: Mapping[str, float], progress: Progress | None = None
+        self, queries: Images, limits: Mapping[str, float], progress: Progress | None = None
     ) -> dict[str, int]:
         """By space, how many ratios of `queries` are below that space's limit.
 
@@ -124,7 +125,7 @@ class NeighbourSearch:
 
     def _searched(
         self,
-        queries: np.ndarray,
+        queries: Images,
         limits: Mapping[str, float | None],
         progress: Progress | None,
     ) -> dict[str, Neighbours]:
@@ -154,7 +155,7 @@ class NeighbourSearch:
                 progress(parts[number].stop, len(queries))
         return {space: self._neighbours(nearest[space]) for space in limits}
 
-    def coordinates(self, images: np.ndarray) -> np.ndarray:
+    def coordinates(self, images: Images) -> np.ndarray:
         """Unshifted images as points in the space of principal components: (n, num_components) float32."""
         self._check_queries(images)
         basis, result = self.basis[:, : self.num_components], np.empty((len(images), self.num_components), np.float32)
@@ -187,7 +188,7 @@ class NeighbourSearch:
             mirrored=checked.windows >= len(moves),
         )
 
-    def _check_queries(self, queries: np.ndarray) -> None:
+    def _check_queries(self, queries: Images) -> None:
         _check_images(queries, self.shifts)
         if queries.shape[1:] != self.image_shape:
             raise ValueError(f"queries are {queries.shape[1:]} images, the references {self.image_shape}")
@@ -255,7 +256,7 @@ def _leaders(space: Space, radius: float) -> np.ndarray:
     return np.flatnonzero(is_kept)
 
 
-def _check_images(images: np.ndarray, shifts: int) -> None:
+def _check_images(images: Images, shifts: int) -> None:
     if images.ndim != 4 or 0 in images.shape[1:]:
         raise ValueError(f"images must be an (n, h, w, c) array, not {images.shape}")
     if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kgan.auditing.neighbours import Neighbours
+from kgan.data.view import Images
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class Pairs:
 
 def closest_pairs(
     neighbours: Mapping[str, Neighbours],
-    images: np.ndarray,
-    references: np.ndarray,
+    images: Images,
+    references: Images,
     thresholds: Mapping[str, float],
     count: int = 6,
 ) -> Pairs:

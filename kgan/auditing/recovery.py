@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from scipy import stats
 
+from kgan.data.view import Images
 from kgan.images import to_float
 from kgan.latents import latents
 from kgan.runs.generator import BATCH, TrainedGenerator
@@ -26,21 +27,21 @@ Progress = Callable[[int, int], None]
 
 def latent_recovery(
     trained: TrainedGenerator,
-    train: tuple[np.ndarray, np.ndarray],
-    heldout: tuple[np.ndarray, np.ndarray],
+    train: tuple[Images, np.ndarray],
+    heldout: tuple[Images, np.ndarray],
     progress: Progress = lambda done, total: None,
 ) -> dict[str, float | int | bool]:
     """Compares the recovery errors of up to 200 training and 200 held-out images, each (images, labels).
 
-    Images are uint8 (n, h, w, c), chosen at random, the same every time. Returns `p_value` (one-sided two-sample
+    Images are uint8 (n, h, w, c), taken at random, the same every time. Returns `p_value` (one-sided two-sample
     Kolmogorov-Smirnov: training errors are smaller), `median_error_train` and `median_error_heldout` (mean squared
     error a pixel, images in [-1, 1]), their relative `gap`, and `recovers_training_images`: p_value < 0.01 and
     gap > 0.1.
     """
-    chosen = [_choose(*pair) for pair in (train, heldout)]
-    images, labels = (np.concatenate(arrays) for arrays in zip(*chosen, strict=True))
+    parts = [_random_part(*pair) for pair in (train, heldout)]
+    images, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     errors = recover(trained, images, labels, progress=progress)
-    ours, theirs = np.split(errors, [len(chosen[0][0])])
+    ours, theirs = np.split(errors, [len(parts[0][0])])
     medians = float(np.median(ours)), float(np.median(theirs))
     gap = (medians[1] - medians[0]) / medians[1] if medians[1] else 0.0
     p_value = float(stats.ks_2samp(ours, theirs, alternative="greater").pvalue)
@@ -100,6 +101,6 @@ def _improvement(trained: TrainedGenerator, z: tf.Variable, targets: tf.Tensor, 
     return improve
 
 
-def _choose(images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _random_part(images: Images, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     order = np.random.default_rng(0).permutation(len(images))[:NUM_IMAGES]
     return images[order], labels[order]

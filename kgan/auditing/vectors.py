@@ -5,6 +5,8 @@ from typing import Protocol
 
 import numpy as np
 
+from kgan.data.view import Images
+
 _BLOCK_ELEMENTS = 2**24  # float32 numbers that are made of images at a time: 64 MiB
 # Principal components are those of as many evenly spaced vectors as have this many elements, or of all.
 _COMPONENT_ELEMENTS = 2**28
@@ -27,7 +29,7 @@ class InnerParts:
     Nothing but the mean is kept: rows are read from `images`, an array or a memory map, when they are asked for.
     """
 
-    def __init__(self, images: np.ndarray, margin: int):
+    def __init__(self, images: Images, margin: int):
         self.images, self.margin = images, margin
         height, width, channels = images.shape[1:]
         self.shape = len(images), (height - 2 * margin) * (width - 2 * margin) * channels

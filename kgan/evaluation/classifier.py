@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from kgan.data.view import Images
 from kgan.errors import UserError
 from kgan.evaluation.cache import cached, sha256_of_arrays
 from kgan.evaluation.features import CLASSIFIER_WIDTH, FeatureNetwork, check_image_shape, check_images
@@ -46,14 +47,14 @@ class ClassifierFeatures(FeatureNetwork):
         num_classes: int,
         test_accuracy: float | None = None,
     ):
-        self.image_shape, self.num_classes = tuple(image_shape), num_classes
+        self.image_shape, self.num_classes = image_shape, num_classes
         self.sha256 = sha256_of_arrays(*weights)
         self.test_accuracy = test_accuracy
         model = _build(self.image_shape, num_classes)
         model.set_weights(weights)
         self._infer = _inference(model)
 
-    def check(self, images: np.ndarray) -> None:
+    def check(self, images: Images) -> None:
         check_image_shape(images, self.image_shape, self.name)
 
     def _outputs(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -64,11 +65,11 @@ class ClassifierFeatures(FeatureNetwork):
 
 
 def load_classifier(
-    images: np.ndarray,
-    labels: np.ndarray,
+    images: Images,
+    labels: np.ndarray | None,
     num_classes: int,
     cache_folder: str | os.PathLike,
-    test_images: np.ndarray | None = None,
+    test_images: Images | None = None,
     test_labels: np.ndarray | None = None,
     log: Callable[[str], None] = lambda line: None,
 ) -> ClassifierFeatures:
@@ -172,9 +173,7 @@ def _scale(images):
     return tf.cast(images, tf.float32) / 127.5 - 1.0
 
 
-def _train(
-    images: np.ndarray, labels: np.ndarray, num_classes: int, log: Callable[[str], None]
-) -> dict[str, np.ndarray]:
+def _train(images: Images, labels: np.ndarray, num_classes: int, log: Callable[[str], None]) -> dict[str, np.ndarray]:
     """Weights by name, in the model's order: AdamW, one warm-up and cosine cycle, images shifted at random."""
     import keras
     import tensorflow as tf
@@ -206,7 +205,7 @@ def _train(
     return {f"weight_{index:03d}": weight for index, weight in enumerate(model.get_weights())}
 
 
-def _batches(images: np.ndarray, labels: np.ndarray, steps: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _batches(images: Images, labels: np.ndarray, steps: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """`steps` batches from whole permutations of the images, one after another, each image shifted by itself."""
     rng = np.random.default_rng(_SEED)
     order = rng.permutation(len(images))
@@ -226,6 +225,7 @@ def _shifted(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return images[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
-def _accuracy(network: ClassifierFeatures, images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-    _, probabilities = network.outputs(images)
-    return {"accuracy": np.mean(probabilities.argmax(axis=1) == labels)}
+def _accuracy(network: ClassifierFeatures, images: Images, labels: np.ndarray) -> dict[str, np.ndarray]:
+    probabilities = network.outputs(images)[1]
+    assert probabilities is not None
+    return {"accuracy": np.array(np.mean(probabilities.argmax(axis=1) == labels))}

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import scipy.linalg
 
+from kgan.data.view import Images
 from kgan.errors import UserError
 from kgan.evaluation.cache import cached, sha256_of_arrays
 
@@ -44,7 +45,7 @@ class FeatureNetwork(abc.ABC):
     num_classes: int = 0
     batch_size: int
 
-    def outputs(self, images: np.ndarray, progress: Progress | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+    def outputs(self, images: Images, progress: Progress | None = None) -> tuple[np.ndarray, np.ndarray | None]:
         """Features (n, width) and class probabilities (n, num_classes) or None, float32, of uint8 NHWC images.
 
         `progress(done, n)` is called after each batch. Raises UserError for images that the network does not take, and
@@ -64,7 +65,7 @@ class FeatureNetwork(abc.ABC):
         return self.outputs(images)[0]
 
     @abc.abstractmethod
-    def check(self, images: np.ndarray) -> None:
+    def check(self, images: Images) -> None:
         """Raises UserError for images that the network does not take, and ValueError for arrays that are no images."""
 
     @abc.abstractmethod
@@ -96,13 +97,13 @@ def require_enough(
         )
 
 
-def check_images(images: np.ndarray) -> None:
+def check_images(images: Images) -> None:
     """Raises ValueError unless `images` is a (n, h, w, 1 or 3) uint8 array with at least one image."""
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3) or 0 in images.shape:
         raise ValueError(f"images are {images.dtype} of shape {images.shape}: they must be uint8 (n, h, w, 1 or 3)")
 
 
-def check_image_shape(images: np.ndarray, shape: tuple[int, int, int], name: str) -> None:
+def check_image_shape(images: Images, shape: tuple[int, int, int], name: str) -> None:
     """Raises UserError unless every image has the (h, w, c) that the features called `name` were fitted on."""
     check_images(images)
     if images.shape[1:] != tuple(shape):
@@ -152,14 +153,14 @@ class PcaFeatures(FeatureNetwork):
         self.width = components.shape[1]
         self.sha256 = sha256_of_arrays(mean, components)
 
-    def check(self, images: np.ndarray) -> None:
+    def check(self, images: Images) -> None:
         check_image_shape(images, self.image_shape, self.name)
 
     def _outputs(self, images: np.ndarray) -> tuple[np.ndarray, None]:
         return ((_pixels(images) - self.mean) @ self.components).astype(np.float32), None
 
 
-def load_pca(images: np.ndarray, cache_folder: str | os.PathLike, components: int = PCA_COMPONENTS) -> PcaFeatures:
+def load_pca(images: Images, cache_folder: str | os.PathLike, components: int = PCA_COMPONENTS) -> PcaFeatures:
     """The first principal components of the training images (n, h, w, c), uint8; n at least 2.
 
     At most min(components, n - 1, pixels) of them, by decreasing variance, each with its largest entry positive. Found
@@ -179,7 +180,7 @@ def _pixels(images: np.ndarray) -> np.ndarray:
     return images.reshape(len(images), -1) / 127.5 - 1.0
 
 
-def _fit_pca(images: np.ndarray, components: int) -> dict[str, np.ndarray]:
+def _fit_pca(images: Images, components: int) -> dict[str, np.ndarray]:
     pixels = int(np.prod(images.shape[1:]))
     if pixels > _PCA_LARGEST_MATRIX and len(images) > _PCA_LARGEST_MATRIX:
         images = images[np.linspace(0, len(images) - 1, _PCA_LARGEST_MATRIX).astype(int)]
@@ -193,7 +194,7 @@ def _fit_pca(images: np.ndarray, components: int) -> dict[str, np.ndarray]:
             scatter += centred.T @ centred
         vectors = _leading_eigenvectors(scatter, count)
     else:
-        centred = _pixels(images) - mean
+        centred = _pixels(images[:]) - mean
         # The right singular vectors from the left ones; QR keeps them orthonormal where a singular value is 0.
         vectors = np.linalg.qr(centred.T @ _leading_eigenvectors(centred @ centred.T, count))[0]
     largest = vectors[np.abs(vectors).argmax(axis=0), np.arange(count)]

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kgan.data.view import Images
 from kgan.errors import UserError
 from kgan.evaluation.features import FeatureNetwork, check_images
 from kgan.files import write_atomically
@@ -62,7 +63,7 @@ class InceptionFeatures(FeatureNetwork):
         self.distance_name = "FID" if self.sha256 == GRAPH_SHA256 else "Frechet distance (unknown Inception graph)"
         self._run, (self.width, self.num_classes) = _load(content, path)
 
-    def check(self, images: np.ndarray) -> None:
+    def check(self, images: Images) -> None:
         check_images(images)
 
     def _outputs(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,10 +1,11 @@
 """The real side of an evaluation: which images samples are held against, and which ones features may be fitted on."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from kgan.data import sources
+from kgan.data.view import Images, ImageView
 from kgan.errors import UserError
 
 SPLITS = ("train", "test", "heldout")
@@ -23,15 +24,15 @@ class Reference:
 
     name: str
     split: str
-    images: np.ndarray = field(repr=False)
+    images: Images = field(repr=False)
     sha256: str
     data_sha256: str
     num_heldout: int
     num_train: int | None
     num_classes: int
-    fit_images: np.ndarray = field(repr=False)
+    fit_images: Images = field(repr=False)
     fit_labels: np.ndarray | None = field(repr=False)
-    checked_images: np.ndarray | None = field(default=None, repr=False)
+    checked_images: Images | None = field(default=None, repr=False)
     checked_labels: np.ndarray | None = field(default=None, repr=False)
 
     @property
@@ -84,40 +85,37 @@ def load_reference(
         raise UserError(f"--reference={split}: must be one of {', '.join(SPLITS)}")
     data = sources.load(dataset, data_dir, image_size=image_size, channels=channels)
     parts = data.split(num_heldout, num_train)
-    heldout, fitting = parts.heldout, parts.available
-    images = data.images[parts.training]
     has_test = sources.SOURCES[dataset].has_test
     test = sources.load(dataset, data_dir, "test") if has_test or split == "test" else None
-    found = Reference(
+    num_classes = data.num_classes if data.num_classes > 1 else 0
+    source = data if split != "test" or test is None else test
+    rows = {"train": parts.training, "heldout": parts.heldout, "test": np.arange(len(source.images))}[split]
+    unseen, unseen_rows = (data, parts.heldout) if test is None else (test, np.arange(len(test.images)))
+    reference = Reference(
         name=dataset,
         split=split,
-        images=images,
-        sha256=data.sha256,
+        images=ImageView(source.images, rows),
+        sha256=source.sha256,
         data_sha256=data.sha256,
-        num_heldout=len(heldout),
+        num_heldout=len(parts.heldout),
         num_train=num_train,
-        num_classes=data.num_classes if data.num_classes > 1 else 0,
-        fit_images=images if num_train is None else data.images[fitting],
-        fit_labels=None if data.labels is None else data.labels[fitting],
+        num_classes=num_classes,
+        fit_images=ImageView(data.images, parts.available),
+        fit_labels=None if data.labels is None else data.labels[parts.available],
+        checked_images=ImageView(unseen.images, unseen_rows) if num_classes else None,
+        checked_labels=unseen.labels[unseen_rows] if num_classes and unseen.labels is not None else None,
     )
-    if found.num_classes:
-        unseen = (test.images, test.labels) if test else (data.images[heldout], data.labels[heldout])
-        found = replace(found, checked_images=unseen[0], checked_labels=unseen[1])
-    if split == "test":
-        found = replace(found, images=test.images, sha256=test.sha256)
-    elif split == "heldout":
-        found = replace(found, images=data.images[heldout])
-    if len(found.images) < 2:
-        raise UserError(f"--reference={split}: {dataset} has {len(found.images)} such images")
-    return found
+    if len(reference.images) < 2:
+        raise UserError(f"--reference={split}: {dataset} has {len(reference.images)} such images")
+    return reference
 
 
-def reference_of_images(images: np.ndarray, name: str) -> Reference:
+def reference_of_images(images: Images, name: str) -> Reference:
     """Real images (n, h, w, c), uint8, of no named data set: without labels, and none of them held out.
 
     Raises UserError for less than two.
     """
     if len(images) < 2:
         raise UserError(f"--train={name}: there are {len(images)} images")
-    sha256 = sources.ImageSet(sources.SOURCES["folder"], images, None, ()).sha256
+    sha256 = sources.ImageSet(sources.SOURCES["folder"], np.asarray(images), None, ()).sha256
     return Reference(name, "train", images, sha256, sha256, 0, None, 0, fit_images=images, fit_labels=None)

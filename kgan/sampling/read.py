@@ -10,6 +10,7 @@ import numpy as np
 from kgan.arrays import Array, read_npy, read_npz
 from kgan.data import picture
 from kgan.data.folder import list_images, read_folder
+from kgan.data.view import Images
 from kgan.errors import UserError
 from kgan.provenance import png
 from kgan.provenance.marks import read_marks
@@ -22,7 +23,7 @@ Source = np.ndarray | str | os.PathLike
 class Samples:
     """`images` is uint8 (n, h, w, c), `skipped` a line for each file that was passed over."""
 
-    images: np.ndarray
+    images: Images
     skipped: tuple[str, ...] = ()
 
 
