@@ -11,6 +11,7 @@ from unittest import mock
 import numpy as np
 import pytest
 from absl import app, flags
+from hypothesis import settings
 from PIL import Image
 
 from kgan.__main__ import main as kgan_main
@@ -18,6 +19,8 @@ from kgan.data.licensing.card import FILE_NAME
 from kgan.data.licensing.inspection import inspect
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+settings.register_profile("kgan", deadline=None)  # no test depends on the speed of a machine
+settings.load_profile("kgan")
 
 
 def draw_folder(

@@ -13,6 +13,15 @@ from tests.conftest import draw_folder, kgan, refused
 COUNT = 70  # more than the 64 principal components, less than half of the 144 training images
 
 
+@pytest.fixture(scope="module", autouse=True)
+def environment(tmp_path_factory):
+    """A cache of its own, and a terminal that is wide enough for the table."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KGAN_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("COLUMNS", "120")
+        yield
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
     """160 unlabelled images, a short run on them, and its images of seeds 0 and 1 as files, twice."""
@@ -33,22 +42,16 @@ def place(tmp_path_factory) -> Path:
     return root
 
 
-def evaluate(place: Path, *arguments) -> tuple[dict, str]:
+def evaluate(*arguments) -> tuple[dict, str]:
     """The report and the output of a command that must succeed."""
-    done = kgan("evaluate", *arguments, env=environment(place))
+    done = kgan("evaluate", *arguments)
     assert (done.returncode, done.stderr) == (0, "")
     written = next(line for line in done.stdout.splitlines() if line.startswith("wrote "))
     return json.loads(Path(written.removeprefix("wrote ")).read_text()), done.stdout
 
 
-def environment(place: Path) -> dict:
-    import os
-
-    return os.environ | {"KGAN_CACHE_DIR": str(place / "cache"), "COLUMNS": "120"}
-
-
 def of_samples(place: Path, path: Path, *flags) -> tuple[dict, str]:
-    return evaluate(place, f"--samples={path}", "--dataset=folder", f"--data_dir={place / 'images'}", *flags)
+    return evaluate(f"--samples={path}", "--dataset=folder", f"--data_dir={place / 'images'}", *flags)
 
 
 def test_a_folder_an_npz_and_a_run_give_the_same_number(place):
@@ -60,7 +63,7 @@ def test_a_folder_an_npz_and_a_run_give_the_same_number(place):
     assert (place / "npz" / "seed00000000-evaluation.json").exists()
     second, _ = of_samples(place, place / "npz" / "seed00000001.npz", f"--out={place / 'second.json'}")
     assert second["protocol"]["samples"] == "the first 70 images in seed00000001.npz"
-    run, output = evaluate(place, place / "run", "--repeats=2", "--num_samples=70")
+    run, output = evaluate(place / "run", "--repeats=2", "--num_samples=70")
     assert files["scores"] == first["scores"] != second["scores"]
     assert files["floor"] == first["floor"] == second["floor"] == run["floor"]
     digests = [report["protocol"]["samples_sha256"] for report in (first, second)]
@@ -103,7 +106,8 @@ def check_table(output: str) -> None:
     assert row.split()[-1] == "lower" and "higher, up to the baseline" in output
 
 
-def test_mistakes_get_one_line(place, tmp_path):
+def test_mistakes_get_one_line(place, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     mnist5k = "--dataset=mnist5k"
     samples = np.zeros((80, 28, 28, 1), np.uint8)
     np.savez(tmp_path / "floats.npz", samples=samples / 2)
@@ -131,12 +135,12 @@ def test_mistakes_get_one_line(place, tmp_path):
         ),
         ([f"--samples={place / 'files'}", *folder, "--out=/nowhere/x.json"], "this folder cannot be written to"),
     ]:
-        assert words in refused("evaluate", *arguments, cwd=tmp_path, env=environment(place)), arguments
+        assert words in refused("evaluate", *arguments), arguments
 
 
 def test_samples_of_another_size_are_refused_not_resized(place, tmp_path):
     Image.new("L", (28, 28)).save(tmp_path / "a.png")
     Image.new("L", (32, 28)).save(tmp_path / "b.png")
     flags = ["--dataset=folder", f"--data_dir={place / 'images'}"]
-    message = refused("evaluate", f"--samples={tmp_path}", *flags, env=environment(place))
+    message = refused("evaluate", f"--samples={tmp_path}", *flags)
     assert "b.png: 28x32 pixels, and the data set's images are 28x28" in message
