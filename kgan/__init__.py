@@ -1,7 +1,7 @@
 """kgan trains DCGANs with TensorFlow and Keras, measures them, and says where every image came from.
 
     import kgan
-    run = kgan.train(kgan.TrainConfig(dataset="mnist5k", epochs=10), run_dir="runs/first")
+    run = kgan.train(dataset="mnist5k", epochs=10, run_dir="runs/first")
     images = kgan.load(run).generate(64, seed=1)        # uint8, (64, 28, 28, 1)
 
 Importing kgan imports no TensorFlow; the first function that needs it does.
@@ -21,7 +21,7 @@ _PUBLIC = {
     "report": "kgan.reports.report",
     "sample": "kgan.sampling.sample",
     "sweep": "kgan.sweeping.sweep",
-    "train": "kgan.training.loop",
+    "train": "kgan.training.train",
     "verify": "kgan.sampling.verify",
 }
 """The public names and the modules that define them."""

@@ -1,7 +1,10 @@
 """`kgan COMMAND ...`: finds commands/COMMAND.py and runs it as the program."""
 
 import ast
+import difflib
+import os
 import runpy
+import signal
 import sys
 from pathlib import Path
 
@@ -11,25 +14,40 @@ _COMMANDS = Path(__file__).parent / "commands"
 
 
 def main() -> None:
+    """Runs the command line. Where the reader of the output goes away, as in `kgan --help | head -1`, it ends in
+    silence with the code of a program killed by SIGPIPE."""
+    try:
+        try:
+            _run(sys.argv[1:])
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+
+
+def _run(arguments: list[str]) -> None:
     commands = sorted(path.stem for path in _COMMANDS.glob("[a-z]*.py"))
-    command = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    command, *rest = arguments or ["--help"]
     if command in ("--help", "-h", "help"):
         print(_usage(commands))
     elif command == "--version":
         print(f"kgan {kgan.__version__}")
     elif command in commands:
-        sys.argv = [f"kgan {command}", *sys.argv[2:]]
+        sys.argv = [f"kgan {command}", *("--help" if argument == "-h" else argument for argument in rest)]
         runpy.run_module(f"kgan.commands.{command}", run_name="__main__", alter_sys=True)
     else:
-        print(f"kgan: error: no command {command!r}: it is one of {', '.join(commands)}", file=sys.stderr)
+        near = difflib.get_close_matches(command, commands, n=1)
+        meant = f"did you mean {near[0]}? It" if near else "it"
+        print(f"kgan: error: no command {command!r}: {meant} is one of {', '.join(commands)}", file=sys.stderr)
         sys.exit(2)
 
 
 def _usage(commands: list[str]) -> str:
     lines = [kgan.__doc__.splitlines()[0], "", "usage: kgan COMMAND [--flags]", ""]
     for command in commands:
-        description = ast.get_docstring(ast.parse((_COMMANDS / f"{command}.py").read_text("utf-8")))
-        lines.append(f"  {command:10} {description.splitlines()[0]}")
+        description = ast.get_docstring(ast.parse((_COMMANDS / f"{command}.py").read_text("utf-8"))) or ""
+        lines.append(f"  {command:10} {description.partition(chr(10))[0]}")
     return "\n".join([*lines, "", "`kgan COMMAND --help` lists the flags of that command with their defaults."])
 
 

@@ -4,9 +4,11 @@ import contextlib
 import dataclasses
 import inspect
 import shlex
+import shutil
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from absl import app, flags
 
@@ -87,12 +89,12 @@ def guarded(action: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         return fail("interrupted", 130)
     except BrokenPipeError:
-        return 3
+        raise  # `kgan.__main__` ends in silence
     except OSError as error:
         return fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error), 3)
     except Exception:
         traceback.print_exc()
-        return fail("this is a fault in kgan, or in something it stands on; the lines above say where", 3)
+        return fail("internal error; the lines above say where", 3)
 
 
 @contextlib.contextmanager
@@ -120,7 +122,19 @@ def run_or_samples(arguments: Sequence[str], samples: str | None) -> str | None:
 
 def command_line(*arguments: object) -> str:
     """A command of kgan to paste into a shell."""
-    return shlex.join(["kgan", *map(str, arguments)])
+    return f"{program()} {shlex.join(map(str, arguments))}"
+
+
+def program() -> str:
+    """What to type for `kgan` here, quoted for a shell: the command as it was typed, shorter if it is on the PATH."""
+    python, *arguments = sys.orig_argv
+    if arguments[:2] == ["-m", "kgan"]:
+        return f"{shlex.quote(python)} -m kgan"
+    script = arguments[0] if arguments and Path(arguments[0]).name == "kgan" else "kgan"
+    on_path = shutil.which("kgan")
+    if on_path and Path(script).exists() and Path(on_path).samefile(script):
+        return "kgan"
+    return shlex.quote(script)
 
 
 def fail(message: str, code: int) -> int:
@@ -131,7 +145,9 @@ def fail(message: str, code: int) -> int:
 def _parse(arguments: list[str]) -> list[str]:
     try:
         return flags.FLAGS(arguments)
-    except (flags.Error, OSError) as error:
+    except BrokenPipeError:
+        raise
+    except (flags.Error, OSError, ValueError) as error:  # ValueError: a flagfile that is not text
         sys.exit(fail(str(error), 2))
     except SystemExit as end:  # absl exits 1 after printing --help
         sys.exit(0 if "--help" in " ".join(arguments) else end.code)

@@ -39,13 +39,14 @@ ARCHITECTURES = {
 """The pairs of networks by name: "module:attribute", an `architectures.Architecture`."""
 
 
-def _setting(default, text: str, *, choices=None, lower=None, upper=None, above=None, below=None):
+def _setting(default, text: str, *, choices=None, lower=None, upper=None, above=None, below=None, may_change=False):
     """A field with its help and its legal values: `choices`, or bounds (lower/upper inclusive, above/below not).
 
-    `choices` may be a table by name; what is added to the table is legal from then on.
+    `choices` may be a table by name; what is added to the table is legal from then on. A resumed run keeps its
+    settings but for those that `may_change`.
     """
     legal = {"choices": choices, "lower": lower, "upper": upper, "above": above, "below": below}
-    return dataclasses.field(default=default, metadata={"help": text, **legal})
+    return dataclasses.field(default=default, metadata={"help": text, "may_change": may_change, **legal})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,6 +64,7 @@ class TrainConfig:
         "Where the data set lies: DATA_DIR/DATASET/ or DATA_DIR/; for folder, the parent of the class folders or of "
         "the images (PNG, JPEG, WebP, BMP, GIF; the middle square of each is scaled to --image_size). Default: "
         "$KGAN_DATA_DIR (for folder, $KGAN_DATA_DIR/folder), else Keras's cache, else a download.",
+        may_change=True,
     )
     image_size: int | None = _setting(
         None,
@@ -79,9 +81,13 @@ class TrainConfig:
         None, "Train on only this many images. Default: all that are not held out.", lower=1
     )
     accept_unknown_license: bool = _setting(
-        False, "Train on --dataset=folder though no licence is on record (kgan data inspect writes one)."
+        False,
+        "Train on --dataset=folder though no licence is on record (kgan data inspect writes one).",
+        may_change=True,
     )
-    ignore_datamining: bool = _setting(False, "Train on --dataset=folder though the XMP of some images forbids mining.")
+    ignore_datamining: bool = _setting(
+        False, "Train on --dataset=folder though the XMP of some images forbids mining.", may_change=True
+    )
     flip: bool = _setting(False, "Mirror half of the real images, at random.")
     dequantize: bool = _setting(False, "Add uniform noise of one grey level to the real images.")
     augment: str = _setting(
@@ -115,8 +121,10 @@ class TrainConfig:
     g_batch_multiplier: int = _setting(1, "The generator's batch, in multiples of --batch_size.", lower=1, upper=16)
 
     # optimisation
-    epochs: int | None = _setting(None, "Passes over the training images. Default: 50, if not --steps.", lower=1)
-    steps: int | None = _setting(None, "Generator updates, instead of --epochs.", lower=1)
+    epochs: int | None = _setting(
+        None, "Passes over the training images. Default: 50, if not --steps.", lower=1, may_change=True
+    )
+    steps: int | None = _setting(None, "Generator updates, instead of --epochs.", lower=1, may_change=True)
     batch_size: int = _setting(64, "Global batch: the images of one discriminator update, over all replicas.", lower=2)
     g_lr: float = _setting(2e-4, "Learning rate of the generator.", above=0.0)
     d_lr: float = _setting(4e-4, "Learning rate of the discriminator.", above=0.0)
@@ -137,29 +145,46 @@ class TrainConfig:
         "auto",
         "auto: all workers in TF_CONFIG, else all GPUs, else one device.",
         choices=("auto", "single", "mirrored", "multiworker"),
+        may_change=True,
     )
     precision: str = _setting(
-        "auto", "auto: bfloat16 where the hardware has it, else float32.", choices=("auto", "float32", "bfloat16")
+        "auto",
+        "auto: bfloat16 where the hardware has it, else float32.",
+        choices=("auto", "float32", "bfloat16"),
+        may_change=True,
     )
-    xla: str = _setting("auto", "Compile the step with XLA. auto: on one GPU only.", choices=("auto", "on", "off"))
-    steps_per_call: int | None = _setting(None, "Steps in one graph call. Default: 1 on CPUs, 20 on GPUs.", lower=1)
+    xla: str = _setting(
+        "auto", "Compile the step with XLA. auto: on one GPU only.", choices=("auto", "on", "off"), may_change=True
+    )
+    steps_per_call: int | None = _setting(
+        None, "Steps in one graph call. Default: 1 on CPUs, 20 on GPUs.", lower=1, may_change=True
+    )
     deterministic: bool = _setting(False, "Only deterministic kernels: slower, and equal runs are equal bit for bit.")
 
     # what is recorded
     log_every: int | None = _setting(
-        None, "Steps between log lines. Default: a twentieth of an epoch, 10 to 100.", lower=1
+        None, "Steps between log lines. Default: a twentieth of an epoch, 10 to 100.", lower=1, may_change=True
     )
     sample_every: int | None = _setting(
-        None, "Steps between sample grids. Default: an epoch or a tenth of the run.", lower=1
+        None, "Steps between sample grids. Default: an epoch or a tenth of the run.", lower=1, may_change=True
     )
-    save_every: int | None = _setting(None, "Steps between checkpoints. Default: an epoch, at least 100.", lower=1)
+    save_every: int | None = _setting(
+        None, "Steps between checkpoints. Default: an epoch, at least 100.", lower=1, may_change=True
+    )
     eval_every: int | None = _setting(
         None,
         "Epochs between scores of the generator (see kgan evaluate); the best checkpoint is kept. Default: never.",
         lower=1,
+        may_change=True,
+    )
+    stop_when_worse: int | None = _setting(
+        None,
+        "End the run after this many scores in a row without a better one (with --eval_every). Default: never.",
+        lower=1,
+        may_change=True,
     )
     eval_samples: int = _setting(5000, "Samples of each score; at most half the training images.", lower=2)
-    tensorboard: bool = _setting(False, "Also write TensorBoard events (needs kgan[tensorboard]).")
+    tensorboard: bool = _setting(False, "Also write TensorBoard events (needs kgan[tensorboard]).", may_change=True)
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
@@ -170,9 +195,16 @@ class TrainConfig:
     def from_json(cls, text: str) -> "TrainConfig":
         """Reads what `to_json` wrote. Raises UserError on anything else."""
         try:
-            values = dict(json.loads(text).items())
-        except (ValueError, AttributeError) as error:
+            values = json.loads(text)
+        except (ValueError, RecursionError) as error:
             raise UserError(f"the saved settings are not readable: {error}") from None
+        return cls.from_dict(values)
+
+    @classmethod
+    def from_dict(cls, values: object) -> "TrainConfig":
+        """The settings from JSON values. Raises UserError."""
+        if not isinstance(values, dict):
+            raise UserError("the saved settings are not readable: they must be a JSON object")
         unknown = sorted(set(values) - {field.name for field in dataclasses.fields(cls)})
         if unknown:
             raise UserError(f"the saved settings name {', '.join(unknown)}, which this version of kgan does not have")
@@ -206,6 +238,11 @@ def check_name(name: str) -> None:
         raise UserError(f"there is no setting {name!r}{f': did you mean {near[0]}?' if near else ''}")
 
 
+def may_change() -> tuple[str, ...]:
+    """The settings that a resumed run may have otherwise than it began."""
+    return tuple(field.name for field in dataclasses.fields(TrainConfig) if field.metadata["may_change"])
+
+
 def as_flag(name: str, value: bool | int | float | str) -> str:
     """The flag that gives a setting this value: --flip, --noflip or --g_lr=0.0002."""
     return f"--{'no' * (value is False)}{name}" + ("" if isinstance(value, bool) else f"={value}")
@@ -215,7 +252,7 @@ def value_type(field: dataclasses.Field) -> type:
     """The plain type behind a field's annotation: bool, int, float or str."""
     if isinstance(field.type, types.UnionType):
         return next(kind for kind in typing.get_args(field.type) if kind is not type(None))
-    return field.type
+    return typing.cast(type, field.type)
 
 
 def _checked(field: dataclasses.Field, value):
@@ -250,6 +287,8 @@ def _describe(legal) -> str:
 
 def _check_together(config: TrainConfig) -> None:
     """Settings that are legal one by one and contradict each other."""
+    if config.stop_when_worse and not config.eval_every:
+        raise UserError("--stop_when_worse counts scores: say how often to score with --eval_every")
     if config.epochs and config.steps:
         raise UserError("--epochs and --steps both say how long to train: give one of them")
     shape = SOURCES[config.dataset].image_shape

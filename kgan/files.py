@@ -3,20 +3,23 @@
 import contextlib
 import io
 import os
+import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from kgan.errors import UserError
+
+_TEMPORARY = re.compile(r"\.(.+)\.\d+\.tmp")
 
 
 @contextlib.contextmanager
 def written_whole(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """A stream to a file that appears under its name, replacing what was there, once the block has ended well.
 
-    A reader, or a crash, sees the old content or the new, never a part. Raises OSError (disk full, no permission)
-    with the old file untouched.
+    A reader, or a crash, sees the old content or the new, never a part. Raises OSError (disk full, no permission),
+    which names `path`, with the old file untouched.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -26,8 +29,13 @@ def written_whole(path: str | os.PathLike) -> Iterator[BinaryIO]:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        if error.filename in (None, str(temporary)):
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_atomically(path: str | os.PathLike, content: bytes) -> None:
@@ -62,3 +70,12 @@ def read_bounded(path: str | os.PathLike, max_bytes: int) -> bytes:
     if len(content) > max_bytes:
         raise UserError(f"{path}: longer than {max_bytes / 2**20:g} MiB")
     return content
+
+
+def remove_leftovers(folder: Path, names: Iterable[str] | None = None) -> None:
+    """Removes what a process that was killed while it wrote files of these names (None: any) left in `folder`."""
+    allowed = None if names is None else set(names)
+    for path in folder.glob(".*.tmp"):
+        match = _TEMPORARY.fullmatch(path.name)
+        if match and (allowed is None or match[1] in allowed):
+            path.unlink(missing_ok=True)

@@ -50,7 +50,7 @@ def of_run(
 ) -> AuditImages:
     """The images of a run: fresh samples, its training images, and its held-out images or those given instead."""
     config = run.read_config()
-    checkpoints.choose(run.checkpoints, str(checkpoint))
+    checkpoints.find(run.checkpoints, str(checkpoint))
     if recover and heldout is not None and config.conditional:
         raise UserError("--recover needs the labels of held-out images: leave out --heldout")
     images, labels, data_sha256 = _divided(run, config, data_dir)

@@ -94,15 +94,15 @@ def _batches(config: TrainConfig, shapes: Shapes) -> Iterator:
 
 
 def _training(config: TrainConfig, shapes: Shapes) -> Callable[[], int]:
-    chosen = machine.choose(config)
-    with chosen.strategy.scope():
-        state = create_state(config, shapes, total_steps=1_000_000, precision=chosen.precision)
-        step = TrainStep(config, state, chosen.strategy, xla=chosen.xla, conditional=False)
-    batches, count = _batches(config, shapes), tf.constant(chosen.steps_per_call, tf.int32)
+    hardware = machine.set_up(config)
+    with hardware.strategy.scope():
+        state = create_state(config, shapes, total_steps=1_000_000, precision=hardware.precision)
+        step = TrainStep(config, state, hardware.strategy, xla=hardware.xla, conditional=False)
+    batches, count = _batches(config, shapes), tf.constant(hardware.steps_per_call, tf.int32)
 
     def handle() -> int:
         step(batches, count)[0].numpy()
-        return chosen.steps_per_call * config.batch_size
+        return hardware.steps_per_call * config.batch_size
 
     return handle
 

@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> None:
     if FLAGS.json:
         print(json.dumps(rows))
         return
-    hardware = machine.describe(machine.choose(benchmark.TrainConfig(strategy="single")))
+    hardware = machine.describe(machine.set_up(benchmark.TrainConfig(strategy="single")))
     print(f"{', '.join(hardware['device']['names'])}; {hardware['threads']['usable']} cores; {hardware['platform']}")
     show(rows)
 

@@ -1,67 +1,79 @@
 """Train a GAN on a data set or a folder of images.
 
-usage: kgan train [--dataset=mnist] [--flagfile=experiments/mnist.flags] [--run_dir=runs/x [--go_on]]
-                  [--resume=runs/x]
+usage: kgan train [--dataset=mnist] [--flagfile=experiments/mnist.flags] [--run_dir=runs/x]
+       kgan train --resume=runs/x [--epochs=100]
+       kgan train --run_dir=runs/x --resume=auto [--dataset=mnist]
 """
 
 import json
+import shlex
 
 from absl import flags
 
 from kgan import cli
-from kgan.config import TrainConfig
 from kgan.errors import UserError
-from kgan.runs import environment
 from kgan.runs.rundir import RunDir
-from kgan.training import plan
+from kgan.training.display import Display
+from kgan.training.train import TrainResult, describe, train
 
 FLAGS = flags.FLAGS
+AUTO = "auto"
 
 
 def define_flags() -> None:
     cli.define_settings()
-    flags.DEFINE_string("run_dir", None, "The new run's folder. Default: the next numbered one below runs/.")
-    flags.DEFINE_string("resume", None, "Go on with the run in this folder; --epochs or --steps may be raised.")
-    flags.DEFINE_bool("go_on", False, "If --run_dir holds this run already, resume it; if it is finished, do nothing.")
+    flags.DEFINE_string(
+        "run_dir", cli.default(train, "run_dir"), "The new run's folder. Default: the next numbered one below runs/."
+    )
+    flags.DEFINE_string(
+        "resume",
+        None,
+        "The run to go on with; --epochs and some others may change. auto: start the run in --run_dir, go on with it, "
+        "or leave it if it is finished.",
+    )
     flags.DEFINE_bool("dry_run", False, "Print the resolved settings, parameter counts and disk use, and stop.")
 
 
 def main(arguments: list[str]) -> None:
     if arguments:
         raise UserError(f"unexpected {' '.join(arguments)!r}: every setting is a flag, as in --dataset=mnist")
-    if FLAGS.resume and FLAGS.run_dir:
+    if FLAGS.resume == AUTO and not FLAGS.run_dir:
+        raise UserError("--resume=auto needs --run_dir, the run that may be there already")
+    if FLAGS.resume and FLAGS.resume != AUTO and FLAGS.run_dir:
         raise UserError("--resume and --run_dir both name the run folder: give one of them")
-    if FLAGS.go_on and not FLAGS.run_dir:
-        raise UserError("--go_on needs --run_dir, the run that may be there already")
-    given = cli.given_settings()
-    resumed = FLAGS.resume or (FLAGS.run_dir if FLAGS.go_on and RunDir(FLAGS.run_dir).config_file.exists() else None)
-    if resumed:
-        run = RunDir.open(resumed)
-        saved = run.read_config()
-        config = plan.resume_config(saved, given)
-        if FLAGS.go_on and config == saved and run.read_record().get("status") == "finished":
-            print(f"{run.path} is finished already")
-            return
-    else:
-        config = TrainConfig(**given)
-    environment.import_tensorflow()
-    from kgan.training import loop
-
+    where = {
+        "run_dir": FLAGS.run_dir if FLAGS.resume in (None, AUTO) else FLAGS.resume,
+        "resume": FLAGS.resume if FLAGS.resume == AUTO else bool(FLAGS.resume),
+    }
     if FLAGS.dry_run:
-        show(loop.describe(config))
+        show_plan(describe(**where, **cli.given_settings()))
         return
-    run = RunDir(loop.train(config, resumed or FLAGS.run_dir, resume=bool(resumed)))
-    done = run.read_config()
-    longer = f"--epochs={2 * done.epochs}" if done.epochs else f"--steps={2 * done.steps}"
-    print(f"next:     kgan sample {run.path} --num=64   # single images, each with its origin inside")
-    print(f"          kgan evaluate {run.path}; kgan audit {run.path}   # how good are they? are they copies?")
-    print(f"          kgan train --resume={run.path} {longer}   # train it longer")
+    with Display() as display:
+        result = train(**where, **cli.given_settings(), progress=display.progress)
+    show_result(result)
 
 
-def show(description: dict) -> None:
+def show_plan(description: dict) -> None:
     config = description.pop("config")
     print(config.to_flags() + json.dumps(description, indent=2))
     print(f"disk: up to {description['disk_bytes'] / 2**20:,.0f} MiB; nothing was written")
+
+
+def show_result(result: TrainResult) -> None:
+    """What to look at, and commands to paste."""
+    run = RunDir(result.path)
+    kgan, path = cli.program(), shlex.quote(str(run.path))
+    settings = run.read_config()
+    longer = f"--epochs={2 * settings.epochs}" if settings.epochs else f"--steps={2 * result.step}"
+    last = run.sample_files()[-1]
+    print(f"look at   {last}: 64 generated images. Can you name each? Do they differ? Real ones: {run.reals_file}")
+    print(f"          {run.animation_file}: the same latents through training; {run.curves_file}: the losses")
+    if result.best_step is not None:
+        print(f"best:     step {result.best_step}, Frechet distance {result.scores['frechet_distance']:.4g}")
+    print(f"next:     {kgan} sample {path} --num=64   # single images, each with its origin inside")
+    print(f"          {kgan} evaluate {path}   # how good are they?")
+    print(f"          {kgan} audit {path}   # are they copies?")
+    print(f"          {kgan} train --resume={path} {longer}   # train it longer")
 
 
 if __name__ == "__main__":

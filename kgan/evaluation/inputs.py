@@ -35,7 +35,7 @@ def of_run(
 ) -> EvaluationImages:
     """A set of samples of a run for each seed, against images of its own data set."""
     config, record = run.read_config(), run.read_record()
-    checkpoints.choose(run.checkpoints, str(checkpoint))
+    checkpoints.find(run.checkpoints, str(checkpoint))
     real = load_reference(
         config.dataset,
         reference,

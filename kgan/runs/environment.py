@@ -1,5 +1,6 @@
 """What a run is made with: package versions, the source's revision, and TensorFlow itself."""
 
+import contextlib
 import functools
 import importlib.metadata
 import os
@@ -8,10 +9,12 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import kgan
+from kgan.errors import UserError
 
 _GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # of NVIDIA, AMD, and either under Windows
 # those that the matrix and convolution kernels of TensorFlow are chosen by
@@ -86,7 +89,14 @@ def import_tensorflow() -> None:
     If the import fails, those messages are shown. Every command and API function comes through here before it uses
     TensorFlow, so that this is the one place for settings that it reads at import: GPU memory is allocated as needed
     (`set_memory_growth` raises once a GPU is initialised, which `load().generate()` before `train()` does).
+
+    Raises UserError if Keras is told to use anything but TensorFlow.
     """
+    backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow") or "tensorflow"
+    if "keras" in sys.modules:  # this program imported it, perhaps with another backend in its keras.json
+        backend = sys.modules["keras"].config.backend()
+    if backend != "tensorflow":
+        raise UserError(f"Keras is set to use {backend}, and kgan works on TensorFlow: unset KERAS_BACKEND")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     with tempfile.TemporaryFile() as messages:
@@ -111,3 +121,17 @@ def accelerator() -> ModuleType | None:
         import_tensorflow()
     tensorflow = sys.modules["tensorflow"]
     return tensorflow if tensorflow.config.list_logical_devices("GPU") else None
+
+
+@contextlib.contextmanager
+def full_float32() -> Iterator[None]:
+    """No TensorFloat-32 within: its ten bits of mantissa would show, and differ between GPUs and CPUs."""
+    import tensorflow as tf
+
+    setting = tf.config.experimental
+    before = setting.tensor_float_32_execution_enabled()
+    setting.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        setting.enable_tensor_float_32_execution(before)

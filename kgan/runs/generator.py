@@ -1,6 +1,5 @@
 """A trained generator, read back from its run folder."""
 
-import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -113,7 +112,7 @@ def load(run: str | os.PathLike, checkpoint: str | int = "best", ema: bool = Tru
     """
     folder = RunDir.open(run)
     config, record = folder.read_config(), folder.read_record()
-    path = checkpoints.choose(folder.checkpoints, str(checkpoint))
+    path = checkpoints.find(folder.checkpoints, str(checkpoint))
     arrays = checkpoints.read(path)
     environment.import_tensorflow()
     try:
@@ -127,22 +126,25 @@ def from_arrays(
     record: dict,
     arrays: Mapping[str, np.ndarray],
     ema: bool = True,
-    generator: "keras.Model | None" = None,
+    network: "keras.Model | None" = None,
+    checkpoint_sha256: str | None = None,
 ) -> TrainedGenerator:
-    """The generator of a checkpoint's arrays, in float32; `generator`, an earlier one of the same run, is reused.
+    """The generator of a checkpoint's arrays, in float32.
 
-    Raises KeyError or ValueError if the arrays are not those of the networks that `config` describes.
+    `network`, that of an earlier one of the same run, is given these weights; `checkpoint_sha256` saves hashing the
+    arrays. Raises KeyError or ValueError if the arrays are not those of the networks that `config` describes.
     """
     from kgan.models.architectures import Shapes, build_generator
 
+    if config.image_size is None or config.channels is None:
+        raise ValueError("config.json does not say the images' size")
     num_classes = len(record["dataset"]["classes"]) if config.conditional else 0
-    assert config.image_size and config.channels  # a run's settings are resolved
-    generator = generator or build_generator(config, Shapes(config.image_size, config.channels, num_classes))
+    network = network or build_generator(config, Shapes(config.image_size, config.channels, num_classes))
     ema = ema and bool(config.ema_decay)
-    for variable in generator.variables:
+    for variable in network.variables:
         variable.assign(arrays[f"{'ema_generator' if ema else 'generator'}/{variable.path}"])
-    sha256 = checkpoints.sha256(arrays)
-    return TrainedGenerator(config, generator, num_classes, int(arrays["step"]), sha256, record, ema)
+    sha256 = checkpoints.sha256(arrays) if checkpoint_sha256 is None else checkpoint_sha256
+    return TrainedGenerator(config, network, num_classes, int(arrays["step"]), sha256, record, ema)
 
 
 def sample(generator: "keras.Model", z: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -150,22 +152,8 @@ def sample(generator: "keras.Model", z: np.ndarray, labels: np.ndarray) -> np.nd
     import tensorflow as tf
 
     inputs = [tf.constant(z), tf.constant(labels)] if len(generator.inputs) == 2 else tf.constant(z)
-    with full_float32():
+    with environment.full_float32():
         return _apply(generator)(inputs).numpy()
-
-
-@contextlib.contextmanager
-def full_float32():
-    """No TensorFloat-32 within: its ten bits of mantissa would show, and differ between GPUs and CPUs."""
-    import tensorflow as tf
-
-    setting = tf.config.experimental
-    before = setting.tensor_float_32_execution_enabled()
-    setting.enable_tensor_float_32_execution(False)
-    try:
-        yield
-    finally:
-        setting.enable_tensor_float_32_execution(before)
 
 
 def _apply(generator: "keras.Model"):

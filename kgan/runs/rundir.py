@@ -10,13 +10,16 @@ import re
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TextIO
 
 from kgan.config import TrainConfig
 from kgan.data.sources import file_name
 from kgan.errors import UserError
-from kgan.files import write_atomically
+from kgan.files import remove_leftovers, write_atomically
+from kgan.runs import schema
 
 RUNS = Path("runs")
+_SAMPLE = re.compile(r"step-(\d{7,18})\.png")
 
 
 class RunDir:
@@ -25,15 +28,26 @@ class RunDir:
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
         self.config_file = self.path / "config.json"
+        self.flags_file = self.path / "flags.txt"
         self.record_file = self.path / "run.json"
         self.metrics_file = self.path / "metrics.jsonl"
         self.log_file = self.path / "log.txt"
         self.checkpoints = self.path / "checkpoints"
         self.samples = self.path / "samples"
-        self._lock = None
+        self.reals_file = self.samples / "reals.png"
+        self.curves_file = self.path / "curves.png"
+        self.animation_file = self.path / "training.gif"
+        self.events = self.path / "events"
+        self.generated = self.path / "generated"
+        self.evaluation_file = self.path / "evaluation.json"
+        self.audit_file = self.path / "audit.json"
+        self.audit_pairs_file = self.path / "audit-pairs.png"
+        self.audit_ratios_file = self.path / "audit-ratios.png"
+        self.report_file = self.path / "report.html"
+        self._lock: TextIO | None = None
 
     @classmethod
-    def create(cls, path: str | Path | None, config: TrainConfig) -> "RunDir":
+    def create(cls, path: str | os.PathLike | None, config: TrainConfig) -> "RunDir":
         """Makes and locks the folder at `path`, or the next numbered one below runs/.
 
         Raises UserError if `path` exists and is not empty, or cannot be made. config.json is written last: a folder
@@ -48,6 +62,7 @@ class RunDir:
         if occupied:
             raise UserError(f"--run_dir={run.path} is not empty: go on with --resume={run.path}, or name another")
         run.lock()
+        run.remove_leftovers()
         run.samples.mkdir(exist_ok=True)
         run.checkpoints.mkdir(exist_ok=True)
         run.record_file.unlink(missing_ok=True)
@@ -67,12 +82,24 @@ class RunDir:
         return run
 
     def lock(self) -> None:
-        """Keeps every other process from writing here until this one ends. Raises UserError if one does already."""
-        self._lock = open(self.path / ".lock", "w")  # noqa: SIM115  held until `unlock`
+        """Keeps every other process from writing here until this one ends. Raises UserError if one does already, or
+        if this one may not write here."""
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            lock = open(self.path / ".lock", "w")  # noqa: SIM115  held until `unlock`
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
             raise UserError(f"{self.path}: another process is training here; wait for it or stop it") from None
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot write in this folder ({error.strerror})") from None
+        self._lock = lock
+
+    def remove_leftovers(self) -> None:
+        """Removes unfinished files that a killed training left. Call it with the lock held."""
+        written = (self.config_file, self.flags_file, self.record_file, self.metrics_file, self.curves_file)
+        animation = (self.animation_file.name, f"{self.animation_file.name}.json")
+        remove_leftovers(self.path, [*(path.name for path in written), *animation])
+        for folder in (self.checkpoints, self.samples):
+            remove_leftovers(folder)
 
     def is_locked(self) -> bool:
         """Whether a process, this one included, is writing here."""
@@ -86,25 +113,29 @@ class RunDir:
         return False
 
     def unlock(self) -> None:
-        self._lock.close()
+        if self._lock:
+            self._lock.close()
 
     def read_config(self) -> TrainConfig:
-        return TrainConfig.from_json(self.config_file.read_text("utf-8"))
+        """config.json. Raises UserError if it is damaged."""
+        content = schema.read(self.config_file, dict)
+        try:
+            return TrainConfig.from_dict(content)
+        except UserError as error:
+            raise UserError(f"{self.config_file}: {error}") from None
 
     def write_config(self, config: TrainConfig) -> None:
         """Writes config.json and flags.txt."""
         write_atomically(self.config_file, config.to_json().encode())
         header = "# kgan train --flagfile=flags.txt repeats this run\n"
-        write_atomically(self.path / "flags.txt", (header + config.to_flags()).encode())
+        write_atomically(self.flags_file, (header + config.to_flags()).encode())
 
     def read_record(self) -> dict:
-        """run.json. Raises UserError if it is damaged."""
+        """run.json, a `schema.RunRecord`; empty before there is one. Raises UserError if it is damaged."""
         try:
-            return json.loads(self.record_file.read_text("utf-8"))
+            return schema.read(self.record_file, schema.RunRecord)
         except FileNotFoundError:
             return {}
-        except ValueError as error:
-            raise UserError(f"{self.record_file}: not readable ({error})") from None
 
     def update_record(self, **changes) -> None:
         """Changes some keys of run.json."""
@@ -113,7 +144,7 @@ class RunDir:
 
     def check_data(self, sha256: str) -> None:
         """Raises UserError unless this run was trained on the data set of that hash."""
-        dataset = self.read_record().get("dataset") or {}
+        dataset = self.read_record().get("dataset", {})
         if dataset.get("sha256") != sha256:
             raise UserError(
                 f"{self.path} was trained on other images than {dataset.get('name', 'its data set')} holds now: "
@@ -125,16 +156,19 @@ class RunDir:
             stream.write(json.dumps(values) + "\n")
 
     def read_metrics(self) -> list[dict]:
-        """The lines of metrics.jsonl; a line that a crash left unfinished is not counted."""
-        if not self.metrics_file.exists():
+        """The lines of metrics.jsonl, each a `schema.MetricsLine`; a last one that a crash left unfinished is not
+        counted. Raises UserError, naming the line, if the file is damaged."""
+        try:
+            content = self.metrics_file.read_bytes()
+        except FileNotFoundError:
             return []
-        lines = []
-        for line in self.metrics_file.read_text("utf-8").splitlines():
-            try:
-                lines.append(json.loads(line))
-            except ValueError:
-                break
-        return lines
+        except OSError as error:
+            raise UserError(f"{self.metrics_file}: not readable ({error.strerror})") from None
+        whole = content[: content.rfind(b"\n") + 1].splitlines()
+        return [
+            schema.parse(line, schema.MetricsLine, f"{self.metrics_file}, line {number}")
+            for number, line in enumerate(whole, 1)
+        ]
 
     def cut_metrics(self, step: int) -> None:
         """Drops what was logged after `step`: a resumed run will log it again."""
@@ -146,7 +180,8 @@ class RunDir:
 
     def sample_files(self) -> list[Path]:
         """The sample grids, oldest first."""
-        return sorted(self.samples.glob("step-*.png"))
+        matches = (_SAMPLE.fullmatch(path.name) for path in self.samples.glob("step-*.png"))
+        return [self.samples / match[0] for match in sorted(filter(None, matches), key=lambda match: int(match[1]))]
 
 
 def _next_numbered(config: TrainConfig) -> Path:

@@ -58,7 +58,7 @@ class Cell:
         left = []
         if status != FINISHED:
             flags = [as_flag(name, value) for name, value in self.given.items()]
-            left.append(["train", *flags, f"--run_dir={path}", "--go_on"])
+            left.append(["train", *flags, f"--run_dir={path}", "--resume=auto"])
         trains = bool(left)
         if evaluate and (trains or self.evaluation() is None):
             left.append(["evaluate", path])

@@ -1,70 +1,69 @@
-"""What a person sees while a run trains: a progress bar on a terminal, plain lines elsewhere, and log.txt."""
+"""The log of a run: metrics.jsonl, log.txt, TensorBoard events, and the Python logger "kgan"."""
 
 import contextlib
-import sys
+import logging
 import time
-from collections.abc import Iterator, Mapping
-
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Column
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from kgan.runs.rundir import RunDir
-from kgan.training.machine import Machine
 from kgan.training.plan import Plan
+
+if TYPE_CHECKING:
+    from kgan.training.machine import Hardware
+
+LOGGER = logging.getLogger("kgan")
 
 
 class Reporter:
-    """Writes metrics.jsonl, log.txt and TensorBoard events, and shows the run's progress. Use it in a `with` block."""
+    """Writes what happens to the run's files and to LOGGER. Use it in a `with` block.
 
-    def __init__(self, run: RunDir, plan: Plan, first_step: int):
-        self.run, self.plan, self.first_step = run, plan, first_step
+    Lines that only say how far the steps are have level DEBUG, and the losses alone as attribute `summary`.
+    """
+
+    def __init__(self, run: RunDir, plan: Plan, first_step: int, progress: Callable[[int, int], None] | None = None):
+        self.run, self.plan, self.first_step, self._progress = run, plan, first_step, progress
         self._events = _tensorboard(run) if plan.config.tensorboard else None
         self._since, self._waited = (time.perf_counter(), first_step), 0.0
-        self._bar = None
-        if sys.stdout.isatty():
-            words = TextColumn("{task.description}", table_column=Column(no_wrap=True))
-            self._bar = Progress(MofNCompleteColumn(), BarColumn(None), TimeRemainingColumn(), words, expand=True)
-            self._task = self._bar.add_task("", total=plan.total_steps, completed=first_step)
 
-    def __enter__(self):
+    def __enter__(self) -> "Reporter":
         self._log = open(self.run.log_file, "a", encoding="utf-8")
-        if self._bar:
-            self._bar.start()
         return self
 
-    def __exit__(self, *_):
-        if self._bar:
-            self._bar.stop()
+    def __exit__(self, *_) -> None:
         self._log.close()
 
-    def say(self, line: str, everywhere: bool = True) -> None:
-        """One line for log.txt, and for the screen unless a progress bar shows it already."""
+    def say(self, line: str, level: int = logging.INFO, summary: str | None = None) -> None:
+        """One line for log.txt and LOGGER."""
         print(line, file=self._log, flush=True)
-        if self._bar and everywhere:
-            self._bar.console.print(line, markup=False, highlight=False)
-        elif not self._bar:
-            print(line, flush=True)
+        LOGGER.log(level, "%s", line, extra={"summary": summary})
 
-    def introduce(self, machine: Machine) -> None:
+    def warn(self, line: str) -> None:
+        self.say(f"warning: {line}", logging.WARNING)
+
+    def introduce(self, hardware: "Hardware") -> None:
         plan, config = self.plan, self.plan.config
-        how = f"{machine.strategy.num_replicas_in_sync} replica(s), {machine.precision}{', XLA' if machine.xla else ''}"
+        replicas, compiled = hardware.strategy.num_replicas_in_sync, ", XLA" if hardware.xla else ""
         self.say(f"run folder {self.run.path}")
         self.say(
             f"{config.dataset}: {plan.card['num_train']:,} training images, {plan.card['num_heldout']:,} held out, "
-            f"{plan.card['license'] or 'no licence stated'}; {config.arch}, {config.loss}; {how}"
+            f"{plan.card['license'] or 'no licence stated'}; {config.arch}, {config.loss}; "
+            f"{replicas} replica{'s' * (replicas > 1)}, {hardware.precision}{compiled}"
         )
+        for note in hardware.notes:
+            self.say(note)
         if self.first_step:
             self.say(f"resumed at step {self.first_step} of {plan.total_steps}")
 
     def advance(self, step: int, waited: float) -> None:
         """Notes that `step` was reached, `waited` seconds of that for data."""
         self._waited += waited
-        if self._bar:
-            self._bar.update(self._task, completed=step)
+        if self._progress:
+            self._progress(step, self.plan.total_steps)
 
     @contextlib.contextmanager
     def untimed(self) -> Iterator[None]:
-        """What is done within, such as scoring, counts for no speed of training."""
+        """The time of what is done within, such as scoring, is not part of the speed of training."""
         started = time.perf_counter()
         yield
         then, step = self._since
@@ -86,26 +85,20 @@ class Reporter:
         }
         self._since, self._waited = (now, step), 0.0
         self.run.append_metrics(values)
-        losses = f"d_loss {means['d_loss']:.3f}  g_loss {means['g_loss']:.3f}"
-        summary = f"epoch {values['epoch']:.2f}  {losses}  {speed:.0f} images/s"
-        if self._bar:
-            self._bar.update(self._task, description=f"{losses}  {speed:.0f} images/s")
+        summary = f"d_loss {means['d_loss']:.3f}  g_loss {means['g_loss']:.3f}  {speed:.0f} images/s"
         score = f"  Frechet distance {scores['frechet_distance']:.4g}" if scores else ""
-        self.say(f"step {step}/{self.plan.total_steps}  {summary}{score}", everywhere=bool(scores))
+        line = f"step {step}/{self.plan.total_steps}  epoch {values['epoch']:.2f}  {summary}{score}"
+        self.say(line, logging.INFO if scores else logging.DEBUG, summary)
         if self._events:
             self._events(step, values)
 
-    def conclude(self) -> None:
-        last = self.run.sample_files()[-1]
-        self.say(f"pictures: {last}, {self.run.path / 'curves.png'}, {self.run.path / 'training.gif'}")
 
-
-def _tensorboard(run: RunDir):
+def _tensorboard(run: RunDir) -> Callable[[int, Mapping[str, float]], None]:
     import tensorflow as tf
 
-    writer = tf.summary.create_file_writer(str(run.path / "events"))
+    writer = tf.summary.create_file_writer(str(run.events))
 
-    def write(step: int, values: dict) -> None:
+    def write(step: int, values: Mapping[str, float]) -> None:
         with writer.as_default(step=step):
             for name, value in values.items():
                 tf.summary.scalar(name, value)

@@ -1,140 +1,104 @@
-"""The training loop: steps, and what is recorded, drawn and saved between them."""
+"""The training loop: a run folder is opened, steps are made, and what is due between them is recorded."""
 
 import contextlib
-import importlib.util
+import logging
+import math
+import shlex
 import shutil
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from kgan import plots
-from kgan.config import TrainConfig
 from kgan.data.licensing import permission
 from kgan.data.pipeline import step_batches
 from kgan.errors import NonFiniteLoss, Stopped, UserError
-from kgan.files import write_atomically
 from kgan.models.architectures import Shapes
 from kgan.runs import checkpoint
-from kgan.runs.generator import TrainedGenerator, from_arrays
 from kgan.runs.rundir import RunDir
 from kgan.training import machine, scoring, snapshots
+from kgan.training.background import BackgroundWriter
 from kgan.training.logging import Reporter
-from kgan.training.plan import Plan, make_plan
+from kgan.training.meter import Meter
+from kgan.training.plan import Plan
+from kgan.training.recording import Recorder
 from kgan.training.state import create_state
 from kgan.training.step import METRICS, TrainStep
 from kgan.training.stopping import stop_signals
 
-
-def train(config: TrainConfig, run_dir: str | Path | None = None, resume: bool = False) -> Path:
-    """Trains from the start, or goes on where `run_dir` stopped, and returns the run folder.
-
-    Without `run_dir` the folder is the next numbered one below runs/. To resume, `config` must be that run's own
-    (`plan.resume_config` merges changes into it). Raises UserError before anything is written if the settings, the
-    data and the machine do not fit together; NonFiniteLoss; Stopped after Ctrl-C or SIGTERM; OSError if the disk
-    fills up, with the last checkpoint whole.
-    """
-    plan = make_plan(config)
-    if config.tensorboard and not importlib.util.find_spec("tensorboard"):
-        raise UserError("--tensorboard needs the package tensorboard: pip install 'kgan[tensorboard]'")
-    if run_dir is None and (resume or machine.is_multiworker(config)):
-        raise UserError("name the run folder with --run_dir: several workers, or a resumed run, must agree on it")
-    prepared = scoring.prepare(plan)
-    return Job(plan, machine.choose(plan.config)).start(run_dir, resume, prepared)
+Progress = Callable[[int, int], None]
 
 
-def describe(config: TrainConfig) -> dict:
-    """What `train(config)` would do: settings, data, parameter counts, steps, bytes on disk. Writes nothing."""
-    plan = make_plan(config)
-    scoring.prepare(plan)
-    hardware = machine.choose(plan.config)
-    job = Job(plan, hardware)
-    return {
-        "config": plan.config,
-        "dataset": plan.card,
-        "total_steps": plan.total_steps,
-        "parameters": {
-            name: sum(int(np.prod(variable.shape)) for variable in network.variables)
-            for name, network in (("generator", job.state.generator), ("discriminator", job.state.discriminator))
-        },
-        "disk_bytes": job.disk_bytes(),
-        **machine.describe(hardware),
-    }
+class TrainingRun:
+    """One training run in this process: the state, the step function and how far it is. Nothing is written before
+    `run`."""
 
-
-class Job:
-    """One training run in this process: the state, the step function, and the events between steps."""
-
-    def __init__(self, plan: Plan, hardware: machine.Machine):
+    def __init__(self, plan: Plan, hardware: machine.Hardware, prepared: scoring.Preparation | None = None):
         self.plan, self.config, self.hardware = plan, plan.config, hardware
-        self.num_classes = plan.num_classes if self.config.conditional else 0
-        shapes = Shapes(self.config.image_size, self.config.channels, self.num_classes)
+        self._prepared = prepared  # holds the real images: let go once the scorer has its features
+        num_classes = plan.num_classes if self.config.conditional else 0
+        size, _, channels = plan.data.images.shape[1:]
+        shapes = Shapes(size, channels, num_classes)
         with hardware.strategy.scope():
             self.state = create_state(self.config, shapes, plan.total_steps, hardware.precision)
             self.step_function = TrainStep(
-                self.config, self.state, hardware.strategy, xla=hardware.xla, conditional=bool(self.num_classes)
+                self.config, self.state, hardware.strategy, xla=hardware.xla, conditional=bool(num_classes)
             )
-        self.meter = Meter()
+        self.meter = Meter(METRICS)
         self.step = 0
-        self.drawer = None  # a float32 generator, made when the first picture is drawn
-        self.scorer = None
 
-    def start(self, run_dir: str | Path | None, resume: bool, prepared: scoring.Preparation | None) -> Path:
-        """Opens or makes the run folder, trains, and leaves its record complete however the run ends."""
-        if not self.hardware.is_chief:
-            if resume:
-                self._restore(RunDir.open(run_dir))
-            self._train(None, None)
-            return Path(run_dir)
-        self._check_disk(Path(run_dir or "."), resume)
-        run = self._reopen(run_dir) if resume else RunDir.create(run_dir, self.config)
-        run.update_record(
-            status="running",
-            dataset=self.plan.card,
-            total_steps=self.plan.total_steps,
+    def describe(self) -> dict:
+        """Settings, data, parameter counts, steps, bytes on disk, and the machine."""
+        networks = {"generator": self.state.generator, "discriminator": self.state.discriminator}
+        return {
+            "config": self.config,
+            "dataset": self.plan.card,
+            "total_steps": self.plan.total_steps,
+            "parameters": {name: network.count_params() for name, network in networks.items()},
+            "disk_bytes": self.disk_bytes(),
             **machine.describe(self.hardware),
-        )
-        try:
-            with Reporter(run, self.plan, self.step) as reporter:
-                self._introduce(run, reporter, prepared)
-                del prepared  # the real images in it take memory
-                self._train(run, reporter)
-                self._finish(run, reporter)
-        except BaseException as error:
-            with contextlib.suppress(OSError):
-                run.update_record(status=_STATUS.get(type(error), "failed"), step=self.step)
-            if isinstance(error, OSError):
-                raise UserError(
-                    f"{error.strerror or error}: {error.filename or run.path}; the saved checkpoints are whole: "
-                    f"put this right and go on with kgan train --resume={run.path}"
-                ) from None
-            raise
-        finally:
-            run.unlock()
-        return run.path
-
-    def _reopen(self, run_dir: str | Path) -> RunDir:
-        """The run to resume, locked and cut back to its last checkpoint."""
-        run = RunDir.open(run_dir)
-        run.lock()
-        trained_on = run.read_record().get("dataset", self.plan.card)
-        if trained_on["sha256"] != self.plan.card["sha256"]:
-            raise UserError(f"{run.path} was trained on other images than are there now: resume it on the same data")
-        self._restore(run)
-        run.cut_metrics(self.step)
-        scoring.record_best(run, self.step)
-        run.write_config(self.config)
-        return run
+        }
 
     def disk_bytes(self) -> int:
         """An upper estimate: the last three checkpoints, the best, one being written, and the snapshots."""
         one = sum(np.asarray(variable).nbytes for variable in self.state.variables().values())
-        grid = 64 * self.config.image_size**2 * self.config.channels * 4
-        return one * (checkpoint.KEEP + 2) + grid * (self.plan.total_steps // self.config.sample_every + 2) * 2
+        grid = snapshots.NUM_SAMPLES * math.prod(self.plan.data.images.shape[1:]) * 4
+        return one * (checkpoint.KEEP + 2) + grid * (self.plan.total_steps // (self.config.sample_every or 1) + 2) * 2
 
-    def _check_disk(self, path: Path, resume: bool) -> None:
+    def run(self, run_dir: Path | None, resumes: bool, changes: Mapping, progress: Progress | None) -> Path:
+        """Opens or makes the run folder, trains, and leaves its record complete however the run ends.
+
+        `changes` are the settings that a resumed run has otherwise than before: name -> (from, to).
+        """
+        if not self.hardware.is_chief:
+            assert run_dir is not None
+            if resumes:
+                self._restore(RunDir.open(run_dir))
+            self._run_steps(None)
+            return run_dir
+        self._check_disk(run_dir or Path("."), resumes)
+        run = self._reopen(run_dir, changes) if run_dir and resumes else RunDir.create(run_dir, self.config)
+        try:
+            with self._recorded_end(run):
+                self._record_start(run)
+                with Reporter(run, self.plan, self.step, progress) as reporter, BackgroundWriter() as writer:
+                    self._introduce(run, reporter, changes)
+                    recorder = Recorder(run, self.plan, self.state, self.meter, reporter, writer)
+                    if self._prepared:
+                        recorder.prepare_scores(self._prepared)
+                        self._prepared = None
+                    self._run_steps(recorder)
+                    recorder.finish()
+                ended = {"ended": recorder.end_reason} if recorder.end_reason else {}
+                run.update_record(status="finished", step=self.step, **ended)
+        finally:
+            run.unlock()
+        return run.path
+
+    def _check_disk(self, path: Path, resumes: bool) -> None:
         place = next(parent for parent in (path.absolute(), *path.absolute().parents) if parent.is_dir())
-        there = sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if resume else 0
+        there = sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if resumes else 0
         free, needed = shutil.disk_usage(place).free, self.disk_bytes() - there
         if needed > free:
             raise UserError(
@@ -142,75 +106,89 @@ class Job:
                 "make room, or name another disk with --run_dir"
             )
 
+    def _reopen(self, run_dir: Path, changes: Mapping) -> RunDir:
+        """The run to resume, locked and cut back to its last checkpoint."""
+        run = RunDir.open(run_dir)
+        run.lock()
+        try:
+            record = run.read_record()
+            if record.get("dataset", self.plan.card).get("sha256") != self.plan.card["sha256"]:
+                raise UserError(f"{run.path} was trained on other images than are there now: resume it on those")
+            self._restore(run)
+            run.remove_leftovers()
+            run.cut_metrics(self.step)
+            scoring.record_best(run, self.step)
+            run.write_config(self.config)
+            run.update_record(resumed=[*record.get("resumed", []), self._resumption(record, changes)])
+        except OSError as error:
+            run.unlock()
+            raise _unwritable(run, error) from None
+        except BaseException:
+            run.unlock()
+            raise
+        return run
+
+    def _resumption(self, record: Mapping, changes: Mapping) -> dict:
+        """What run.json says of going on: where, and what is not as it was."""
+        before, now = record.get("device", {}), machine.describe(self.hardware)["device"]
+        computing = {key: (before.get(key), now[key]) for key in ("precision", "xla") if before.get(key) != now[key]}
+        return {"step": self.step, "changes": {**changes, **computing}}
+
     def _restore(self, run: RunDir) -> None:
-        found = checkpoint.read_last(run.checkpoints)
-        if found is None:
+        newest = checkpoint.read_last(run.checkpoints)
+        if newest is None:
             return
-        path, arrays = found
+        path, arrays = newest
         try:
             self.state.set_arrays(arrays)
             self.meter.set_arrays(arrays)
         except (KeyError, ValueError) as error:
             raise UserError(f"{path}: does not fit the networks that config.json describes ({error})") from None
         self.step = int(arrays["step"])
-        if self.step >= self.plan.total_steps and run.read_record().get("status") == "finished":
-            raise UserError(
-                f"{run.path} is finished: it has made all {self.plan.total_steps} steps; give more --epochs or --steps"
-            )
 
-    def _introduce(self, run: RunDir, reporter: Reporter, prepared: scoring.Preparation | None) -> None:
+    def _record_start(self, run: RunDir) -> None:
+        run.update_record(
+            status="running",
+            dataset=self.plan.card,
+            total_steps=self.plan.total_steps,
+            **machine.describe(self.hardware),
+        )
+
+    def _introduce(self, run: RunDir, reporter: Reporter, changes: Mapping) -> None:
         for line in self.plan.data.unreadable:
-            reporter.say(f"skipped {line}")
+            reporter.say(f"skipped {line}", logging.WARNING)
         for line in permission.warnings(self.plan.card):
-            reporter.say(line)
+            reporter.say(line, logging.WARNING)
         snapshots.write_reals(run, self.plan)
         reporter.introduce(self.hardware)
-        if prepared:
-            with reporter.untimed():
-                self.scorer = scoring.Scorer(prepared, self.config.seed, reporter.say)
-            run.update_record(evaluation=self.scorer.record())
+        if self.config.lr_decay != "none" and self.step and ("epochs" in changes or "steps" in changes):
+            decay, last = self.config.lr_decay, self.plan.total_steps
+            reporter.say(f"--lr_decay={decay}: the learning rates now fall until step {last}")
 
-    def _train(self, run: RunDir | None, reporter: Reporter | None) -> None:
-        """Runs the steps. Workers that are not the chief have neither a run folder nor a reporter."""
+    def _run_steps(self, recorder: Recorder | None) -> None:
+        """Workers that are not the chief record nothing."""
         total = self.plan.total_steps
         iterator = iter(self._batches())
         with stop_signals() as stop:
             while self.step < total:
-                count = min(self._until_next_event(), total - self.step, self.hardware.steps_per_call)
+                count = min(self.plan.next_event(self.step) - self.step, self.hardware.steps_per_call)
                 rows, waited = (result.numpy() for result in self.step_function(iterator, tf.constant(count, tf.int32)))
-                self._check_finite(rows, run)
+                self._check_finite(rows, recorder)
                 self.step += count
                 self.meter.add(rows)
-                if reporter:
-                    reporter.advance(self.step, waited)
-                    self._events(run, reporter, last=self.step == total)
+                if recorder:
+                    recorder.after(self.step, waited)
                 if stop.received:
-                    if run:
-                        self._save(run)
-                    how = f"; go on with: kgan train --resume={run.path}" if run else ""
-                    raise Stopped(f"stopped at step {self.step}, all saved{how}", stop.received)
+                    self._stop(recorder, stop.received)
+                if recorder and recorder.end_reason:
+                    recorder.reporter.say(f"ended at step {self.step}: {recorder.end_reason}")
+                    return
 
-    def _events(self, run: RunDir, reporter: Reporter, last: bool) -> None:
-        scores = {}
-        if self.plan.next_score(self.step - 1) == self.step:
-            with reporter.untimed():
-                scores = self.scorer(self._snapshot(run))
-        due = lambda every: last or bool(scores) or self.step % every == 0  # noqa: E731
-        if due(self.config.log_every):
-            reporter.log(self.step, self.meter.read_and_reset(), scores)
-        if due(self.config.sample_every):
-            snapshots.write_grid(run, self._snapshot(run))
-        if due(self.config.save_every):
-            self._save(run)
-        if scores:
-            checkpoint.keep_if_best(run.checkpoints, self.step, scores["frechet_distance"])
-
-    def _until_next_event(self) -> int:
-        cadences = (self.config.log_every, self.config.sample_every, self.config.save_every)
-        return min(
-            (self.plan.next_score(self.step) or self.plan.total_steps) - self.step,
-            *(every - self.step % every for every in cadences),
-        )
+    def _stop(self, recorder: Recorder | None, signal_number: int) -> None:
+        if recorder is None:
+            raise Stopped(f"stopped at step {self.step}", signal_number)
+        recorder.save(self.step)
+        raise Stopped(f"stopped at step {self.step}, all saved; {_go_on(recorder.run)}", signal_number)
 
     def _batches(self):
         config, strategy = self.config, self.hardware.strategy
@@ -231,61 +209,59 @@ class Job:
 
         return strategy.distribute_datasets_from_function(batches)
 
-    def _check_finite(self, rows: np.ndarray, run: RunDir | None) -> None:
+    def _check_finite(self, rows: np.ndarray, recorder: Recorder | None) -> None:
         bad = np.argwhere(~np.isfinite(rows))
         if len(bad):
             row, column = bad[0]
-            saved = checkpoint.paths(run.checkpoints) if run else []
+            if recorder:
+                recorder.writer.wait()
+            saved = checkpoint.paths(recorder.run.checkpoints) if recorder else []
             raise NonFiniteLoss(
                 f"{METRICS[column]} became {rows[row, column]} at step {self.step + row + 1}; "
                 + (f"the last good checkpoint is {saved[-1]}" if saved else "no checkpoint was saved yet")
                 + "; try a smaller --d_lr and --g_lr, or --clip_norm"
             )
 
-    def _save(self, run: RunDir) -> None:
-        checkpoint.save(run.checkpoints, self.step, self._arrays())
-
-    def _arrays(self) -> dict[str, np.ndarray]:
-        return self.state.to_arrays() | self.meter.to_arrays()
-
-    def _snapshot(self, run: RunDir) -> TrainedGenerator:
-        """The generator as `load` would give it back from a checkpoint of this step."""
-        found = from_arrays(self.config, run.read_record(), self._arrays(), generator=self.drawer)
-        self.drawer = found.generator
-        return found
-
-    def _finish(self, run: RunDir, reporter: Reporter) -> None:
-        scored = run.read_record().get("evaluation") or {"protocol": {}, "floor": {}}
-        curves = plots.curves(
-            run.read_metrics(), scored["protocol"].get("distance_name"), scored["floor"].get("frechet_distance")
-        )
-        write_atomically(run.path / "curves.png", plots.to_png(curves))
-        snapshots.write_training_gif(run, self._snapshot(run))
-        run.update_record(status="finished", step=self.step)
-        reporter.conclude()
+    @contextlib.contextmanager
+    def _recorded_end(self, run: RunDir) -> Iterator[None]:
+        """Records in run.json how the run ended if it did not finish, and explains it."""
+        try:
+            yield
+        except BaseException as error:
+            status = _STATUS.get(type(error), "failed")
+            with contextlib.suppress(OSError, UserError):
+                run.update_record(status=status, step=self.step)
+            if isinstance(error, KeyboardInterrupt):
+                raise Stopped(f"stopped at once at step {self.step}; {_saved(run)}; {_go_on(run)}", 2) from None
+            if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+                raise _unwritable(run, error) from None
+            if _is_out_of_memory(error):
+                size = self.config.batch_size
+                raise UserError(f"the device ran out of memory at --batch_size={size}: take a smaller one") from None
+            raise
 
 
-_STATUS = {Stopped: "interrupted", KeyboardInterrupt: "interrupted", NonFiniteLoss: "non-finite"}
+_STATUS = dict.fromkeys((Stopped, KeyboardInterrupt, BrokenPipeError), "interrupted") | {NonFiniteLoss: "non-finite"}
 
 
-class Meter:
-    """Means of the metrics since the last log line. They are in the checkpoint, so that a resumed run logs the same."""
+def _is_out_of_memory(error: BaseException) -> bool:
+    """XLA reports it as other kinds of error too, with the words in the message."""
+    is_exhausted = isinstance(error, tf.errors.ResourceExhaustedError)
+    return is_exhausted or (isinstance(error, tf.errors.OpError) and "RESOURCE_EXHAUSTED" in str(error))
 
-    def __init__(self):
-        self.sums, self.count = np.zeros(len(METRICS)), 0
 
-    def add(self, rows: np.ndarray) -> None:
-        for row in rows:  # one by one: a sum over several rows would round by how the calls fell
-            self.sums += row.astype(np.float64)
-        self.count += len(rows)
+def _unwritable(run: RunDir, error: OSError) -> UserError:
+    if not run.path.is_dir():
+        return UserError(f"{run.path}: the run folder was removed while it was in use, and its checkpoints with it")
+    return UserError(
+        f"{error.strerror or error}: {error.filename or run.path}; put this right; {_saved(run)}; {_go_on(run)}"
+    )
 
-    def read_and_reset(self) -> dict[str, float]:
-        means = dict(zip(METRICS, (self.sums / self.count).tolist(), strict=True))
-        self.sums, self.count = np.zeros(len(METRICS)), 0
-        return means
 
-    def to_arrays(self) -> dict[str, np.ndarray]:
-        return {"meter/sums": self.sums, "meter/count": np.array(self.count)}
+def _saved(run: RunDir) -> str:
+    saved = checkpoint.paths(run.checkpoints)
+    return f"the last checkpoint is of step {checkpoint.step_of(saved[-1])}" if saved else "no checkpoint was saved yet"
 
-    def set_arrays(self, arrays: dict[str, np.ndarray]) -> None:
-        self.sums, self.count = arrays["meter/sums"].copy(), int(arrays["meter/count"])
+
+def _go_on(run: RunDir) -> str:
+    return f"go on with: kgan train --resume={shlex.quote(str(run.path))}"

@@ -1,8 +1,8 @@
 """The hardware: which devices a run uses, in which precision, compiled or not."""
 
-import json
 import os
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,55 +11,52 @@ import tensorflow as tf
 from kgan.config import TrainConfig
 from kgan.errors import UserError
 from kgan.runs import environment
+from kgan.training import cluster
+
+MIN_IMAGES_PER_GPU = 256
+"""With fewer images a replica, adding up gradients takes longer than a second GPU saves."""
 
 
 @dataclass(frozen=True)
-class Machine:
-    """What "auto" came to. `precision` is float32 or bfloat16; `strategy` places variables and runs replicas."""
+class Hardware:
+    """What "auto" came to. `precision` is float32 or bfloat16; `strategy` places variables and runs replicas; `notes`
+    are lines for the log."""
 
     strategy: tf.distribute.Strategy
     precision: str
     xla: bool
     steps_per_call: int
     is_chief: bool
+    notes: tuple[str, ...] = ()
 
 
-def choose(config: TrainConfig) -> Machine:
+def set_up(config: TrainConfig, earlier: Mapping | None = None) -> Hardware:
     """Sets TensorFlow up as `config` asks. Call it before anything else touches TensorFlow.
 
-    Raises UserError if the global batch does not divide among the replicas, or XLA is asked for on several.
+    `earlier` is the device record of the run that is resumed: what `config` leaves to "auto" stays as it was. Raises
+    UserError if that, or what `config` asks for, is not to be had here, or the global batch does not divide among the
+    replicas.
     """
+    task = cluster.read_task(config)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
-    gpus = tf.config.list_physical_devices("GPU")
-    for gpu in gpus:
-        tf.config.experimental.set_memory_growth(gpu, True)
-    strategy = _strategy(config.strategy, len(gpus))
+    gpus, earlier = tf.config.list_physical_devices("GPU"), earlier or {}
+    notes: list[str] = []
+    strategy = _strategy(config, len(gpus), notes)
     replicas = strategy.num_replicas_in_sync
     if config.batch_size % replicas:
         raise UserError(f"--batch_size={config.batch_size} does not divide among {replicas} replicas")
-    if config.xla == "on" and replicas > 1:
-        raise UserError("--xla=on works on one device: leave it at auto, or take --strategy=single")
-    return Machine(
+    return Hardware(
         strategy,
-        ("bfloat16" if _has_bfloat16(gpus) else "float32") if config.precision == "auto" else config.precision,
-        config.xla == "on" or (config.xla == "auto" and bool(gpus) and replicas == 1),
+        _precision(config, gpus, earlier.get("precision")),
+        _xla(config, gpus, strategy, earlier.get("xla"), notes),
         config.steps_per_call or (20 if gpus else 1),
-        is_chief(),
+        task.is_chief,
+        tuple(notes),
     )
 
 
-def is_multiworker(config: TrainConfig) -> bool:
-    return config.strategy == "multiworker" or (config.strategy == "auto" and "TF_CONFIG" in os.environ)
-
-
-def is_chief() -> bool:
-    """True for the process that writes the run folder: the only one, or the first worker of TF_CONFIG."""
-    task = json.loads(os.environ.get("TF_CONFIG", "{}")).get("task", {})
-    return task.get("type", "chief") == "chief" or task.get("index", 0) == 0
-
-
-def describe(machine: Machine) -> dict:
+def describe(hardware: Hardware) -> dict:
     """The part of run.json that says where and with what a run was made."""
     devices = tf.config.list_physical_devices("GPU") or tf.config.list_physical_devices("CPU")
     names = [tf.config.experimental.get_device_details(device).get("device_name", device.name) for device in devices]
@@ -67,10 +64,10 @@ def describe(machine: Machine) -> dict:
         "device": {
             "names": names,
             "processor": environment.device(),
-            "replicas": machine.strategy.num_replicas_in_sync,
-            "precision": machine.precision,
-            "xla": machine.xla,
-            "steps_per_call": machine.steps_per_call,
+            "replicas": hardware.strategy.num_replicas_in_sync,
+            "precision": hardware.precision,
+            "xla": hardware.xla,
+            "steps_per_call": hardware.steps_per_call,
         },
         "threads": {"cores": os.cpu_count(), "usable": len(os.sched_getaffinity(0))},
         "platform": platform.platform(terse=True),
@@ -79,20 +76,78 @@ def describe(machine: Machine) -> dict:
     }
 
 
-def _strategy(name: str, num_gpus: int) -> tf.distribute.Strategy:
-    if name == "multiworker" or (name == "auto" and "TF_CONFIG" in os.environ):
+def _strategy(config: TrainConfig, num_gpus: int, notes: list[str]) -> tf.distribute.Strategy:
+    if cluster.is_multiworker(config):
         return tf.distribute.MultiWorkerMirroredStrategy()
-    if name == "mirrored" or (name == "auto" and num_gpus > 1):
+    take_all = config.strategy == "mirrored"
+    if config.strategy == "auto" and num_gpus > 1:
+        images, rest = divmod(config.batch_size, num_gpus)
+        take_all = images >= MIN_IMAGES_PER_GPU and not rest
+        if not take_all:
+            notes.append(
+                f"using one of {num_gpus} GPUs: --batch_size={config.batch_size} is not {MIN_IMAGES_PER_GPU} images or "
+                "more for each; --strategy=mirrored takes all"
+            )
+    if take_all:
         kind = "GPU" if num_gpus else "CPU"
         return tf.distribute.MirroredStrategy([device.name for device in tf.config.list_logical_devices(kind)])
     return tf.distribute.get_strategy()
 
 
+def _precision(config: TrainConfig, gpus, earlier: str | None) -> str:
+    if config.precision != "auto":
+        return config.precision
+    has_bfloat16 = _has_bfloat16(gpus)
+    if earlier == "bfloat16" and not has_bfloat16:
+        raise UserError(
+            "this run was trained in bfloat16, which this machine is slow at: resume it with --precision=bfloat16 all "
+            "the same, or change it with --precision=float32"
+        )
+    return earlier or ("bfloat16" if has_bfloat16 else "float32")
+
+
+def _xla(config: TrainConfig, gpus, strategy: tf.distribute.Strategy, earlier: bool | None, notes: list[str]) -> bool:
+    """XLA cannot compile the sums over replicas, and on CPUs it is the slower choice."""
+    possible = strategy is tf.distribute.get_strategy()
+    if config.xla == "on" and not possible:
+        raise UserError("--xla=on works on one device: leave it at auto, or take --strategy=single")
+    if config.xla != "auto":
+        return config.xla == "on"
+    if earlier and not possible:
+        raise UserError(
+            "this run was trained with XLA, which works on one device: resume it with --strategy=single, or change it "
+            "with --xla=off"
+        )
+    if earlier is not None:
+        return earlier
+    if not (gpus and possible):
+        return False
+    known = _newest_known_gpu()
+    here = max(_compute_capability(gpu) for gpu in gpus)
+    if known and here > known:
+        notes.append(
+            f"XLA is off: this GPU has compute capability {here[0]}.{here[1]}, and this TensorFlow was built for "
+            f"{known[0]}.{known[1]} at most; a newer TensorFlow, or --xla=on with a newer CUDA toolkit, may do better"
+        )
+        return False
+    return True
+
+
+def _newest_known_gpu() -> tuple[int, int] | None:
+    """The highest compute capability that this build of TensorFlow has kernels for."""
+    listed = tf.sysconfig.get_build_info().get("cuda_compute_capabilities", [])
+    digits = [name.rpartition("_")[2] for name in listed]
+    return max(((int(text[:-1]), int(text[-1])) for text in digits if text.isdecimal()), default=None)
+
+
+def _compute_capability(gpu) -> tuple[int, int]:
+    return tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
+
+
 def _has_bfloat16(gpus) -> bool:
     """Whether bfloat16 is faster here: NVIDIA from compute capability 8.0, CPUs with AVX512-BF16 or AMX."""
     if gpus:
-        details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
-        return all(detail.get("compute_capability", (0, 0)) >= (8, 0) for detail in details)
+        return all(_compute_capability(gpu) >= (8, 0) for gpu in gpus)
     try:
         flags = Path("/proc/cpuinfo").read_text().split()
     except OSError:

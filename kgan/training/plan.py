@@ -2,13 +2,13 @@
 
 import dataclasses
 import os
+from collections.abc import Mapping
 
 import numpy as np
 
-from kgan.config import TrainConfig
+from kgan.config import TrainConfig, may_change
 from kgan.data import sources
 from kgan.data.licensing import permission
-from kgan.data.licensing.card import ACCEPTED_UNKNOWN_LICENSE, IGNORED_DATAMINING
 from kgan.data.sources import ImageSet
 from kgan.errors import UserError
 
@@ -48,6 +48,12 @@ class Plan:
         scores = step * self.config.d_steps // every + 1
         return min(-(-scores * every // self.config.d_steps), self.total_steps)
 
+    def next_event(self, step: int) -> int:
+        """The first step after `step` at which something is logged, drawn, saved or scored; at most the last step."""
+        cadences = (self.config.log_every, self.config.sample_every, self.config.save_every)
+        nexts = [step + every - step % every for every in cadences if every]
+        return min(*nexts, self.next_score(step) or self.total_steps, self.total_steps)
+
 
 def make_plan(config: TrainConfig) -> Plan:
     """Loads the data and fills in what they decide. Raises UserError, naming the flag, if the two do not fit."""
@@ -84,8 +90,8 @@ def resolve(config: TrainConfig, card: dict) -> tuple[TrainConfig, int, int]:
     if config.batch_size > num_train:
         raise UserError(f"--batch_size={config.batch_size} is more than the {num_train} training images")
     batches = num_train // config.batch_size
-    epochs = config.epochs if config.epochs or config.steps else 50
-    total_steps = config.steps or -(-epochs * batches // config.d_steps)
+    epochs = config.epochs or (None if config.steps else 50)
+    total_steps = config.steps or -(-(epochs or 0) * batches // config.d_steps)
     steps_per_epoch = -(-batches // config.d_steps)
     height, _, channels = card["image_shape"]
     resolved = config.replace(
@@ -100,20 +106,18 @@ def resolve(config: TrainConfig, card: dict) -> tuple[TrainConfig, int, int]:
     return resolved, batches, total_steps
 
 
-def resume_config(saved: TrainConfig, given: dict) -> TrainConfig:
-    """The saved settings, with what `given` may change: epochs or steps, how often to score, where the data lie, and a
-    check of them switched off.
+def resume_config(saved: TrainConfig, given: Mapping[str, object]) -> TrainConfig:
+    """The saved settings, with what `given` may change: those of `config.may_change`.
 
     Raises UserError showing every other difference.
     """
-    changes = dict(given)
-    length = {name: changes.pop(name) for name in ("epochs", "steps") if name in changes}
-    free = ("eval_every", "data_dir", ACCEPTED_UNKNOWN_LICENSE, IGNORED_DATAMINING)
-    others = {name: changes.pop(name) for name in free if name in changes}
-    different = {name: value for name, value in changes.items() if value != getattr(saved, name)}
+    changeable = may_change()
+    changes = {name: value for name, value in given.items() if name in changeable}
+    different = [name for name in given if name not in changeable and given[name] != getattr(saved, name)]
     if different:
-        listed = ", ".join(f"--{name} was {getattr(saved, name)} and is {value}" for name, value in different.items())
-        raise UserError(f"a resumed run keeps its settings, but for --epochs, --steps and --eval_every; {listed}")
-    if length:
-        length = {"epochs": None, "steps": None} | length
-    return saved.replace(**length, **others)
+        listed = ", ".join(f"--{name} was {getattr(saved, name)} and is {given[name]}" for name in different)
+        others = ", ".join(f"--{name}" for name in changeable)
+        raise UserError(f"a resumed run keeps its settings: {listed}; only {others} may change")
+    if "epochs" in changes or "steps" in changes:
+        changes = {"epochs": None, "steps": None} | changes
+    return saved.replace(**changes)

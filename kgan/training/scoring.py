@@ -4,7 +4,7 @@ A scored step is always logged and saved, in that order, and then entered in bes
 run that is killed in between, the log line tells on resuming what best.json should have said.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,8 +74,34 @@ class Scorer:
         return {name: found[name] for name in SCORES}
 
 
+def history(run: RunDir) -> list[tuple[int, float]]:
+    """The scored steps and their Frechet distances, in order."""
+    return [(line["step"], line["frechet_distance"]) for line in run.read_metrics() if "frechet_distance" in line]
+
+
+def since_best(scores: Sequence[tuple[int, float]]) -> tuple[int, int]:
+    """The step of the best score, the first of equal ones, and how many scores came after it."""
+    place = min(range(len(scores)), key=lambda place: scores[place][1])
+    return scores[place][0], len(scores) - 1 - place
+
+
+def collapse_advice(scores: Sequence[tuple[int, float]]) -> str | None:
+    """What to say of the newest score if it is twice the best or more, and the one before it was not."""
+    best_step, waiting = since_best(scores)
+    best = dict(scores)[best_step]
+    is_worse = [waiting and score >= 2 * best for _, score in scores[-1 - waiting :]]
+    if not is_worse[-1] or (len(is_worse) > 1 and is_worse[-2]):
+        return None
+    step, score = scores[-1]
+    return (
+        f"the Frechet distance at step {step}, {score:.4g}, is {score / max(best, 1e-9):.1f} times the best, "
+        f"{best:.4g} at step {best_step}: the run may have collapsed. The best checkpoint is kept for kgan sample. "
+        "A lower --d_lr and --g_lr, or --r1_weight, make a run steadier; --stop_when_worse=3 ends it early"
+    )
+
+
 def record_best(run: RunDir, step: int) -> None:
     """Enters the score logged at `step`, the newest checkpoint's, in best.json: a crash may have come before that."""
-    for line in run.read_metrics():
-        if line["step"] == step and "frechet_distance" in line:
-            checkpoint.keep_if_best(run.checkpoints, step, line["frechet_distance"])
+    for scored, score in history(run):
+        if scored == step:
+            checkpoint.keep_if_best(run.checkpoints, step, score)

@@ -24,19 +24,27 @@ def write_reals(run: RunDir, plan: Plan) -> None:
     """samples/reals.png: training images, to hold the generated ones against."""
     rows = plan.training[:: max(1, len(plan.training) // NUM_SAMPLES)][:NUM_SAMPLES]
     chosen = plan.data.images[rows]
-    images.write_png(run.samples / "reals.png", images.captioned_grid(chosen, caption=False))
+    images.write_png(run.reals_file, images.captioned_grid(chosen, caption=False))
 
 
-def write_grid(run: RunDir, trained: TrainedGenerator) -> None:
-    """samples/step-*.png: the latents 0..63 of the run's seed; a conditional generator's columns are its classes.
+def draw_grid(trained: TrainedGenerator) -> np.ndarray:
+    """The latents 0..63 of the run's seed, as a grid (H, W, c) uint8; a conditional generator's columns are its
+    classes."""
+    recipe, settings = draw.grid_recipe(trained, draw.SampleSettings(trained.config.seed))
+    return draw.draw_grid(trained, recipe, settings)
+
+
+def write_grid(run: RunDir, trained: TrainedGenerator, grid: np.ndarray) -> None:
+    """samples/step-*.png: what `draw_grid(trained)` gave, with its marks. Uses no network.
 
     `trained` is the generator as the checkpoint of this step would give it back, so that `kgan verify` can.
     """
-    picture, marks = draw.marked_grid(trained, draw.SampleSettings(trained.config.seed))
-    images.write_png(run.sample_file(trained.step), picture, pnginfo(marks))
+    recipe, settings = draw.grid_recipe(trained, draw.SampleSettings(trained.config.seed))
+    marks = draw.recipe_marks(draw.origin(trained), recipe, settings, grid)
+    images.write_png(run.sample_file(trained.step), grid, pnginfo(marks))
 
 
-def write_training_gif(run: RunDir, trained: TrainedGenerator) -> None:
+def write_animation(run: RunDir, trained: TrainedGenerator) -> None:
     """training.gif: the sample grids in order, at most 60 of them, each with its step; it rests at the last, and
     training.gif.json says that `trained` drew that."""
     if not (files := run.sample_files()):
@@ -52,11 +60,11 @@ def write_training_gif(run: RunDir, trained: TrainedGenerator) -> None:
     content = images.gif(np.stack(frames), [_MILLISECONDS] * (len(frames) - 1) + [_REST_MILLISECONDS])
     recipe, settings = draw.grid_recipe(trained, draw.SampleSettings(trained.config.seed))
     marks = draw.recipe_marks(draw.origin(trained), recipe, settings, np.stack(frames))
-    path = run.path / "training.gif"
+    path = run.animation_file
     write_atomically(path, content)
     write_atomically(sidecar_path(path), sidecar(marks, path.name, content).encode())
 
 
 def _pixels(path) -> np.ndarray:
-    with Image.open(path) as picture:
+    with Image.open(path, formats=("PNG",)) as picture:
         return np.asarray(picture)

@@ -14,7 +14,7 @@ def trained_run(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("trained")
     settings = {"dataset": "folder", "image_size": 28, "channels": 1, "arch": "mlp", "batch_size": 8, "steps": 4}
     config = package.TrainConfig(**settings, data_dir=str(draw_folder(root / "images")), conditional=True, g_lr=0.01)
-    return package.train(config, run_dir=root / "run")
+    return package.train(config, run_dir=root / "run").path
 
 
 @pytest.fixture(scope="session")

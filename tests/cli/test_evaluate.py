@@ -32,7 +32,7 @@ def place(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("evaluate")
     data = draw_folder(root / "images", 160, classes=0)
     settings = {"dataset": "folder", "image_size": 28, "channels": 1, "arch": "mlp", "batch_size": 16, "steps": 4}
-    trained = load(package.train(package.TrainConfig(**settings, data_dir=str(data)), run_dir=root / "run"))
+    trained = load(package.train(**settings, data_dir=str(data), run_dir=root / "run"))
     for seed in (0, 1):
         (root / "npz").mkdir(exist_ok=True)
         Writer(trained, SampleSettings(seed), root / "npz", "").npz(COUNT)

@@ -15,7 +15,7 @@ from kgan.runs import checkpoint
 from tests.conftest import draw_folder, kgan, refused
 
 
-def test_help_lists_the_verbs_without_tensorflow():
+def test_help_lists_the_commands_without_tensorflow():
     done = kgan("--help")
     assert done.returncode == 0
     assert "train      Train a GAN" in done.stdout
@@ -27,8 +27,8 @@ def test_version():
     assert kgan("--version").stdout == f"kgan {package.__version__}\n"
 
 
-def test_an_unknown_verb_names_those_there_are():
-    assert "no command 'tarin': it is one of" in refused("tarin")
+def test_an_unknown_command_names_those_there_are():
+    assert "no command 'tarin': did you mean train? It is one of" in refused("tarin")
 
 
 def test_help_of_train_lists_every_setting_with_its_default():
@@ -78,19 +78,23 @@ def test_a_finished_run_goes_on_for_more_steps(folder_flags, tmp_path):
     assert "has made all 4 steps; give more --epochs or --steps" in refused("train", f"--resume={run}")
     assert "--seed was 0 and is 3" in refused("train", f"--resume={run}", "--seed=3")
     assert "is not empty: go on with --resume=" in refused("train", *folder_flags, f"--run_dir={run}")
-    done = kgan("train", f"--resume={run}", "--steps=7")
+    assert "has made 4 steps already: --steps=3 is fewer" in refused("train", f"--resume={run}", "--steps=3")
+    done = kgan("train", f"--resume={run}", "--steps=7", "--log_every=1")
     assert done.returncode == 0, done.stderr
     assert "resumed at step 4 of 7" in done.stdout
+    assert [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()] == [4, 5, 6, 7]
+    resumed = json.loads((run / "run.json").read_text())["resumed"]
+    assert [(entry["step"], entry["changes"]["steps"]) for entry in resumed] == [(4, [4, 7])]
     assert checkpoint.step_of(checkpoint.paths(run / "checkpoints")[-1]) == 7
 
 
-def test_go_on_starts_resumes_or_leaves_finished(folder_flags, tmp_path):
+def test_resume_auto_starts_resumes_or_leaves_finished(folder_flags, tmp_path):
     run = tmp_path / "run"
-    command = ["train", *folder_flags, f"--run_dir={run}", "--go_on"]
-    assert "--go_on needs --run_dir" in refused("train", *folder_flags, "--go_on")
+    command = ["train", *folder_flags, f"--run_dir={run}", "--resume=auto"]
+    assert "--resume=auto needs --run_dir" in refused("train", *folder_flags, "--resume=auto")
     assert kgan(*command).returncode == 0
     done = kgan(*command)
-    assert (done.returncode, done.stdout) == (0, f"{run} is finished already\n")
+    assert done.returncode == 0 and done.stdout.startswith(f"{run} is finished already\n")
     assert "--seed was 0 and is 3" in refused(*command, "--seed=3")
     record = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps(record | {"status": "running"}))
@@ -110,15 +114,12 @@ def test_a_dry_run_prints_and_writes_nothing(folder_flags, tmp_path):
 
 
 def test_a_run_that_cannot_fit_on_the_disk_is_refused(folder, tmp_path, monkeypatch):
-    from kgan.errors import UserError
-    from kgan.training import loop
-
     monkeypatch.setattr(shutil, "disk_usage", lambda _: type("", (), {"free": 1000}))
     config = package.TrainConfig(
         dataset="folder", data_dir=str(folder), image_size=28, arch="mlp", batch_size=8, steps=2
     )
-    with pytest.raises(UserError, match="this run takes up to .* MiB and .* has 0 MiB free"):
-        loop.train(config, tmp_path / "run")
+    with pytest.raises(package.UserError, match="this run takes up to .* MiB and .* has 0 MiB free"):
+        package.train(config, run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -139,8 +140,10 @@ def test_a_non_finite_loss_stops_with_the_step_and_the_last_checkpoint(folder_fl
 def test_python_loads_what_was_trained(folder, tmp_path):
     settings = {"dataset": "folder", "data_dir": str(folder), "image_size": 28, "channels": 1, "arch": "mlp"}
     config = package.TrainConfig(**settings, batch_size=8, steps=2, conditional=True)
-    run = package.train(config, run_dir=tmp_path / "run")
-    trained = package.load(run)
+    result = package.train(config, run_dir=tmp_path / "run")
+    assert (result.status, result.step, result.total_steps, result.scores) == ("finished", 2, 2, {})
+    assert result.path == tmp_path / "run" and result.metrics["step"] == 2
+    trained = package.load(result)
     images = trained.generate(5, seed=1)
     assert images.shape == (5, 28, 28, 1) and images.dtype == np.uint8
     assert np.array_equal(trained.generate(205, seed=1)[:5], images)

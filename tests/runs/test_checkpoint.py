@@ -1,5 +1,4 @@
 import errno
-import json
 
 import numpy as np
 import pytest
@@ -10,45 +9,66 @@ from kgan.runs import checkpoint
 ARRAYS = {"b": np.arange(4.0), "a/x": np.array(3, np.int64)}
 
 
+def save(folder, step):
+    return checkpoint.save(folder, step, ARRAYS | {"step": np.array(step)})
+
+
 def test_what_is_saved_is_read(tmp_path):
-    checkpoint.save(tmp_path / "c", 5, ARRAYS)
+    save(tmp_path / "c", 5)
     path, arrays = checkpoint.read_last(tmp_path / "c")
     assert checkpoint.step_of(path) == 5
-    assert set(arrays) == set(ARRAYS)
+    assert set(arrays) == {*ARRAYS, "step"}
     assert all(np.array_equal(arrays[name], ARRAYS[name]) for name in ARRAYS)
 
 
 def test_the_last_three_and_the_best_are_kept(tmp_path):
     for step in range(1, 6):
-        checkpoint.save(tmp_path, step, ARRAYS)
-        (tmp_path / "best.json").write_text(json.dumps({"step": 1, "score": 2.0}))
+        save(tmp_path, step)
+        checkpoint.keep_if_best(tmp_path, step, 2.0 + step)
+        checkpoint.prune(tmp_path)
     assert [checkpoint.step_of(path) for path in checkpoint.paths(tmp_path)] == [1, 3, 4, 5]
-    assert checkpoint.step_of(checkpoint.choose(tmp_path, "best")) == 1
-    assert checkpoint.step_of(checkpoint.choose(tmp_path, "last")) == 5
-    assert checkpoint.step_of(checkpoint.choose(tmp_path, "4")) == 4
+    assert checkpoint.step_of(checkpoint.find(tmp_path, "best")) == 1
+    assert checkpoint.step_of(checkpoint.find(tmp_path, "last")) == 5
+    assert checkpoint.step_of(checkpoint.find(tmp_path, "4")) == 4
     with pytest.raises(UserError, match="--checkpoint=2: must be best, last or one of the steps 1, 3, 4, 5"):
-        checkpoint.choose(tmp_path, "2")
+        checkpoint.find(tmp_path, "2")
+
+
+def test_the_former_best_goes_when_a_better_one_is_entered(tmp_path):
+    for step, score in ((1, 5.0), (2, 9.0), (3, 9.0), (4, 9.0), (5, 4.0)):
+        save(tmp_path, step)
+        checkpoint.keep_if_best(tmp_path, step, score)
+        checkpoint.prune(tmp_path)
+    assert [checkpoint.step_of(path) for path in checkpoint.paths(tmp_path)] == [3, 4, 5]
+
+
+def test_files_with_other_names_are_no_checkpoints(tmp_path):
+    save(tmp_path, 5)
+    for name in ("step-0000100 (copy).npz", "step-backup.npz", "step-7.npz", "step-.npz", "step-+000001.npz"):
+        (tmp_path / name).touch()
+    assert [path.name for path in checkpoint.paths(tmp_path)] == ["step-0000005.npz"]
+    assert checkpoint.read_last(tmp_path)[0].name == "step-0000005.npz"
 
 
 def test_without_a_score_the_best_is_the_last(tmp_path):
     with pytest.raises(UserError, match="no checkpoint yet"):
-        checkpoint.choose(tmp_path)
-    checkpoint.save(tmp_path, 7, ARRAYS)
-    assert checkpoint.step_of(checkpoint.choose(tmp_path)) == 7
+        checkpoint.find(tmp_path)
+    save(tmp_path, 7)
+    assert checkpoint.step_of(checkpoint.find(tmp_path)) == 7
 
 
 def test_a_full_disk_leaves_the_earlier_checkpoints(tmp_path, monkeypatch):
-    checkpoint.save(tmp_path, 1, ARRAYS)
+    save(tmp_path, 1)
     monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
     with pytest.raises(OSError):
-        checkpoint.save(tmp_path, 2, ARRAYS)
+        save(tmp_path, 2)
     assert [path.name for path in tmp_path.iterdir()] == ["step-0000001.npz"]
     assert checkpoint.read_last(tmp_path)[1]["a/x"] == 3
 
 
 def test_a_damaged_checkpoint_is_passed_over_for_an_earlier_one(tmp_path):
-    checkpoint.save(tmp_path, 1, ARRAYS)
-    newest = checkpoint.save(tmp_path, 2, ARRAYS)
+    save(tmp_path, 1)
+    newest = save(tmp_path, 2)
     newest.write_bytes(newest.read_bytes()[:-40])
     assert checkpoint.step_of(checkpoint.read_last(tmp_path)[0]) == 1
     checkpoint.paths(tmp_path)[0].write_bytes(b"")

@@ -10,7 +10,10 @@ from kgan.runs.rundir import RunDir
 def test_damaged_results_are_named(tmp_path):
     run = RunDir(tmp_path)
     assert results.read(run, results.AUDIT) is None
-    for text, words in (("[", "audit.json: not readable"), ("[]", "audit.json: must be a JSON object")):
+    for text, words in (
+        ("[", "audit.json: not readable"),
+        ("[]", "audit.json: not readable .it is a list, not a JSON object"),
+    ):
         (tmp_path / "audit.json").write_text(text)
         with pytest.raises(UserError, match=words):
             results.read(run, results.AUDIT)

@@ -10,6 +10,11 @@ from kgan.training.plan import resume_config
 CONFIG = TrainConfig(dataset="cifar10", arch="sndcgan", loss="hinge")
 
 
+METRICS = dict.fromkeys(
+    ("images_per_second", "data_wait", "d_loss", "g_loss", "d_real", "d_fake", "d_grad_norm", "g_grad_norm"), 0.5
+)
+
+
 def test_runs_are_numbered_and_never_shared(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     made = []
@@ -50,7 +55,7 @@ def test_settings_survive(tmp_path):
 def test_metrics_are_cut_back_to_a_step(tmp_path):
     run = RunDir.create(tmp_path / "x", CONFIG)
     for step in range(10, 60, 10):
-        run.append_metrics({"step": step})
+        run.append_metrics({"step": step} | METRICS)
     with open(run.metrics_file, "a") as stream:
         stream.write('{"step": 6')
     run.cut_metrics(30)
@@ -76,3 +81,32 @@ def test_a_folder_whose_making_was_broken_off_counts_as_empty(tmp_path):
     (run.path / ".config.json.1.tmp").touch()
     again = RunDir.create(tmp_path / "x", CONFIG)
     assert again.read_record()["id"] != first and again.is_locked()
+
+
+def test_files_with_other_names_are_no_grids_and_leftovers_go(tmp_path):
+    run = RunDir.create(tmp_path / "x", CONFIG)
+    kept = ["step-0000100.png", "step-0000020.png", "step-0000100 (copy).png", "step-backup.png", "notes.tmp"]
+    for name in (*kept, ".step-0000100.png.123.tmp"):
+        (run.samples / name).touch()
+    for name in (".run.json.77.tmp", ".evaluation.json.78.tmp"):
+        (run.path / name).touch()
+    assert [path.name for path in run.sample_files()] == ["step-0000020.png", "step-0000100.png"]
+    run.unlock()
+    opened = RunDir.open(run.path)
+    opened.lock()
+    opened.remove_leftovers()
+    assert sorted(path.name for path in run.samples.iterdir()) == sorted(kept)
+    assert not (run.path / ".run.json.77.tmp").exists()
+    assert (run.path / ".evaluation.json.78.tmp").exists()  # another command may be writing it
+
+
+def test_a_folder_that_cannot_be_written_in_is_named(tmp_path, monkeypatch):
+    run = RunDir.create(tmp_path / "x", CONFIG)
+    run.unlock()
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(UserError, match="x: cannot write in this folder .Permission denied"):
+        RunDir(run.path).lock()

@@ -50,7 +50,7 @@ def test_a_cell_that_train_would_refuse_is_named(tmp_path):
 def test_what_is_left_to_do(tmp_path):
     (cell,) = make(tmp_path, {"seed": 1})
     path = str(cell.run.path)
-    training = ["train", "--dataset=mnist5k", "--steps=4", "--seed=1", f"--run_dir={path}", "--go_on"]
+    training = ["train", "--dataset=mnist5k", "--steps=4", "--seed=1", f"--run_dir={path}", "--resume=auto"]
     assert cell.status() == "waiting"
     assert cell.commands(True, True) == [training, ["evaluate", path], ["audit", path]]
     run = train(cell, "running")

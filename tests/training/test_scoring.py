@@ -36,7 +36,7 @@ def config(tmp_path_factory) -> package.TrainConfig:
 
 @pytest.fixture(scope="module")
 def run(config, tmp_path_factory):
-    return package.train(config, tmp_path_factory.mktemp("whole") / "run")
+    return package.train(config, run_dir=tmp_path_factory.mktemp("whole") / "run").path
 
 
 def lines(run) -> list[dict]:
@@ -90,8 +90,8 @@ def test_the_best_outlives_a_crash(run, config, tmp_path, monkeypatch, moment):
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, moment, crash)
         with pytest.raises(RuntimeError, match="killed"):
-            package.train(config, crashed)
-    package.train(config, crashed, resume=True)
+            package.train(config, run_dir=crashed)
+    package.train(config, run_dir=crashed, resume=True)
     assert scores(crashed) == pytest.approx(scores(run), rel=1e-6)
     best = [json.loads((path / "checkpoints" / "best.json").read_text()) for path in (crashed, run)]
     assert best[0] == pytest.approx(best[1], rel=1e-6)
@@ -109,7 +109,7 @@ def test_what_a_crash_left_out_of_best_json_is_entered_on_resuming(run, tmp_path
 
 def test_too_few_images_are_refused_before_anything_is_written(config, tmp_path):
     with pytest.raises(UserError, match="--eval_every: 40 images are too few for pca features: .*more training images"):
-        package.train(config.replace(eval_samples=40), tmp_path / "run")
+        package.train(config, eval_samples=40, run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

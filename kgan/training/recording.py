@@ -1,0 +1,122 @@
+"""What is recorded of a run between its steps: log lines, scores, sample grids and checkpoints."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from kgan import plots
+from kgan.files import write_atomically
+from kgan.runs import checkpoint, environment
+from kgan.runs.generator import TrainedGenerator, from_arrays
+from kgan.runs.rundir import RunDir
+from kgan.training import scoring, snapshots
+from kgan.training.background import BackgroundWriter
+from kgan.training.logging import Reporter
+from kgan.training.meter import Meter
+from kgan.training.plan import Plan
+from kgan.training.state import State
+
+
+class Recorder:
+    """Records what is due at a step.
+
+    The state is copied once an event, and images are generated here, where no step is under way; `writer` hashes and
+    writes while the next steps run.
+    """
+
+    def __init__(
+        self, run: RunDir, plan: Plan, state: State, meter: Meter, reporter: Reporter, writer: BackgroundWriter
+    ):
+        self.run, self.plan, self.state, self.meter = run, plan, state, meter
+        self.reporter, self.writer = reporter, writer
+        self.scorer: scoring.Scorer | None = None
+        self.end_reason: str | None = None  # why the run should end before its last step
+        self._record = run.read_record()
+        self._network = None  # a float32 generator, built when the first image is drawn
+        self._last: TrainedGenerator | None = None  # as of the newest grid
+
+    def prepare_scores(self, prepared: scoring.Preparation) -> None:
+        """Fits the features that the scores need, unless they are cached."""
+        with self.reporter.untimed(), environment.full_float32():
+            self.scorer = scoring.Scorer(prepared, self.plan.config.seed, self.reporter.say)
+        self.run.update_record(evaluation=self.scorer.record())
+
+    def after(self, step: int, waited: float) -> None:
+        """Records that `step` was reached, `waited` seconds of that for data, and all that is due at it."""
+        self.writer.check()
+        self.reporter.advance(step, waited)
+        config, last = self.plan.config, step == self.plan.total_steps
+        scored = self.plan.next_score(step - 1) == step
+        cadences = (config.log_every, config.sample_every, config.save_every)
+        logs, draws, saves = (last or scored or (every and step % every == 0) for every in cadences)
+        networks = self.state.to_arrays() if draws or saves else {}
+        trained = self._generator(networks) if draws else None
+        scores = self._score(trained) if scored and trained else {}
+        if logs:
+            self.reporter.log(step, self.meter.read_and_reset(), scores)
+        if networks:
+            grid = snapshots.draw_grid(trained) if trained else None
+            arrays = networks | self.meter.to_arrays()
+            self.writer.submit(self._write, step, arrays, trained, grid, saves, scores.get("frechet_distance"))
+        if scores:
+            self._watch()
+
+    def save(self, step: int) -> None:
+        """Saves the state of `step` and returns when it is on disk."""
+        self.writer.wait()
+        if not checkpoint.path_of(self.run.checkpoints, step).exists():
+            checkpoint.save(self.run.checkpoints, step, self.state.to_arrays() | self.meter.to_arrays())
+            checkpoint.prune(self.run.checkpoints)
+
+    def finish(self) -> None:
+        """Draws the curves and the animation."""
+        self.writer.wait()
+        scored = self.run.read_record().get("evaluation", {"protocol": {}, "floor": {}})
+        curves = plots.curves(
+            self.run.read_metrics(), scored["protocol"].get("distance_name"), scored["floor"].get("frechet_distance")
+        )
+        write_atomically(self.run.curves_file, plots.to_png(curves))
+        if self._last is None:  # resumed at its last step
+            arrays = self.state.to_arrays() | self.meter.to_arrays()
+            self._last = replace(self._generator(arrays), checkpoint_sha256=checkpoint.sha256(arrays))
+        snapshots.write_animation(self.run, self._last)
+
+    def _write(
+        self,
+        step: int,
+        arrays: Mapping[str, np.ndarray],
+        trained: TrainedGenerator | None,
+        grid: np.ndarray | None,
+        saves: bool,
+        score: float | None,
+    ) -> None:
+        """In the writer's thread. The best checkpoint is entered before the former best may be removed."""
+        if trained is not None and grid is not None:
+            self._last = replace(trained, checkpoint_sha256=checkpoint.sha256(arrays))
+            snapshots.write_grid(self.run, self._last, grid)
+        if saves:
+            checkpoint.save(self.run.checkpoints, step, arrays)
+            if score is not None:
+                checkpoint.keep_if_best(self.run.checkpoints, step, score)
+            checkpoint.prune(self.run.checkpoints)
+
+    def _generator(self, arrays: Mapping[str, np.ndarray]) -> TrainedGenerator:
+        """The generator as `load` would give it back from a checkpoint of these arrays, but for its hash."""
+        trained = from_arrays(self.plan.config, self._record, arrays, network=self._network, checkpoint_sha256="")
+        self._network = trained.generator
+        return trained
+
+    def _score(self, trained: TrainedGenerator) -> dict[str, float]:
+        assert self.scorer is not None
+        with self.reporter.untimed(), environment.full_float32():
+            return self.scorer(trained)
+
+    def _watch(self) -> None:
+        """Says once that the scores have become much worse, and notes when --stop_when_worse is reached."""
+        history = scoring.history(self.run)
+        if advice := scoring.collapse_advice(history):
+            self.reporter.warn(advice)
+        patience, (best_step, waiting) = self.plan.config.stop_when_worse, scoring.since_best(history)
+        if patience and waiting >= patience:
+            self.end_reason = f"no better score in {waiting} since step {best_step} (--stop_when_worse={patience})"

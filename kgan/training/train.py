@@ -1,0 +1,165 @@
+"""`kgan.train`: what is asked for is checked first, then TensorFlow is imported and the run is made."""
+
+import importlib.util
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from kgan.config import TrainConfig, check_name
+from kgan.errors import UserError
+from kgan.runs import checkpoint, environment
+from kgan.runs.rundir import RunDir
+from kgan.training import cluster, scoring
+from kgan.training.logging import LOGGER
+from kgan.training.plan import Plan, make_plan, resume_config
+
+
+@dataclass(frozen=True)
+class TrainResult(os.PathLike):
+    """What came of a run. It is a path too: `kgan.load`, `open` and `Path` take it for its folder.
+
+    `status` is "finished" (or "running" for a process that is not the chief of its cluster), `metrics` the last log
+    line, `best_step` and `scores` the step and the scores of the best checkpoint (None and {} if none was scored).
+    """
+
+    path: Path
+    status: str
+    step: int
+    total_steps: int
+    metrics: dict
+    best_step: int | None
+    scores: dict[str, float]
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+
+@dataclass(frozen=True)
+class _Request:
+    """The settings of a run and its folder; for one that is resumed also the settings that change: name -> (from,
+    to)."""
+
+    config: TrainConfig
+    run_dir: Path | None
+    resumed: RunDir | None
+    changes: dict[str, tuple]
+
+
+def train(
+    config: TrainConfig | None = None,
+    *,
+    run_dir: str | os.PathLike | None = None,
+    resume: bool | str = False,
+    progress: Callable[[int, int], None] | None = None,
+    **settings,
+) -> TrainResult:
+    """Trains a GAN and leaves a run folder with its checkpoints, sample grids, curves and record.
+
+    Args:
+        config: The settings; by default those of `TrainConfig()`.
+        run_dir: The folder of the run, which must be empty or not exist. Default: the next numbered one below runs/.
+        resume: True goes on with the run in `run_dir`. "auto" does so if there is one, starts it if there is none,
+            and leaves it as it is if it is finished. A resumed run keeps its settings; what is given here must agree,
+            but for the settings that may change (`kgan.config.may_change`), such as `epochs`.
+        progress: Called with (steps done, steps in all) as training goes on.
+        **settings: Fields of `TrainConfig` that differ from `config`, as in `train(dataset="mnist5k", epochs=10)`.
+
+    Returns:
+        A `TrainResult`.
+
+    Log lines go to the run's log.txt and to the Python logger "kgan". While the steps run in the main thread, Ctrl-C
+    and SIGTERM save the run and raise Stopped.
+
+    Raises:
+        UserError: Before anything is written, if the settings, the data and the machine do not fit together; later, if
+            a file cannot be written or the device runs out of memory, with the last checkpoint whole.
+        NonFiniteLoss: A loss or a gradient became infinite or not a number.
+        Stopped: Ctrl-C or SIGTERM arrived.
+    """
+    request = _resolve(config, run_dir, resume, settings)
+    if resume == "auto" and request.resumed and not request.changes and _is_finished(request.resumed):
+        LOGGER.info("%s is finished already", request.resumed.path)
+        return _result(request.resumed)
+    path = _build(request).run(request.run_dir, request.resumed is not None, request.changes, progress)
+    return _result(RunDir(path))
+
+
+def describe(
+    config: TrainConfig | None = None,
+    *,
+    run_dir: str | os.PathLike | None = None,
+    resume: bool | str = False,
+    **settings,
+) -> dict:
+    """What `train` with these arguments would do: settings, data, parameter counts, steps, bytes on disk.
+
+    Writes nothing. Raises what `train` raises before it writes.
+    """
+    return _build(_resolve(config, run_dir, resume, settings)).describe()
+
+
+def _resolve(config: TrainConfig | None, run_dir, resume: bool | str, settings: Mapping) -> _Request:
+    if resume not in (True, False, "auto"):
+        raise UserError(f"resume={resume!r}: must be True, False or 'auto'; the run's folder is run_dir")
+    for name in settings:
+        check_name(name)
+    if resume and run_dir is None:
+        raise UserError("name the run to resume with --run_dir")
+    if run_dir is None or not resume or (resume == "auto" and not RunDir(run_dir).config_file.exists()):
+        config = (config or TrainConfig()).replace(**settings)
+        if run_dir is None and cluster.is_multiworker(config):
+            raise UserError("name the run folder with --run_dir: several workers must agree on it")
+        return _Request(config, Path(run_dir) if run_dir else None, None, {})
+    run = RunDir.open(run_dir)
+    saved = run.read_config()
+    given: dict = {} if config is None else {name: value for name, value in vars(config).items() if value is not None}
+    resumed = resume_config(saved, {**given, **settings})
+    return _Request(resumed, run.path, run, saved.differences(resumed))
+
+
+def _is_finished(run: RunDir) -> bool:
+    return run.read_record().get("status") == "finished"
+
+
+def _build(request: _Request):
+    """The `loop.TrainingRun`, all checks passed and nothing written. Imports TensorFlow once the data are read."""
+    config = request.config
+    if config.tensorboard and not importlib.util.find_spec("tensorboard"):
+        raise UserError("--tensorboard needs the package tensorboard: pip install 'kgan[tensorboard]'")
+    cluster.read_task(config)
+    if config.stop_when_worse and cluster.is_multiworker(config):
+        raise UserError("--stop_when_worse works in one process: the other workers do not know the scores")
+    plan = make_plan(config)
+    earlier = _check_resumed(request.resumed, plan) if request.resumed else None
+    prepared = scoring.prepare(plan)
+    environment.import_tensorflow()
+    from kgan.training import loop, machine
+
+    return loop.TrainingRun(plan, machine.set_up(plan.config, earlier), prepared)
+
+
+def _check_resumed(run: RunDir, plan: Plan) -> Mapping | None:
+    """The device record of the run that is resumed. Raises UserError if it has made all its steps, or more."""
+    record, kept = run.read_record(), checkpoint.paths(run.checkpoints)
+    done = checkpoint.step_of(kept[-1]) if kept else 0
+    if done > plan.total_steps:
+        length = f"--epochs={plan.config.epochs} ({plan.total_steps} steps)" if plan.config.epochs else ""
+        raise UserError(f"{run.path} has made {done} steps already: {length or f'--steps={plan.total_steps}'} is fewer")
+    if done == plan.total_steps and record.get("status") == "finished":
+        raise UserError(f"{run.path} is finished: it has made all {done} steps; give more --epochs or --steps")
+    return record.get("device")
+
+
+def _result(run: RunDir) -> TrainResult:
+    record, metrics, best = run.read_record(), run.read_metrics(), checkpoint.best(run.checkpoints)
+    scored = next((line for line in metrics if best and line["step"] == best[0]), {})
+    return TrainResult(
+        path=run.path,
+        status=record.get("status", "running"),
+        step=record.get("step", 0),
+        total_steps=record.get("total_steps", 0),
+        metrics=metrics[-1] if metrics else {},
+        best_step=best[0] if best else None,
+        scores={name: scored[name] for name in scoring.SCORES if name in scored},
+    )
