@@ -11,7 +11,7 @@ from kgan.auditing.result import CANNOT_TELL, AuditResult, Evidence
 from kgan.files import write_atomically
 from kgan.images import write_png
 from kgan.provenance.marks import COMPOSITE, Origin, describe, pnginfo
-from kgan.runs.results import AUDIT_PAIRS, AUDIT_RATIOS
+from kgan.runs.rundir import AUDIT_PAIRS, AUDIT_RATIOS
 
 
 def pairs(result: AuditResult) -> Figure:

@@ -1,34 +1,17 @@
 """What was measured of a run afterwards: its evaluation.json and audit.json."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from kgan.runs import checkpoint, schema
-from kgan.runs.rundir import RunDir
+from kgan.runs.rundir import AUDIT, EVALUATION, RunDir
 
-EVALUATION, AUDIT = "evaluation.json", "audit.json"
-AUDIT_PAIRS, AUDIT_RATIOS = "audit-pairs.png", "audit-ratios.png"
 _KINDS = {EVALUATION: schema.Evaluation, AUDIT: schema.Audit}
 
 
 def read(run: RunDir, name: str) -> dict | None:
-    """One of the two by its file name."""
-    return _read(run.path / name, _KINDS[name])
-
-
-def read_evaluation(run: RunDir) -> dict | None:
-    """evaluation.json, None if it is not there. Raises UserError if it is damaged."""
-    return _read(run.evaluation_file, schema.Evaluation)
-
-
-def read_audit(run: RunDir) -> dict | None:
-    """audit.json, None if it is not there. Raises UserError if it is damaged."""
-    return _read(run.audit_file, schema.Audit)
-
-
-def _read(path: Path, kind: type) -> dict | None:
+    """EVALUATION or AUDIT, None if it is not there. Raises UserError if it is damaged."""
     try:
-        return schema.read(path, kind)
+        return schema.read(run.path / name, _KINDS[name])
     except FileNotFoundError:
         return None
 

@@ -19,6 +19,8 @@ from kgan.files import remove_leftovers, write_atomically
 from kgan.runs import schema
 
 RUNS = Path("runs")
+EVALUATION, AUDIT, AUDIT_PAIRS, AUDIT_RATIOS = "evaluation.json", "audit.json", "audit-pairs.png", "audit-ratios.png"
+"""What evaluation and audit write, into a run folder or beside samples."""
 _SAMPLE = re.compile(r"step-(\d{7,18})\.png")
 
 
@@ -39,10 +41,10 @@ class RunDir:
         self.animation_file = self.path / "training.gif"
         self.events = self.path / "events"
         self.generated = self.path / "generated"
-        self.evaluation_file = self.path / "evaluation.json"
-        self.audit_file = self.path / "audit.json"
-        self.audit_pairs_file = self.path / "audit-pairs.png"
-        self.audit_ratios_file = self.path / "audit-ratios.png"
+        self.evaluation_file = self.path / EVALUATION
+        self.audit_file = self.path / AUDIT
+        self.audit_pairs_file = self.path / AUDIT_PAIRS
+        self.audit_ratios_file = self.path / AUDIT_RATIOS
         self.report_file = self.path / "report.html"
         self._lock: TextIO | None = None
 

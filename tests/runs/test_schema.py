@@ -97,13 +97,13 @@ def test_damaged_files_are_named(tmp_path):
         run.read_config()
     (tmp_path / "evaluation.json").write_text('{"scores": {"precision": "high"}, "protocol": {}}')
     with pytest.raises(UserError, match=r"evaluation.json: .*scores.precision is a string"):
-        results.read_evaluation(run)
+        results.read(run, results.EVALUATION)
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')
     with pytest.raises(UserError, match=r"metrics.jsonl, line 1: not readable \(d_fake is missing\)"):
         run.read_metrics()
     (tmp_path / "audit.json").mkdir()
     with pytest.raises(UserError, match="audit.json: not a regular file"):
-        results.read_audit(run)
+        results.read(run, results.AUDIT)
 
 
 def saved(arrays: dict, compress: bool = False) -> bytes:
