@@ -8,10 +8,10 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~&$:@/=^\"'])")
 
 
 def one_line(text: object, limit: int = 200) -> str:
-    """The text without control, formatting (bidi) or surrogate characters, on one line, at most `limit` long."""
-    # Cc control, Cf format (bidi overrides, zero width), Cs surrogates, Zl and Zp line and paragraph separators
+    """The text without control, formatting (bidi), surrogate or unassigned characters, on one line, at most `limit`
+    long; every space is a plain one."""
     kept = "".join(
-        "\N{REPLACEMENT CHARACTER}" if unicodedata.category(char) in {"Cc", "Cf", "Cs", "Zl", "Zp"} else char
+        char if char.isprintable() else " " if unicodedata.category(char) == "Zs" else "\N{REPLACEMENT CHARACTER}"
         for char in str(text)[: limit + 1]
     )
     return kept if len(kept) <= limit else kept[: limit - 1] + "…"

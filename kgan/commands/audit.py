@@ -26,7 +26,7 @@ from kgan.auditing.result import CANNOT_TELL, COPIES_FOUND, NONE_DETECTED, Audit
 from kgan.data import sources
 from kgan.data.split import default_heldout
 from kgan.errors import UserError
-from kgan.runs.results import AUDIT, AUDIT_PAIRS
+from kgan.runs.rundir import AUDIT, AUDIT_PAIRS
 
 FLAGS = flags.FLAGS
 EXIT_CODES = {NONE_DETECTED: 0, COPIES_FOUND: 1, CANNOT_TELL: 2}

@@ -12,7 +12,7 @@ from kgan.exporting.modelcard import model_card
 from kgan.files import write_atomically
 from kgan.provenance.marks import pnginfo
 from kgan.runs import environment
-from kgan.runs.checkpoint import choose
+from kgan.runs.checkpoint import find
 from kgan.runs.rundir import RunDir
 
 SAMPLE_SEED = 0
@@ -57,7 +57,7 @@ def export(
         raise UserError("--license is missing: choose one for the weights, an SPDX id such as CC-BY-4.0")
     license, target = normal_license(license), Path(out)
     folder = RunDir.open(run)
-    choose(folder.checkpoints, checkpoint)
+    find(folder.checkpoints, checkpoint)
     workplace = _workplace(target)
     try:
         _write(folder, workplace, license, checkpoint, ema, producer)

@@ -9,7 +9,7 @@ import kgan
 from kgan.errors import UserError
 from kgan.provenance.c2pa import Signer
 from kgan.runs import environment
-from kgan.runs.checkpoint import choose
+from kgan.runs.checkpoint import find
 from kgan.runs.rundir import RunDir
 
 NUM_IMAGES, NUM_KEYS = 64, 5
@@ -80,7 +80,7 @@ def sample(
     if signed and npz:
         raise UserError("--c2pa_cert signs PNG files: leave it out, or --npz")
     folder = RunDir.open(run)
-    choose(folder.checkpoints, checkpoint)
+    find(folder.checkpoints, checkpoint)
     signer = Signer(c2pa_cert, c2pa_key, kgan.__version__) if signed else None
     environment.import_tensorflow()
     from kgan.runs.generator import load
