@@ -50,7 +50,8 @@ def main(arguments: list[str]) -> None:
         return
     with Display() as display:
         result = train(**where, **cli.given_settings(), progress=display.progress)
-    show_result(result)
+    if result.status == "finished":
+        show_result(result)
 
 
 def show_plan(description: dict) -> None:

@@ -81,7 +81,10 @@ def train(
     if resume == "auto" and request.resumed and not request.changes and _is_finished(request.resumed):
         LOGGER.info("%s is finished already", request.resumed.path)
         return _result(request.resumed)
-    path = _build(request).run(request.run_dir, request.resumed is not None, request.changes, progress)
+    training = _build(request)
+    path = training.run(request.run_dir, request.resumed is not None, request.changes, progress)
+    if not training.hardware.is_chief:  # the chief is still writing
+        return TrainResult(path, "running", training.step, training.plan.total_steps, {}, None, {})
     return _result(RunDir(path))
 
 
