@@ -120,4 +120,6 @@ def resume_config(saved: TrainConfig, given: Mapping[str, object]) -> TrainConfi
         raise UserError(f"a resumed run keeps its settings: {listed}; only {others} may change")
     if "epochs" in changes or "steps" in changes:
         changes = {"epochs": None, "steps": None} | changes
+    if changes.get("data_dir"):
+        changes["data_dir"] = os.path.abspath(str(changes["data_dir"]))
     return saved.replace(**changes)

@@ -78,7 +78,8 @@ def train(
         Stopped: Ctrl-C or SIGTERM arrived.
     """
     request = _resolve(config, run_dir, resume, settings)
-    if resume == "auto" and request.resumed and not request.changes and _is_finished(request.resumed):
+    has_new_length = not {"epochs", "steps"}.isdisjoint(request.changes)
+    if resume == "auto" and request.resumed and not has_new_length and _is_finished(request.resumed):
         LOGGER.info("%s is finished already", request.resumed.path)
         return _result(request.resumed)
     training = _build(request)
