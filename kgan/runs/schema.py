@@ -33,6 +33,7 @@ class DataRecord(typing.TypedDict, total=False):
 
 class DeviceRecord(typing.TypedDict, total=False):
     names: list[str]
+    processor: str | None
     replicas: int
     precision: str
     xla: bool
