@@ -59,7 +59,7 @@ def audit(
         seed: of the samples of a run, which are images 0 to num_samples - 1 as `kgan sample` draws them.
         checkpoint: of the run: "best" (if one was scored, else the last), "last" or a step.
         ema: draw with the averaged weights, if the run has them.
-        progress: called with (done, total) now and then.
+        progress: called with (done, total) now and then; drawing, latent recovery and comparing each count anew.
 
     Returns:
         An AuditResult: `verdict` is "copies found", "no copying detected" or "cannot tell"; `save` writes audit.json,
@@ -86,7 +86,7 @@ def audit(
         refuse_changed(audit, ours, "--samples; a run has its own")
         images = inputs.of_run(
             RunDir.open(run), heldout=heldout, data_dir=data_dir, num_samples=num_samples, seed=seed,
-            checkpoint=checkpoint, ema=ema, recover=recover,
+            checkpoint=checkpoint, ema=ema, recover=recover, progress=progress,
         )  # fmt: skip
     else:
         theirs = {"checkpoint": checkpoint, "ema": ema, "seed": seed, "recover": recover}

@@ -47,6 +47,7 @@ def of_run(
     checkpoint: str | int,
     ema: bool,
     recover: bool,
+    progress: Progress | None,
 ) -> AuditImages:
     """The images of a run: fresh samples, its training images, and its held-out images or those given instead."""
     config = run.read_config()
@@ -69,7 +70,7 @@ def of_run(
     trained = generator.load(run.path, checkpoint, ema)
     train, theirs = ((images[split], labels[split]) for split in ("train", "heldout"))
     return AuditImages(
-        samples=trained.generate(num_samples, seed),
+        samples=trained.generate(num_samples, seed, progress=progress),
         **images,
         protocol={
             "samples": f"images 0 to {num_samples - 1} of the seed, as kgan sample draws them",

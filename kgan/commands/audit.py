@@ -112,7 +112,7 @@ def _say_what_next(run: str | None, result: AuditResult, out: Path) -> None:
         least = default_heldout(result.protocol["num_train"])
         print(f"If its generator never saw the images that kgan train holds out, say so with --num_heldout={least}")
     if run and not FLAGS.against:
-        print(f"Next: {cli.command_line('report', run)}")
+        print(f"next:     {cli.command_line('report', run)}")
 
 
 if __name__ == "__main__":

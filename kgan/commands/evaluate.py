@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> None:
     show(result)
     print(f"wrote {out}")
     if run:
-        print(f"Next: {cli.command_line('audit', run)}")
+        print(f"next:     {cli.command_line('audit', run)}")
 
 
 def _out(run: str | None) -> Path:

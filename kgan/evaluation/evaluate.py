@@ -117,7 +117,7 @@ def evaluate(
             samples, dataset=dataset, train=train, reference=reference, data_dir=data_dir, num_heldout=num_heldout,
             num_samples=num_samples,
         )  # fmt: skip
-    counter = _Counter(progress)
+    counter = inputs.Counter(progress)
     return _scored(images, num_samples, features, inception_graph, data_dir, run is not None, counter, log)
 
 
@@ -128,7 +128,7 @@ def _scored(
     graph: str | os.PathLike | None,
     data_dir: str | None,
     draws: bool,
-    counter: "_Counter",
+    counter: inputs.Counter,
     log: Callable[[str], None] | None,
 ) -> Evaluation:
     real, cache = images.reference, default_folder()
@@ -138,31 +138,15 @@ def _scored(
     if draws or choice.name != "pca":
         environment.import_tensorflow()
     network = protocol.load_network(choice, real, cache, log or (lambda line: None))
-    counter.total = (2 + images.num_sets) * count
-    evaluator = protocol.Evaluator(network, real, count, cache, counter.after(0))
-    about, sets = images.draw(count)
+    counter.total = (2 + images.num_sets * (2 if draws else 1)) * count
+    evaluator = protocol.Evaluator(network, real, count, cache, counter.next(2 * count))
+    about, sets = images.draw(count, counter)
     digests, results = [], []
-    for number, drawn in enumerate(sets):
+    for drawn in sets:
         digests.append(protocol.samples_sha256(drawn))
-        results.append(evaluator.scores(drawn, counter.after((2 + number) * count)))
+        results.append(evaluator.scores(drawn, counter.next(count)))
     scores, spread = protocol.summarise(results)
     about = {"features_reason": choice.reason, "num_samples_reason": reason, **about, "samples_sha256": digests}
     if spread:
         about["spread"] = f"standard deviation (n - 1) over {len(results)} sample seeds"
     return Evaluation(scores, evaluator.floor, evaluator.protocol() | about, spread or None, images.skipped)
-
-
-class _Counter:
-    """Adds up the images whose features are computed, for one progress callback."""
-
-    def __init__(self, progress: Progress | None):
-        self.progress, self.total = progress, 0
-
-    def after(self, start: int) -> Progress:
-        """A callback for what begins when `start` images are done."""
-
-        def report(done: int, _: int) -> None:
-            if self.progress:
-                self.progress(start + done, self.total)
-
-        return report

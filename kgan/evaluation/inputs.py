@@ -15,17 +15,35 @@ from kgan.sampling.read import Source, image_shape, name_of, read_images, read_s
 Progress = Callable[[int, int], None]
 
 
+class Counter:
+    """Adds up stages of work, in images, for one progress callback."""
+
+    def __init__(self, progress: Progress | None):
+        self.progress, self.total, self.begun = progress, 0, 0
+
+    def next(self, count: int) -> Progress:
+        """A callback for the next stage, of `count` images."""
+        start = self.begun
+        self.begun += count
+
+        def report(done: int, _: int) -> None:
+            if self.progress:
+                self.progress(start + done, self.total)
+
+        return report
+
+
 @dataclass(frozen=True)
 class EvaluationImages:
     """Real images, and `num_sets` sets of samples: `available` in each, or None if they are made as needed.
 
-    `draw(count)` gives what the protocol says of the samples, and sets of `count` images, uint8 NHWC. `skipped` has a
-    line for each file that was passed over.
+    `draw(count, counter)` gives what the protocol says of the samples, and sets of `count` images, uint8 NHWC; sets
+    that have to be made count their images. `skipped` has a line for each file that was passed over.
     """
 
     reference: Reference
     available: int | None
-    draw: Callable[[int], tuple[dict[str, Any], Iterable[np.ndarray]]]
+    draw: Callable[[int, "Counter"], tuple[dict[str, Any], Iterable[np.ndarray]]]
     num_sets: int = 1
     skipped: tuple[str, ...] = ()
 
@@ -47,7 +65,7 @@ def of_run(
     )
     run.check_data(real.data_sha256)
 
-    def draw(count: int) -> tuple[dict[str, Any], Iterator[np.ndarray]]:
+    def draw(count: int, counter: Counter) -> tuple[dict[str, Any], Iterator[np.ndarray]]:
         from kgan.runs import generator
 
         trained = generator.load(run.path, checkpoint, ema)
@@ -59,7 +77,7 @@ def of_run(
             "ema": trained.ema,
             "seeds": list(seeds),
         }
-        return about, (trained.generate(count, seed) for seed in seeds)
+        return about, (trained.generate(count, seed, progress=counter.next(count)) for seed in seeds)
 
     return EvaluationImages(real, None, draw, len(seeds))
 
@@ -86,7 +104,7 @@ def of_samples(
         real = load_reference(str(dataset), reference, data_dir=data_dir, num_heldout=num_heldout, **size)
     drawn = read_samples(samples, real.image_shape, real.largest_comparison(num_samples))
 
-    def draw(count: int) -> tuple[dict[str, Any], list[np.ndarray]]:
+    def draw(count: int, counter: Counter) -> tuple[dict[str, Any], list[np.ndarray]]:
         return {"samples": f"the first {count} images in {name_of(samples)}"}, [drawn.images[:count]]
 
     return EvaluationImages(real, len(drawn.images), draw, skipped=skipped + drawn.skipped)

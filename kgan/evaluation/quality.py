@@ -179,16 +179,16 @@ def scores(
     if len(real) != len(fake):
         raise ValueError(f"real has {len(real)} rows and fake {len(fake)}: scores compare equal numbers")
     kernel_mean, kernel_std = kernel_distance_subsets(real, fake, subset_size=subset_size(len(real)), seed=seed)
-    found = {
+    result = {
         "frechet_distance": frechet_distance_from_features(real, fake),
         "kernel_distance": kernel_mean,
         "kernel_distance_std": kernel_std,
         **prdc(real, fake, k),
     }
     if fake_probabilities is not None:
-        found["inception_score"], found["inception_score_std"] = inception_score(fake_probabilities)
-        found["inception_score_unsplit"] = inception_score(fake_probabilities, splits=1)[0]
-    return found
+        result["inception_score"], result["inception_score_std"] = inception_score(fake_probabilities)
+        result["inception_score_unsplit"] = inception_score(fake_probabilities, splits=1)[0]
+    return result
 
 
 def _rows(features: np.ndarray, name: str) -> np.ndarray:

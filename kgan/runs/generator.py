@@ -1,7 +1,7 @@
 """A trained generator, read back from its run folder."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -45,12 +45,14 @@ class TrainedGenerator:
         *,
         truncation: float | None = None,
         z: np.ndarray | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> np.ndarray:
         """Images 0..n-1 of `seed`, or those of the latents `z` (n, latent_dim), as uint8 (n, h, w, c).
 
         `labels` is one label for all, or one for each; a conditional generator takes the classes in turn without
         it. Image i of a seed is the same whatever n is. `truncation` redraws the parts of its latent that are
-        further from 0 than this. Raises UserError for an n, latents or labels that it does not take.
+        further from 0 than this. `progress(done, n)` is called after each batch. Raises UserError for an n, latents or
+        labels that it does not take.
         """
         if (n is None) == (z is None):
             raise UserError("give either n, the number of images, or z, their latents")
@@ -68,6 +70,8 @@ class TrainedGenerator:
             rows = slice(start, indices.stop)
             batch = latents(seed, indices, self.config.latent_dim, truncation) if z is None else z[rows]
             images[rows] = self.decode(batch, all_labels[rows])
+            if progress:
+                progress(indices.stop, num)
         return images
 
     def labels_for(self, indices: range, labels: Sequence[int] | int | None = None) -> np.ndarray:
