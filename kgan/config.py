@@ -113,6 +113,9 @@ class TrainConfig:
     loss: str = _setting("ns", "The objective.", choices=LOSSES)
     r1_weight: float = _setting(0.0, "Weight of the R1 penalty on the gradient at real images.", lower=0.0)
     r2_weight: float = _setting(0.0, "Weight of the R2 penalty on the gradient at generated images.", lower=0.0)
+    penalty_every: int = _setting(
+        1, "Take the penalties at every so many steps only, with so many times their weight.", lower=1, upper=64
+    )
     gp_weight: float = _setting(0.0, "Weight of the WGAN-GP penalty between real and generated images.", lower=0.0)
     label_smoothing: float = _setting(
         0.0, "One-sided: the real images' target is 1 minus this, for losses that have one.", lower=0.0, below=0.5

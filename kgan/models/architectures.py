@@ -14,7 +14,7 @@ import numpy as np
 from keras import layers
 
 from kgan.config import ARCHITECTURES, TrainConfig
-from kgan.models.layers import Dropout, SpectralConv2D, SpectralDense
+from kgan.models.layers import Dropout, FusedBatchNormalization, SpectralConv2D, SpectralDense
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,19 @@ def architecture(config: TrainConfig) -> Architecture:
 
 
 def build_generator(
-    config: TrainConfig, shapes: Shapes, name: str = "generator", precision: str = "float32"
+    config: TrainConfig,
+    shapes: Shapes,
+    name: str = "generator",
+    precision: str = "float32",
+    for_training: bool = False,
 ) -> keras.Model:
-    """The generator that `config` asks for, with weights fixed by config.seed."""
+    """The generator that `config` asks for, with weights fixed by config.seed.
+
+    One that is not for training computes the same, more slowly, with Keras's own layers alone, so that it can be
+    saved for others.
+    """
     with _policy(precision):
-        make = LayerFactory(config, np.random.default_rng([config.seed, 1]))
+        make = LayerFactory(config, np.random.default_rng([config.seed, 1]), for_training)
         z = keras.Input((config.latent_dim,), name="z")
         inputs, x = [z], z
         if shapes.num_classes:
@@ -67,22 +75,20 @@ def build_discriminator(config: TrainConfig, shapes: Shapes, precision: str = "f
     """The discriminator that `config` asks for, with weights fixed by config.seed.
 
     A conditional one scores <embedding(label), features> + dense(features), the projection of Miyato and
-    Koyama 2018 (arXiv:1802.05637).
+    Koyama 2018 (arXiv:1802.05637). From the features on it computes in float32: large logits need the digits.
     """
     with _policy(precision):
-        make = LayerFactory(config, np.random.default_rng([config.seed, 2]))
+        make = LayerFactory(config, np.random.default_rng([config.seed, 2]), for_training=True)
         image = keras.Input((shapes.image_size, shapes.image_size, shapes.channels), name="image")
         features = architecture(config).discriminator(make, image)
-        inputs, score = [image], make.d_dense(1, name="score")(features)
+        inputs, score = [image], make.d_dense(1, name="score", dtype="float32")(features)
         if shapes.num_classes:
             label = keras.Input((), dtype="int64", name="label")
             one_hot = layers.CategoryEncoding(shapes.num_classes, output_mode="one_hot", name="one_hot")(label)
-            embedded = make.d_dense(features.shape[-1], use_bias=False, name="label_features")(one_hot)
-            projection = layers.Dot(1, name="projection")([embedded, features])
-            inputs, score = [image, label], layers.Add(name="projected_score")([score, projection])
-        return keras.Model(
-            inputs, layers.Activation("linear", dtype="float32", name="logit")(score), name="discriminator"
-        )
+            embedded = make.d_dense(features.shape[-1], use_bias=False, name="label_features", dtype="float32")(one_hot)
+            projection = layers.Dot(1, name="projection", dtype="float32")([embedded, features])
+            inputs, score = [image, label], layers.Add(name="projected_score", dtype="float32")([score, projection])
+        return keras.Model(inputs, score, name="discriminator")
 
 
 class LayerFactory:
@@ -91,8 +97,9 @@ class LayerFactory:
     `d_dense` and `d_conv` are for discriminators: they may be spectrally normalised.
     """
 
-    def __init__(self, config: TrainConfig, seeds: np.random.Generator):
+    def __init__(self, config: TrainConfig, seeds: np.random.Generator, for_training: bool):
         self.config, self._seeds = config, seeds
+        self._batch_norm = FusedBatchNormalization if for_training else layers.BatchNormalization
         self.spectral = architecture(config).spectral_norm if config.spectral_norm is None else config.spectral_norm
 
     def channels(self, count: int) -> int:
@@ -122,7 +129,7 @@ class LayerFactory:
         )
 
     def batch_norm(self, name):
-        return layers.BatchNormalization(momentum=self.config.bn_momentum, synchronized=True, name=name)
+        return self._batch_norm(momentum=self.config.bn_momentum, synchronized=True, name=name)
 
 
 def _doublings(start: int, size: int) -> int:

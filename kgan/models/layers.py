@@ -7,7 +7,10 @@ from kgan.models.random import current_dropout_stream
 
 
 class Dropout(keras.layers.Layer):
-    """Dropout whose mask comes from `random.dropout_from`, so that it does not depend on history or on replicas."""
+    """Dropout whose mask comes from `random.dropout_from`, so that it does not depend on history or on replicas.
+
+    One random byte decides for one value, so the rate is rounded to a multiple of 1/256.
+    """
 
     def __init__(self, rate: float, **kwargs):
         super().__init__(**kwargs)
@@ -16,8 +19,37 @@ class Dropout(keras.layers.Layer):
     def call(self, inputs, training=False):
         if not training:
             return inputs
-        kept = current_dropout_stream().fold(self.name).uniform(inputs.shape) >= self.rate
-        return tf.where(kept, inputs / (1.0 - self.rate), tf.zeros_like(inputs))
+        dropped = round(256 * self.rate)
+        kept = current_dropout_stream().fold(self.name).bytes(inputs.shape) >= tf.constant(dropped, tf.uint8)
+        return inputs * (tf.cast(kept, inputs.dtype) * (256 / (256 - dropped)))
+
+
+class FusedBatchNormalization(keras.layers.BatchNormalization):
+    """Keras's batch normalisation, in training by TensorFlow's fused kernel, which Keras 3 does not use.
+
+    With several replicas it is Keras's own, for the kernel sees one device's batch. The moving variance is that of
+    the batch, as in Keras; the kernel returns the unbiased one.
+    """
+
+    def call(self, inputs, training=False, mask=None):
+        if not training or tf.distribute.get_strategy().num_replicas_in_sync > 1:
+            return super().call(inputs, training=training, mask=mask)
+        images = inputs if inputs.shape.rank == 4 else inputs[:, None, None, :]
+        values = images.shape.num_elements() // images.shape[-1]
+        fused = tf.raw_ops.FusedBatchNormV3(
+            x=images,
+            scale=self.gamma.value,
+            offset=self.beta.value,
+            mean=tf.zeros(0),
+            variance=tf.zeros(0),
+            epsilon=self.epsilon,
+        )
+        self._move(self.moving_mean, fused.batch_mean)
+        self._move(self.moving_variance, fused.batch_variance * ((values - 1) / values))
+        return tf.reshape(fused.y, inputs.shape)
+
+    def _move(self, average: keras.Variable, value: tf.Tensor) -> None:
+        average.assign(self.momentum * average.value + (1.0 - self.momentum) * value)
 
 
 class _SpectralNorm:
@@ -25,8 +57,11 @@ class _SpectralNorm:
 
     The singular vectors are variables that only `power_iteration` moves, once a discriminator step, while the
     gradient flows through sigma = v^T W u. (keras.layers.SpectralNormalization instead overwrites its kernel on
-    every training call and stops that gradient.)
+    every training call and stops that gradient.) Vectors and sigma are float32 whatever the layer computes in.
     """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, autocast=False, **kwargs)
 
     def build(self, input_shape):
         super().build(input_shape)
@@ -45,45 +80,35 @@ class _SpectralNorm:
         self.right.assign(tf.math.l2_normalize(tf.linalg.matvec(matrix, left, transpose_a=True)))
 
     def normalised_kernel(self):
-        left, right = (tf.cast(tf.convert_to_tensor(vector), tf.float32) for vector in (self.left, self.right))
+        left, right = tf.convert_to_tensor(self.left), tf.convert_to_tensor(self.right)
         sigma = tf.tensordot(left, tf.linalg.matvec(self._matrix(), right), 1)
-        kernel = tf.convert_to_tensor(self.kernel)
-        return kernel / tf.cast(sigma, kernel.dtype)
+        return tf.cast(tf.convert_to_tensor(self.kernel) / sigma, self.compute_dtype)
+
+    def call(self, inputs):
+        outputs = self._multiply(tf.cast(inputs, self.compute_dtype), self.normalised_kernel())
+        return outputs + tf.cast(tf.convert_to_tensor(self.bias), outputs.dtype) if self.use_bias else outputs
 
     def _matrix(self):
         """The kernel as a float32 (everything else, outputs) matrix."""
-        kernel = tf.cast(tf.convert_to_tensor(self.kernel), tf.float32)
-        return tf.reshape(kernel, (-1, kernel.shape[-1]))
+        return tf.reshape(tf.convert_to_tensor(self.kernel), (-1, self.kernel.shape[-1]))
 
 
 class SpectralConv2D(_SpectralNorm, keras.layers.Conv2D):
     """Conv2D with a spectrally normalised kernel."""
 
-    def call(self, inputs):
-        outputs = self.convolution_op(inputs, self.normalised_kernel())
-        return outputs + self.bias if self.use_bias else outputs
+    def _multiply(self, inputs, kernel):
+        return self.convolution_op(inputs, kernel)
 
 
 class SpectralDense(_SpectralNorm, keras.layers.Dense):
     """Dense with a spectrally normalised kernel."""
 
-    def call(self, inputs):
-        outputs = tf.matmul(inputs, self.normalised_kernel())
-        return outputs + self.bias if self.use_bias else outputs
+    def _multiply(self, inputs, kernel):
+        return tf.matmul(inputs, kernel)
 
 
 def update_spectral_norms(model: keras.Model) -> None:
     """One power iteration for every spectrally normalised layer of `model`, nested ones included."""
-    for layer in _all_layers(model):
+    for layer in model._flatten_layers(include_self=False, recursive=True):
         if isinstance(layer, _SpectralNorm):
             layer.power_iteration()
-
-
-def has_batch_norm(model: keras.Model) -> bool:
-    """Whether the output for one image depends on the others of its batch."""
-    return any(isinstance(layer, keras.layers.BatchNormalization) for layer in _all_layers(model))
-
-
-def _all_layers(model: keras.Model) -> list[keras.Layer]:
-    """The layers of `model`, of the models in it, and those that layers hold."""
-    return list(model._flatten_layers(include_self=False, recursive=True))

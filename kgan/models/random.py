@@ -2,11 +2,13 @@
 
 Nothing here has state, so there is nothing to save in a checkpoint and nothing that the number of replicas
 could change. Keras's SeedGenerator gives neither: its state is not checkpointed, and every replica sees the
-same one.
+same one. All numbers are made from random 32-bit words, because XLA draws the same words as TensorFlow's own
+kernels but other floats.
 """
 
 import contextlib
 import contextvars
+import math
 import zlib
 from dataclasses import dataclass, replace
 
@@ -34,41 +36,53 @@ class RandomStream:
         return replace(self, key=tf.random.fold_in(self.key, zlib.crc32(purpose.encode()), alg="philox"))
 
     def uniform(self, shape, low: float = 0.0, high: float = 1.0) -> tf.Tensor:
-        """float32 of `shape` in [low, high); the first axis is the local batch."""
-        return self._local(tf.random.stateless_uniform, shape, minval=low, maxval=high)
+        """float32 of `shape` in [low, high), in steps of (high - low) / 2^24; the first axis is the local batch."""
+        return low + (high - low) * _fractions(self._words(shape))
+
+    def integers(self, shape, low: int, high: int) -> tf.Tensor:
+        """int64 of `shape` in low..high, both included, for high - low < 2^16; the first axis is the local batch."""
+        words = tf.cast(tf.bitwise.right_shift(self._words(shape), tf.constant(8, tf.uint32)), tf.int64)
+        return low + tf.bitwise.right_shift(words * (high - low + 1), tf.constant(24, tf.int64))
+
+    def bytes(self, shape) -> tf.Tensor:
+        """uint8 of `shape` in 0..255; the first axis is the local batch."""
+        local, length = shape[0], math.prod(shape[1:])
+        four_a_word = tf.bitcast(self._words((local, -(-length // 4))), tf.uint8)
+        return tf.reshape(tf.reshape(four_a_word, (local, -1))[:, :length], shape)
 
     def normal(self, shape) -> tf.Tensor:
-        """Standard normal float32 of `shape`; the first axis is the local batch."""
-        return self._local(tf.random.stateless_normal, shape)
+        """Standard normal float32 of `shape`, at most 5.8 in size (Box and Muller 1958); the first axis is the local
+        batch."""
+        everyone, length = shape[0] * self.num_replicas, math.prod(shape[1:])
+        first, second = tf.unstack(_fractions(self._all_words((everyone, 2, -(-length // 2)))), axis=1)
+        radius, angle = tf.sqrt(-2.0 * tf.math.log(1.0 - first)), 2.0 * math.pi * second
+        pairs = tf.concat([radius * tf.cos(angle), radius * tf.sin(angle)], axis=1)
+        return self._local(tf.reshape(pairs[:, :length], (everyone, *shape[1:])), shape)
 
-    def _local(self, sampler, shape, **options) -> tf.Tensor:
-        local, *rest = shape
-        everyone = sampler([local * self.num_replicas, *rest], self.key, alg="philox", **options)
+    def _words(self, shape) -> tf.Tensor:
+        """Random uint32; the first axis is the local batch."""
+        return self._local(self._all_words((shape[0] * self.num_replicas, *shape[1:])), shape)
+
+    def _all_words(self, shape) -> tf.Tensor:
+        """Random uint32; the first axis is the global batch."""
+        return tf.random.stateless_uniform(shape, self.key, minval=None, maxval=None, dtype=tf.uint32, alg="philox")
+
+    def _local(self, everyone: tf.Tensor, shape) -> tf.Tensor:
         if self.num_replicas == 1:
             return everyone
-        return tf.slice(everyone, [self.replica * local] + [0] * len(rest), shape)
+        return tf.slice(everyone, [self.replica * shape[0]] + [0] * (len(shape) - 1), shape)
 
 
-@dataclass(frozen=True)
-class ConcatenatedStream:
-    """The streams of several batches of equal size that are processed as one: each part has its own numbers."""
-
-    parts: tuple[RandomStream, ...]
-
-    def fold(self, purpose: str) -> "ConcatenatedStream":
-        return ConcatenatedStream(tuple(part.fold(purpose) for part in self.parts))
-
-    def uniform(self, shape) -> tf.Tensor:
-        """float32 of `shape` in [0, 1); the first axis is the parts' local batches, one after the other."""
-        each = (shape[0] // len(self.parts), *shape[1:])
-        return tf.concat([part.uniform(each) for part in self.parts], axis=0)
+def _fractions(words: tf.Tensor) -> tf.Tensor:
+    """uint32 to float32 multiples of 2^-24 in [0, 1)."""
+    return tf.cast(tf.bitwise.right_shift(words, tf.constant(8, tf.uint32)), tf.float32) * 2.0**-24
 
 
-_dropout_stream: contextvars.ContextVar[RandomStream | ConcatenatedStream] = contextvars.ContextVar("dropout_stream")
+_dropout_stream: contextvars.ContextVar[RandomStream] = contextvars.ContextVar("dropout_stream")
 
 
 @contextlib.contextmanager
-def dropout_from(stream: RandomStream | ConcatenatedStream):
+def dropout_from(stream: RandomStream):
     """Within this block, the Dropout layers of kgan's models take their masks from `stream`."""
     token = _dropout_stream.set(stream)
     try:
@@ -77,6 +91,6 @@ def dropout_from(stream: RandomStream | ConcatenatedStream):
         _dropout_stream.reset(token)
 
 
-def current_dropout_stream() -> RandomStream | ConcatenatedStream:
+def current_dropout_stream() -> RandomStream:
     """Raises LookupError outside `dropout_from`."""
     return _dropout_stream.get()

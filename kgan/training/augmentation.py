@@ -42,22 +42,17 @@ def _translate(images: tf.Tensor, stream: RandomStream) -> tf.Tensor:
     """Each axis is shifted by a product with a 0/1 matrix: fast, differentiable and deterministic everywhere."""
     batch, side = images.shape[0], images.shape[1]
     reach = side // 8
-    shifts = [_integers(stream.fold(axis), (batch, 1), -reach, reach) for axis in ("y", "x")]
-    rows, columns = (tf.one_hot(tf.range(side) + shift, side) for shift in shifts)
+    shifts = [stream.fold(axis).integers((batch, 1), -reach, reach) for axis in ("y", "x")]
+    rows, columns = (tf.one_hot(tf.range(side, dtype=tf.int64) + shift, side) for shift in shifts)
     return tf.einsum("byi,bijc,bxj->byxc", rows, images, columns)
 
 
 def _cutout(images: tf.Tensor, stream: RandomStream) -> tf.Tensor:
     batch, side = images.shape[0], images.shape[1]
-    hole, places = side // 2, tf.range(side)
+    hole, places = side // 2, tf.range(side, dtype=tf.int64)
     inside = []
     for axis in ("y", "x"):
-        start = _integers(stream.fold(axis), (batch, 1), -(hole // 2), side - hole // 2)
+        start = stream.fold(axis).integers((batch, 1), -(hole // 2), side - hole // 2)
         inside.append((places >= start) & (places < start + hole))
     covered = inside[0][:, :, None, None] & inside[1][:, None, :, None]
     return tf.where(covered, 0.0, images)
-
-
-def _integers(stream: RandomStream, shape, low: int, high: int) -> tf.Tensor:
-    """int32 uniform over low..high, both included."""
-    return tf.cast(tf.floor(stream.uniform(shape, low, high + 1)), tf.int32)

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from kgan.config import TrainConfig
 from kgan.models.architectures import Shapes, build_discriminator, build_generator
+from kgan.training.optimizers import Adam, take_summed_gradients
 
 
 @dataclass
@@ -49,14 +50,14 @@ class State:
 def create_state(config: TrainConfig, shapes: Shapes, total_steps: int, precision: str, make_optimizer=None) -> State:
     """The state before the first step. Call it within `strategy.scope()`: every variable is made here.
 
-    `make_optimizer(schedule)` replaces Adam.
+    `make_optimizer(schedule)` replaces Adam. Give the optimizers gradients that are summed over the replicas.
     """
-    adam = make_optimizer or (lambda rate: keras.optimizers.Adam(rate, config.beta_1, config.beta_2))
-    generator = build_generator(config, shapes, precision=precision)
+    make_optimizer = make_optimizer or (lambda rate: Adam(rate, config.beta_1, config.beta_2))
+    generator = build_generator(config, shapes, precision=precision, for_training=True)
     discriminator = build_discriminator(config, shapes, precision=precision)
     ema = build_generator(config, shapes, name="ema_generator", precision=precision) if config.ema_decay else None
-    g_optimizer = adam(_rate(config, config.g_lr, total_steps))
-    d_optimizer = adam(_rate(config, config.d_lr, total_steps * config.d_steps))
+    g_optimizer = take_summed_gradients(make_optimizer(_rate(config, config.g_lr, total_steps)))
+    d_optimizer = take_summed_gradients(make_optimizer(_rate(config, config.d_lr, total_steps * config.d_steps)))
     g_optimizer.build(generator.trainable_variables)
     d_optimizer.build(discriminator.trainable_variables)
     return State(generator, discriminator, ema, g_optimizer, d_optimizer, tf.Variable(0, dtype=tf.int64, name="step"))

@@ -8,8 +8,8 @@ import keras
 import tensorflow as tf
 
 from kgan.config import TrainConfig
-from kgan.models.layers import has_batch_norm, update_spectral_norms
-from kgan.models.random import ConcatenatedStream, RandomStream, dropout_from
+from kgan.models.layers import update_spectral_norms
+from kgan.models.random import RandomStream, dropout_from
 from kgan.training.augmentation import diffaug, prepare_real
 from kgan.training.objectives import build_objective, gradient_penalty, zero_centred_penalty
 from kgan.training.state import State
@@ -71,9 +71,8 @@ class TrainStep:
         """One of the discriminator updates before the last: it has generated images of its own."""
         stream = self._stream(step).fold(f"critic {critic_step}")
         real = prepare_real(images[critic_step], stream, self.config.flip, self.config.dequantize)
-        self._update_discriminator(
-            real, self._generate(labels[critic_step], stream.fold("generate")), labels[critic_step], stream
-        )
+        fake = self._generate(labels[critic_step], stream.fold("generate"))
+        self._update_discriminator(step, real, fake, labels[critic_step], stream)
 
     def _update_both(self, step, images, labels) -> dict[str, tf.Tensor]:
         """The last discriminator update and the generator's, on the same generated images.
@@ -87,18 +86,30 @@ class TrainStep:
         fake_labels = tf.repeat(labels, multiplier)
         with tf.GradientTape() as tape:
             fake = self._generate(fake_labels, generator.fold("generate"))
-        metrics = self._update_discriminator(real, fake[::multiplier], labels, critic)
+        metrics = self._update_discriminator(step, real, fake[::multiplier], labels, critic)
         return metrics | self._update_generator(tape, fake, fake_labels, real, labels, generator)
 
-    def _update_discriminator(self, real, fake, labels, stream: RandomStream) -> dict[str, tf.Tensor]:
-        variables = self.state.discriminator.trainable_variables
+    def _update_discriminator(self, step, real, fake, labels, stream: RandomStream) -> dict[str, tf.Tensor]:
+        every = self.config.penalty_every
+        if every == 1:
+            gradients, sums = self._discriminator_gradients(real, fake, labels, stream, 1.0)
+        else:
+            gradients, sums = tf.cond(
+                step % every == 0,
+                lambda: self._discriminator_gradients(real, fake, labels, stream, float(every)),
+                lambda: self._discriminator_gradients(real, fake, labels, stream, 0.0),
+            )
+        norm, sums = self._apply(self.state.d_optimizer, gradients, self.state.discriminator.trainable_variables, sums)
+        return dict(zip(("d_loss", "d_penalty", "d_real", "d_fake"), sums, strict=True)) | {"d_grad_norm": norm}
+
+    def _discriminator_gradients(self, real, fake, labels, stream: RandomStream, penalty_weight: float):
+        """The gradients of loss and penalties, and this replica's shares of the means of what is reported."""
         with tf.GradientTape() as tape:
-            real_logits, fake_logits, penalties = self._scores(real, fake, labels, stream)
+            real_logits, fake_logits, penalties = self._scores(real, fake, labels, stream, penalty_weight)
             losses = self.objective.discriminator(real_logits, fake_logits)
             loss = self._mean(losses + penalties)
-        sums = [self._mean(values) for values in (losses, penalties, real_logits, fake_logits)]
-        norm, sums = self._apply(self.state.d_optimizer, tape.gradient(loss, variables), variables, sums)
-        return dict(zip(("d_loss", "d_penalty", "d_real", "d_fake"), sums, strict=True)) | {"d_grad_norm": norm}
+        gradients = tape.gradient(loss, self.state.discriminator.trainable_variables, unconnected_gradients="zero")
+        return gradients, [self._mean(values) for values in (losses, penalties, real_logits, fake_logits)]
 
     def _update_generator(self, generation: tf.GradientTape, fake, fake_labels, real, labels, stream: RandomStream):
         """`generation` is the tape that recorded the making of `fake`: the images are not made twice."""
@@ -124,53 +135,39 @@ class TrainStep:
         with dropout_from(stream.fold("dropout")):
             return self.state.generator([z, labels] if self.conditional else z, training=True)
 
-    def _discriminate(self, images, labels, stream: RandomStream | ConcatenatedStream) -> tf.Tensor:
+    def _discriminate(self, images, labels, stream: RandomStream) -> tf.Tensor:
         with dropout_from(stream):
             logits = self.state.discriminator([images, labels] if self.conditional else images, training=True)
         return tf.squeeze(logits, axis=1)
 
-    def _discriminate_both(self, real, fake, labels, real_stream: RandomStream, fake_stream: RandomStream):
-        """The logits of real and of generated images.
-
-        They take one pass together, unless their statistics would mix, or the gradient of one of them is wanted
-        alone and would cost as much as that of both.
-        """
-        one_penalty = bool(self.config.r1_weight) != bool(self.config.r2_weight)
-        if one_penalty or has_batch_norm(self.state.discriminator):
-            return self._discriminate(real, labels, real_stream), self._discriminate(fake, labels, fake_stream)
-        stream = ConcatenatedStream((real_stream, fake_stream))
-        return tf.split(self._discriminate(tf.concat([real, fake], 0), tf.concat([labels, labels], 0), stream), 2)
-
     def _augment(self, images, stream: RandomStream) -> tf.Tensor:
         return diffaug(images, stream) if self.config.augment == "diffaug" else images
 
-    def _scores(self, real, fake, labels, stream: RandomStream) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """The logits (b,) of real and of generated images, and the penalties (b,).
+    def _scores(self, real, fake, labels, stream: RandomStream, penalty_weight: float):
+        """The logits (b,) of real and of generated images, and the penalties (b,), `penalty_weight` times.
 
         R1 and R2 are taken on these very logits, at the images as they are before augmentation.
         """
         config = self.config
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([real, fake])
-            seen_real, seen_fake = (
-                self._augment(images, stream.fold(f"augment {name}"))
-                for images, name in ((real, "real"), (fake, "fake"))
-            )
-            real_logits, fake_logits = self._discriminate_both(
-                seen_real, seen_fake, labels, stream.fold("dropout real"), stream.fold("dropout fake")
-            )
+            seen_real = self._augment(real, stream.fold("augment real"))
+            seen_fake = self._augment(fake, stream.fold("augment fake"))
+            real_logits = self._discriminate(seen_real, labels, stream.fold("dropout real"))
+            fake_logits = self._discriminate(seen_fake, labels, stream.fold("dropout fake"))
         penalties = tf.zeros_like(real_logits)
+        if not penalty_weight:
+            return real_logits, fake_logits, penalties
         wanted = [(config.r1_weight, real_logits, real), (config.r2_weight, fake_logits, fake)]
         wanted = [(weight, logits, images) for weight, logits, images in wanted if weight]
-        if wanted:
-            weights, logits, images = zip(*wanted, strict=True)
-            for weight, gradients in zip(weights, tape.gradient(logits, images), strict=True):
-                penalties += weight * zero_centred_penalty(gradients)
+        gradients = tape.gradient([logits for _, logits, _ in wanted], [images for *_, images in wanted])
+        for (weight, *_), gradient in zip(wanted, gradients, strict=True):
+            penalties += weight * zero_centred_penalty(gradient)
         if config.gp_weight:
             score = lambda images: self._discriminate(images, labels, stream.fold("dropout gp"))  # noqa: E731
             mix = stream.fold("mix").uniform((real.shape[0], 1, 1, 1))
             penalties += config.gp_weight * gradient_penalty(score, seen_real, seen_fake, mix)
-        return real_logits, fake_logits, penalties
+        return real_logits, fake_logits, penalty_weight * penalties
 
     def _mean(self, values) -> tf.Tensor:
         """This replica's share of the mean over the global batch."""
@@ -179,19 +176,15 @@ class TrainStep:
     def _apply(self, optimizer, gradients, variables, shares):
         """Updates `variables` with the gradients summed over replicas, then clipped: clipped before, they would depend
         on how many replicas there are. Returns the norm before clipping, and the sums of `shares` over replicas.
-
-        Keras's optimizers sum over replicas by themselves, after any clipping of theirs; what is already summed is
-        therefore divided by their number.
         """
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]  # an embedding's are sparse
-        replicas = self.strategy.num_replicas_in_sync
-        if replicas > 1:
+        if self.strategy.num_replicas_in_sync > 1:
             context = tf.distribute.get_replica_context()
             gradients, shares = context.all_reduce(tf.distribute.ReduceOp.SUM, [gradients, shares])
         norm = tf.linalg.global_norm(gradients)
         if self.config.clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, self.config.clip_norm, norm)
-        optimizer.apply([gradient / replicas for gradient in gradients] if replicas > 1 else gradients, variables)
+        optimizer.apply(gradients, variables)
         return norm, shares
 
     def _from_any_replica(self, value) -> tf.Tensor:

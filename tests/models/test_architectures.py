@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from kgan import TrainConfig
 from kgan.models.architectures import Shapes, build_discriminator, build_generator
-from kgan.models.layers import update_spectral_norms
+from kgan.models.layers import FusedBatchNormalization, update_spectral_norms
 
 
 def count(variables):
@@ -97,6 +97,38 @@ def test_spectral_norm_is_the_largest_singular_value_and_carries_a_gradient():
         # W / sigma(W) does not change when W grows, so <W / sigma(W), W> grows exactly in proportion.
         gradient = tape.gradient(scale, layer.kernel.value).numpy()
         assert (gradient * layer.kernel.numpy()).sum() == pytest.approx(scale.numpy(), rel=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(6, 5), (6, 4, 4, 5)])
+def test_fused_batch_norm_is_that_of_keras(shape):
+    inputs = tf.random.stateless_normal(shape, (1, 2), mean=3.0, stddev=2.0)
+    results = []
+    for kind in (keras.layers.BatchNormalization, FusedBatchNormalization):
+        layer = kind(momentum=0.9)
+        layer.build(shape)
+        layer.gamma.assign(tf.range(1.0, 6.0))
+        layer.beta.assign(tf.range(5.0))
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            outputs = layer(inputs, training=True)
+            loss = tf.reduce_sum(outputs**3)
+        gradients = tape.gradient(loss, [inputs, layer.gamma.value, layer.beta.value])
+        results.append([outputs, *gradients, *layer.get_weights(), layer(inputs)])
+    for keras_value, value in zip(*results, strict=True):
+        np.testing.assert_allclose(value, keras_value, rtol=1e-4, atol=1e-3)
+
+
+def test_spectral_norm_in_bfloat16_divides_by_a_float32_norm():
+    scores = []
+    for precision in ("float32", "bfloat16"):
+        config = TrainConfig(dataset="folder", arch="sndcgan")
+        discriminator = build_discriminator(config, Shapes(32, 3), precision)
+        layer = discriminator.get_layer("conv_0")
+        assert layer.left.dtype == layer.right.dtype == layer.kernel.dtype == "float32"
+        assert discriminator.get_layer("score").compute_dtype == "float32"
+        images = tf.random.stateless_uniform((4, 32, 32, 3), (3, 4), -1.0, 1.0)
+        scores.append(discriminator(images).numpy())
+    np.testing.assert_allclose(scores[1], scores[0], rtol=0.1, atol=0.02 * np.abs(scores[0]).max())
 
 
 def test_spectral_norm_moves_only_when_told():

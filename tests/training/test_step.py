@@ -13,13 +13,13 @@ from kgan.training.state import create_state
 from kgan.training.step import METRICS, TrainStep
 
 
-def make(num_classes=0, size=28, xla=False, **settings):
+def make(num_classes=0, size=28, xla=False, precision="float32", **settings):
     """A step function, its state, and an iterator over random images."""
     config = TrainConfig(dataset="folder", batch_size=4, **settings)
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (12, size, size, 1), np.uint8)
     labels = random.integers(0, max(1, num_classes), 12)
-    state = create_state(config, Shapes(size, 1, num_classes), 100, "float32")
+    state = create_state(config, Shapes(size, 1, num_classes), 100, precision)
     step = TrainStep(config, state, tf.distribute.get_strategy(), xla=xla, conditional=bool(num_classes))
     batches = step_batches(
         images, labels, seed=config.seed, first_step=0, d_steps=config.d_steps, batch_size=config.batch_size
@@ -120,14 +120,12 @@ def test_the_generator_is_updated_through_the_images_that_the_discriminator_saw(
     np.testing.assert_allclose(metrics["g_loss"], -metrics["d_fake"], rtol=1e-3)
 
 
-def test_one_pass_over_real_and_generated_images_gives_the_logits_of_two(monkeypatch):
+def test_penalties_at_every_third_step_have_three_times_the_weight():
     rows = []
-    for separate in (False, True):
-        monkeypatch.setattr("kgan.training.step.has_batch_norm", lambda _, separate=separate: separate)
-        step, _, batches = make(2, r1_weight=0.1, r2_weight=0.1, arch="dcgan")
-        rows.append(run(step, batches, 1))
-    for name in METRICS:
-        np.testing.assert_allclose(rows[0][name], rows[1][name], rtol=1e-4, err_msg=name)
+    for every in (1, 3):
+        step, _, batches = make(2, arch="mlp", r1_weight=0.1, gp_weight=0.1, penalty_every=every, d_lr=1e-9)
+        rows.append(run(step, batches, 4)["d_penalty"])
+    np.testing.assert_allclose(rows[1], rows[0] * [3, 0, 0, 3], rtol=1e-3)
 
 
 def made_up_objective():
@@ -158,9 +156,46 @@ def test_a_new_objective_and_a_new_architecture_are_an_entry_each(monkeypatch):
     assert not np.array_equal(before, inner.right)
 
 
-def test_xla_trains():
-    step, _, batches = make(arch="mlp", xla=True)
-    assert np.isfinite(run(step, batches, 2)["g_loss"]).all()
+XLA_CASES = [
+    {"arch": "mlp"},
+    pytest.param({"arch": "mlp", "precision": "bfloat16", "num_classes": 3}, marks=pytest.mark.slow),
+    pytest.param({"loss": "rpgan", "r1_weight": 0.1, "r2_weight": 0.1, "augment": "diffaug"}, marks=pytest.mark.slow),
+    pytest.param({"num_classes": 3, "loss": "wgan", "gp_weight": 10.0, "d_steps": 2}, marks=pytest.mark.slow),
+    pytest.param({"num_classes": 3, "precision": "bfloat16", "r1_weight": 0.1}, marks=pytest.mark.slow),
+    pytest.param({"arch": "sndcgan", "size": 32, "loss": "hinge", "num_classes": 3}, marks=pytest.mark.slow),
+    pytest.param(
+        {"arch": "sndcgan", "size": 32, "width": 0.5, "r1_weight": 0.1, "r2_weight": 0.1, "penalty_every": 2},
+        marks=pytest.mark.slow,
+    ),
+    pytest.param({"arch": "sndcgan", "size": 32, "precision": "bfloat16", "flip": True}, marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize("case", XLA_CASES, ids=str)
+def test_the_step_that_xla_compiles_is_the_plain_step(case):
+    """What runs on a GPU. Random numbers are the same, so that only the order of sums differs."""
+    (plain, plain_state, batches), (compiled, state, same) = (make(xla=xla, **case) for xla in (False, True))
+    expected, metrics = run(plain, batches, 1), run(compiled, same, 1)
+    tolerance = 0.1 if case.get("precision") == "bfloat16" else 1e-3
+    for name in METRICS:
+        np.testing.assert_allclose(metrics[name], expected[name], rtol=tolerance, atol=tolerance, err_msg=name)
+    run(compiled, same, 2)
+    assert compiled.traces == 1 and state.step.numpy() == 3
+    assert not [name for name, variable in state.variables().items() if variable.dtype in ("int32", tf.int32)]
+    moved, expected = state.to_arrays(), plain_state.to_arrays()
+    assert moved.keys() == expected.keys()
+    assert all(np.isfinite(value).all() for value in moved.values())
+
+
+def test_bfloat16_computes_logits_and_penalties_like_float32():
+    rows = []
+    for precision in ("float32", "bfloat16"):
+        step, _, batches = make(
+            3, arch="dcgan", precision=precision, r1_weight=1.0, r2_weight=1.0, spectral_norm=True, init_stddev=0.2
+        )
+        rows.append(run(step, batches, 1))
+    for name in METRICS:
+        np.testing.assert_allclose(rows[1][name], rows[0][name], rtol=0.1, atol=0.02, err_msg=name)
 
 
 def test_it_never_retraces():
