@@ -52,7 +52,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         average.assign(self.momentum * average.value + (1.0 - self.momentum) * value)
 
 
-class _SpectralNorm:
+class _SpectralNorm(keras.layers.Layer):
     """Divides a layer's kernel by its largest singular value (Miyato et al. 2018, arXiv:1802.05957).
 
     The singular vectors are variables that only `power_iteration` moves, once a discriminator step, while the

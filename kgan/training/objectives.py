@@ -22,7 +22,7 @@ class Objective(NamedTuple):
     """
 
     discriminator: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-    generator: Callable[[tf.Tensor, tf.Tensor | None], tf.Tensor]
+    generator: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
     needs_real: bool = False
 
 

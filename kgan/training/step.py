@@ -63,7 +63,7 @@ class TrainStep:
         metrics = self.strategy.run(self._update_both, (step, images, labels))
         with self.strategy.scope():
             if state.ema_generator:
-                self._update_average()
+                self._update_average(state.ema_generator)
             state.step.assign_add(1)
         return tf.stack([self._from_any_replica(metrics[name]) for name in METRICS])
 
@@ -190,14 +190,14 @@ class TrainStep:
     def _from_any_replica(self, value) -> tf.Tensor:
         return self.strategy.experimental_local_results(value)[0]
 
-    def _update_average(self) -> None:
+    def _update_average(self, average: keras.Model) -> None:
         """The averaged weights move by a rate that starts high, so that short runs are not an average of noise.
 
         Batch-norm statistics are copied: an average of the weights' history wants today's statistics.
         """
         made = tf.cast(self.state.step, tf.float32)
         decay = tf.minimum(self.config.ema_decay, (1.0 + made) / (10.0 + made))
-        live, average = self.state.generator, self.state.ema_generator
+        live = self.state.generator
         for mean, weight in zip(average.trainable_variables, live.trainable_variables, strict=True):
             self._assign(mean, lambda mean, weight, decay: mean.assign(weight + decay * (mean - weight)), weight, decay)
         for mean, weight in zip(average.non_trainable_variables, live.non_trainable_variables, strict=True):
