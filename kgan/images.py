@@ -11,6 +11,7 @@ import io
 import math
 import os
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageSequence
@@ -23,6 +24,7 @@ FRAME_SIZE = 128
 _MARGIN = 4
 _WIDE = 400  # grids from this width on get a caption of twice the size
 _MAX_COLUMNS = 32
+_TITLE_HEIGHT = 13  # of the font, and a pixel above and below; a caption's is another
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:
@@ -75,15 +77,23 @@ def write_png(path: str | os.PathLike, image: np.ndarray, pnginfo=None) -> None:
     write_atomically(path, png_bytes(image, pnginfo))
 
 
-def captioned_grid(pictures: np.ndarray, columns: int | None = None, caption: bool = True) -> np.ndarray:
-    """A grid of (n, h, w, c) uint8 images, small ones enlarged to about 64 pixels, as one (H, W, c) uint8 image."""
-    drawn = enlarge(grid(pictures, columns), max(1, 64 // pictures.shape[1]))
+def captioned_grid(
+    pictures: np.ndarray, columns: int | None = None, caption: bool = True, titles: Sequence[str] = ()
+) -> np.ndarray:
+    """A grid of (n, h, w, c) uint8 images, small ones enlarged to about 64 pixels, as one (H, W, c) uint8 image.
+
+    `titles`, one for each column, stand above the columns, cut to their width.
+    """
+    factor = max(1, 64 // pictures.shape[1])
+    drawn = enlarge(grid(pictures, columns), factor)
+    if titles:
+        drawn = np.concatenate([_column_titles(titles, pictures.shape[2] * factor, 2 * factor, drawn), drawn])
     return captioned(drawn) if caption else drawn
 
 
-def grid_rows_height(image_size: int, rows: int, padding: int = 2) -> int:
+def grid_rows_height(image_size: int, rows: int, padding: int = 2, titles: bool = False) -> int:
     """The height of the first rows of a captioned grid, in its pixels, the padding around them included."""
-    return (rows * (image_size + padding) + padding) * max(1, 64 // image_size)
+    return (rows * (image_size + padding) + padding) * max(1, 64 // image_size) + titles * _TITLE_HEIGHT
 
 
 def class_columns(num_classes: int) -> int | None:
@@ -118,13 +128,35 @@ def with_step(captioned_image: np.ndarray, step: int) -> np.ndarray:
 
 
 def _drawn(text: str, size: int) -> np.ndarray:
-    """A line of text as (h, w, 1) uint8, black on white."""
-    font = ImageFont.load_default_imagefont()
-    left, top, right, bottom = font.getbbox(text)
-    picture = Image.new("L", (right - left, bottom - top), 255)
-    ImageDraw.Draw(picture).text((-left, -top), text, 0, font=font)
+    """A line of text with margins as (h, w, 1) uint8, black on white."""
     margins = ((_MARGIN, _MARGIN), (_MARGIN, _MARGIN), (0, 0))
-    return enlarge(np.pad(np.asarray(picture)[..., None], margins, constant_values=255), size)
+    return enlarge(np.pad(_text(text), margins, constant_values=255), size)
+
+
+def _column_titles(titles: Sequence[str], width: int, gap: int, below: np.ndarray) -> np.ndarray:
+    """A white band as wide as the (H, W, c) image `below`, with the titles over columns `width` wide, `gap` apart."""
+    band = np.full((_TITLE_HEIGHT, *below.shape[1:]), 255, np.uint8)
+    for column, title in enumerate(titles):
+        if title:
+            text = _text(title[:width])[: _TITLE_HEIGHT - 1, :width]
+            left = gap + column * (width + gap)
+            band[1 : 1 + text.shape[0], left : left + text.shape[1]] = text
+    return band
+
+
+def can_show(text: str) -> bool:
+    """Whether the font of captions and titles has the characters of `text`: printable ones of Latin-1."""
+    return text.isprintable() and all(ord(character) < 256 for character in text)
+
+
+def _text(text: str) -> np.ndarray:
+    """One line as (h, w, 1) uint8, black on white."""
+    font = ImageFont.load_default_imagefont()
+    shown = text.encode("latin-1", "replace")
+    left, top, right, bottom = (int(edge) for edge in font.getbbox(shown))
+    picture = Image.new("L", (right - left, bottom - top), 255)
+    ImageDraw.Draw(picture).text((-left, -top), shown, 0, font=font)
+    return np.asarray(picture)[..., None]
 
 
 def gif(frames: np.ndarray, milliseconds: int | list[int] = FRAME_MILLISECONDS) -> bytes:

@@ -1,6 +1,6 @@
 """Check the marks of images; with --run, regenerate the images and compare.
 
-usage: kgan verify IMAGE... [--run=RUN] [--c2pa_trust=CA.pem]
+usage: kgan verify IMAGE|DIR... [--run=RUN] [--c2pa_trust=CA.pem]
 
 Exit 0: verified, which takes equal pixels. 1: an image is not what it claims, or has no marks. 2: it cannot be told, or
 is close: as few pixel values differ by one level as rounding on other hardware gives. Of many images, any 1 wins, then

@@ -32,7 +32,7 @@ def export(
     *,
     out: str | os.PathLike,
     license: str,
-    checkpoint: str = "best",
+    checkpoint: str | int = "best",
     ema: bool = True,
     producer: str = "",
 ) -> ExportResult:
@@ -60,7 +60,7 @@ def export(
     find(folder.checkpoints, checkpoint)
     workplace = _workplace(target)
     try:
-        _write(folder, workplace, license, checkpoint, ema, producer)
+        _write(folder, workplace, license, str(checkpoint), ema, producer)
         os.replace(workplace, target)
     finally:
         shutil.rmtree(workplace, ignore_errors=True)

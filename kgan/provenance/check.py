@@ -52,7 +52,7 @@ class Verdict(StrEnum):
 class CheckResult:
     """The verdict on a file and its reasons; marks, source type and pixels (h, w, c) uint8 where they can be read.
 
-    `note` stands beside the verdict, whatever that is.
+    Of an .npz the pixels are (n, h, w, c), and it has labels (n,). `note` stands beside the verdict, whatever that is.
     """
 
     verdict: Verdict
@@ -61,6 +61,7 @@ class CheckResult:
     source_type: str | None = None
     image: np.ndarray | None = None
     note: str = ""
+    labels: np.ndarray | None = None
 
 
 def check(path: str | os.PathLike, signature: Callable[[png_files.Png], Signature | None] | None = None) -> CheckResult:

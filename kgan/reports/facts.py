@@ -12,7 +12,7 @@ from kgan.config import TrainConfig, as_flag
 from kgan.data.split import default_heldout
 from kgan.errors import UserError
 from kgan.exporting.modelcard import data_facts, public
-from kgan.images import grid_rows_height
+from kgan.images import class_columns, grid_rows_height
 from kgan.reports import pictures
 from kgan.reports.pictures import Picture
 from kgan.runs import results
@@ -164,7 +164,8 @@ def _strip(run: RunDir, name: str, config: TrainConfig) -> Picture | None:
     files = run.sample_files()
     if not files or not config.image_size:
         return None
-    height = grid_rows_height(config.image_size, _STRIP_ROWS)
+    classes = run.read_record().get("dataset", {}).get("classes", ()) if config.conditional else ()
+    height = grid_rows_height(config.image_size, _STRIP_ROWS, titles=bool(class_columns(len(classes))))
     return pictures.top_of(files[-1], f"The first AI-generated samples of {name}, not picked", height)
 
 

@@ -1,5 +1,6 @@
 """A trained generator, read back from its run folder."""
 
+import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +15,13 @@ from kgan.latents import latents
 from kgan.runs import checkpoint as checkpoints
 from kgan.runs import environment
 from kgan.runs.rundir import RunDir
+from kgan.text import one_line
 
 if TYPE_CHECKING:
     import keras
 
 BATCH = 100
+Labels = Sequence[int | str] | np.ndarray | int | str
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class TrainedGenerator:
         self,
         n: int | None = None,
         seed: int = 0,
-        labels: Sequence[int] | int | None = None,
+        labels: Labels | None = None,
         *,
         truncation: float | None = None,
         z: np.ndarray | None = None,
@@ -49,10 +52,10 @@ class TrainedGenerator:
     ) -> np.ndarray:
         """Images 0..n-1 of `seed`, or those of the latents `z` (n, latent_dim), as uint8 (n, h, w, c).
 
-        `labels` is one label for all, or one for each; a conditional generator takes the classes in turn without
-        it. Image i of a seed is the same whatever n is. `truncation` redraws the parts of its latent that are
-        further from 0 than this. `progress(done, n)` is called after each batch. Raises UserError for an n, latents or
-        labels that it does not take.
+        `labels` is one label for all, or one for each: numbers or names of classes. A conditional generator takes the
+        classes in turn without it. Image i of a seed is the same whatever n is. `truncation` redraws the parts of
+        its latent that are further from 0 than this. `progress(done, n)` is called after each batch. Raises UserError
+        for an n, latents or labels that it does not take.
         """
         if (n is None) == (z is None):
             raise UserError("give either n, the number of images, or z, their latents")
@@ -74,16 +77,26 @@ class TrainedGenerator:
                 progress(indices.stop, num)
         return images
 
-    def labels_for(self, indices: range, labels: Sequence[int] | int | None = None) -> np.ndarray:
+    @property
+    def class_names(self) -> list[str]:
+        """The names of the classes, in the order of the labels; none where the generator takes no labels."""
+        return list(self.record["dataset"]["classes"]) if self.num_classes else []
+
+    def labels_for(self, indices: range, labels: Labels | None = None) -> np.ndarray:
         """int64 labels (n,) of the images with these indices; zeros for an unconditional generator."""
         if not self.num_classes:
             if labels is not None:
                 raise UserError("this generator was trained without --conditional: it takes no labels")
             return np.zeros(len(indices), np.int64)
-        chosen = np.asarray(indices) % self.num_classes if labels is None else np.broadcast_to(labels, len(indices))
-        if chosen.size and not (chosen.min() >= 0 and chosen.max() < self.num_classes):
-            raise UserError(f"a label must be one of 0 to {self.num_classes - 1}")
-        return chosen.astype(np.int64)
+        if labels is None:
+            return np.asarray(indices, np.int64) % self.num_classes
+        several = not isinstance(labels, str) and np.ndim(labels) > 0
+        items: Sequence = labels if several else [labels]  # type: ignore[assignment]
+        numbers = np.array([class_number(item, self.class_names) for item in items], np.int64)
+        try:
+            return np.broadcast_to(numbers, len(indices)).copy()
+        except ValueError:
+            raise UserError(f"there must be one label, or one for each of {len(indices)} images") from None
 
     def decode(self, z: np.ndarray, labels: np.ndarray, row: int = 0) -> np.ndarray:
         """The images of up to 100 latents, float32 (n, latent_dim), as uint8 (n, h, w, c).
@@ -105,6 +118,20 @@ class TrainedGenerator:
             images[start:stop] = self.decode(z[start:stop], labels[start:stop], row)
             start = stop
         return images
+
+
+def class_number(label: int | str, class_names: Sequence[str]) -> int:
+    """The label of a class that is given by its number or its name; a name counts first. Raises UserError."""
+    if isinstance(label, str) and label in class_names:
+        return class_names.index(label)
+    try:
+        number = int(label)
+    except ValueError:
+        number = -1
+    if (number != label and not isinstance(label, str)) or not 0 <= number < len(class_names):
+        names = one_line(", ".join(class_names))
+        raise UserError(f"--label={label}: a label must be one of 0 to {len(class_names) - 1}, or of {names}")
+    return number
 
 
 def load(run: str | os.PathLike, checkpoint: str | int = "best", ema: bool = True) -> TrainedGenerator:
@@ -161,9 +188,13 @@ def sample(generator: "keras.Model", z: np.ndarray, labels: np.ndarray) -> np.nd
 
 
 def _apply(generator: "keras.Model"):
-    """The generator as a graph function, made once and kept with the model."""
+    """The generator as a graph function, made once and kept with the model.
+
+    TensorFlow counts tracings by the code that is traced: a lambda here would be one for all generators of a process,
+    and warned of as traced too often.
+    """
     import tensorflow as tf
 
     if not hasattr(generator, "kgan_apply"):
-        generator.kgan_apply = tf.function(lambda inputs: generator(inputs, training=False), reduce_retracing=True)
+        generator.kgan_apply = tf.function(functools.partial(generator, training=False), reduce_retracing=True)
     return generator.kgan_apply

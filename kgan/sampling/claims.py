@@ -31,17 +31,21 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Claim:
-    """The marks of a file that the run may have made, and its pixels (h, w, c) uint8, None for an animation."""
+    """The marks of a file that the run may have made, and its pixels (h, w, c) uint8, None for an animation.
+
+    Of an .npz, the pixels are (n, h, w, c), and there are labels (n,).
+    """
 
     marks: Marks
     image: np.ndarray | None
+    labels: np.ndarray | None = None
 
 
 def read_claim(result: CheckResult, config: TrainConfig, record: dict, checkpoints: Container[str]) -> Claim:
     """The claim of a checked file. `checkpoints` are the hashes of those that the run still has. Raises Refused."""
     if result.verdict != Verdict.CONSISTENT or result.marks is None:
         raise Refused("; ".join(result.reasons), result.verdict)
-    claim = Claim(result.marks, result.image)
+    claim = Claim(result.marks, result.image, result.labels)
     _check_origin(claim.marks, config, record)
     if claim.marks.z is None:
         raise Refused("consistent, but no single latent made it: it cannot be regenerated", Verdict.CANNOT_TELL)
@@ -50,7 +54,11 @@ def read_claim(result: CheckResult, config: TrainConfig, record: dict, checkpoin
     if (sha256 := claim.marks.checkpoint_sha256) not in checkpoints:
         raise Refused(f"consistent, but the run no longer has its checkpoint {sha256[:12]}…", Verdict.CANNOT_TELL)
     _check_size(claim, config)
-    _check_labels(claim.marks, len(record["dataset"]["classes"]) if config.conditional else 0)
+    num_classes = len(record["dataset"]["classes"]) if config.conditional else 0
+    if claim.labels is None:
+        _check_labels(claim.marks, num_classes)
+    else:
+        _check_array_labels(claim.marks, claim.labels, num_classes)
     return claim
 
 
@@ -70,8 +78,11 @@ def _check_size(claim: Claim, config: TrainConfig) -> None:
     image, count = claim.image, _count(claim.marks)
     size = (2 * images.FRAME_SIZE if image is None else config.image_size) ** 2 * config.channels
     if not isinstance(claim.marks.z, dict):
-        shape = (config.image_size, config.image_size, config.channels)
-        fits = image is not None and image.shape == shape and len(claim.marks.latent()) == config.latent_dim
+        single = (config.image_size, config.image_size, config.channels)
+        fits = image is not None and image.shape == single and len(claim.marks.latent()) == config.latent_dim
+    elif claim.labels is not None:
+        shape = (count, config.image_size, config.image_size, config.channels)
+        fits = image is not None and image.shape == shape and len(claim.labels) == count
     else:
         fits = image is None or count * size <= image.size
     if not fits:
@@ -89,6 +100,15 @@ def _check_labels(marks: Marks, num_classes: int) -> None:
         fits = labels == [None] * count
     if not fits:
         raise Refused("its label is not one that this run can have made it with")
+
+
+def _check_array_labels(marks: Marks, labels: np.ndarray, num_classes: int) -> None:
+    """The labels of an .npz: one for all, or the classes in turn; zeros without classes."""
+    expected = np.arange(len(labels)) % num_classes if num_classes else np.zeros(len(labels), np.int64)
+    if num_classes and marks.label is not None:
+        expected = np.full(len(labels), marks.label) if isinstance(marks.label, int) else expected[:0]
+    if not np.array_equal(labels, expected) or (labels >= max(1, num_classes)).any():
+        raise Refused("its labels are not those that this run can have made it with")
 
 
 def _count(marks: Marks) -> int:

@@ -117,14 +117,39 @@ def marked_grid(
     return picture, recipe_marks(origin(trained), recipe, settings, picture)
 
 
-def draw_grid(trained: TrainedGenerator, recipe: dict, settings: SampleSettings, caption: bool = True) -> np.ndarray:
-    """The grid that a recipe describes, (H, W, c) uint8: a grid of draws, or the strip of a path in one row."""
+def draw_grid(
+    trained: TrainedGenerator, recipe: dict, settings: SampleSettings, caption: bool = True, titles: bool = True
+) -> np.ndarray:
+    """The grid that a recipe describes, (H, W, c) uint8: a grid of draws, or the strip of a path in one row.
+
+    Where each column shows one class, its name stands above it if `titles`.
+    """
     pictures, labels = _follow(trained, recipe, settings)
     if recipe["recipe"] == "slerp":
         return images.captioned_grid(pictures, len(pictures), caption)
     columns = images.class_columns(trained.num_classes)
     in_turn = columns and len(labels) >= columns and not (labels - np.arange(len(labels)) % trained.num_classes).any()
-    return images.captioned_grid(pictures, columns if in_turn else None, caption)
+    if not columns or not in_turn:
+        return images.captioned_grid(pictures, None, caption)
+    names = [_title(trained.class_names[label], label) for label in labels[:columns]] if titles else []
+    return images.captioned_grid(pictures, columns, caption, names)
+
+
+def _title(name: str, label: int) -> str:
+    """The name of a class, or its label where the grid's font has not all its characters."""
+    return name if images.can_show(name) else str(label)
+
+
+def draw_grid_like(
+    trained: TrainedGenerator, recipe: dict, settings: SampleSettings, shape: tuple[int, ...]
+) -> np.ndarray:
+    """The grid that a recipe describes, with what makes it of this shape: a caption, titles, both or neither."""
+    grid = draw_grid(trained, recipe, settings)
+    for caption, titles in ((True, False), (False, True), (False, False)):
+        if grid.shape == shape:
+            break
+        grid = draw_grid(trained, recipe, settings, caption, titles)
+    return grid
 
 
 def draw_frame(trained: TrainedGenerator, recipe: dict, settings: SampleSettings) -> np.ndarray:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kgan import images
 from kgan.errors import UserError
+from kgan.latents import follow
 from kgan.provenance.check import CheckResult, Verdict
 from kgan.provenance.marks import Marks
 from kgan.runs import checkpoint, generator
@@ -103,12 +103,14 @@ class Regenerator:
         settings = SampleSettings(marks.seed, marks.truncation, marks.label)
         if claim.image is None:
             return self._judge_animation(path, marks, recipe, settings)
+        if claim.labels is not None:
+            if recipe["recipe"] != "draws" or recipe["first"]:
+                raise Refused("an .npz holds the draws of a seed from the first on, and its marks name others")
+            z = follow(recipe, settings.seed, self.config.latent_dim, settings.truncation)
+            return self._compare(trained.decode_all(z, claim.labels), claim)
         if "frame" in recipe:
             return self._compare(draw.draw_frame(trained, recipe, settings), claim)
-        regenerated = draw.draw_grid(trained, recipe, settings, caption=False)
-        if regenerated.shape != claim.image.shape:
-            regenerated = images.captioned(regenerated)
-        return self._compare(regenerated, claim)
+        return self._compare(draw.draw_grid_like(trained, recipe, settings, claim.image.shape), claim)
 
     def _compare(self, regenerated: np.ndarray, claim: Claim) -> Judgement:
         assert claim.image is not None

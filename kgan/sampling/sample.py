@@ -10,6 +10,7 @@ from kgan.errors import UserError
 from kgan.provenance.c2pa import Signer
 from kgan.runs import environment
 from kgan.runs.checkpoint import find
+from kgan.runs.generator import class_number, load
 from kgan.runs.rundir import RunDir
 
 NUM_IMAGES, NUM_KEYS = 64, 5
@@ -35,9 +36,9 @@ def sample(
     *,
     num: int | None = None,
     seed: int = 0,
-    label: int | None = None,
+    label: int | str | None = None,
     out: str | os.PathLike | None = None,
-    checkpoint: str = "best",
+    checkpoint: str | int = "best",
     ema: bool = True,
     truncation: float | None = None,
     interpolate: bool = False,
@@ -47,6 +48,7 @@ def sample(
     c2pa_cert: str | os.PathLike | None = None,
     c2pa_key: str | os.PathLike | None = None,
     caption: bool = True,
+    overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> SampleResult:
     """Draws images from a trained run. Image i of a seed is the same whatever else is asked.
@@ -55,9 +57,10 @@ def sample(
         run: The run folder.
         num: How many images (default 64) or, with `interpolate`, draws on the path (default 5).
         seed: From 0 to 2**31 - 1.
-        label: The class of every image; without it a conditional generator draws the classes in turn.
-        out: The folder to write to, RUN/generated unless given. A file there is replaced only if its marks say that
-            it is the same image.
+        label: The class of every image, by name or number (a name counts first); without it a conditional generator
+            draws the classes in turn.
+        out: The folder to write to. By default RUN/generated/step-N, with the label, the truncation and "noema" in
+            its name where they are given, so that images of different kinds never meet.
         checkpoint: "best" (if one was scored, else the last), "last", or a step.
         ema: Draw with the averaged weights, if the run has them.
         truncation: Redraw components of z beyond this (see `kgan.latents.latents`).
@@ -67,6 +70,7 @@ def sample(
         producer: Adds China's implicit label (GB 45438-2025) with this name.
         c2pa_cert, c2pa_key: Sign each PNG with this certificate and private key (PEM files).
         caption: Draw "AI-generated" below grids, strips and GIFs.
+        overwrite: Replace any file in the way; without it, only one whose marks say that it is the same image.
         progress: Called with (images written, `num`).
 
     Raises:
@@ -81,15 +85,19 @@ def sample(
         raise UserError("--c2pa_cert signs PNG files: leave it out, or --npz")
     folder = RunDir.open(run)
     find(folder.checkpoints, checkpoint)
+    number = _label_number(folder, label)
     signer = Signer(c2pa_cert, c2pa_key, kgan.__version__) if signed else None
     environment.import_tensorflow()
-    from kgan.runs.generator import load
     from kgan.sampling.draw import SampleSettings
     from kgan.sampling.write import Writer
 
     trained = load(folder.path, checkpoint, ema)
-    settings = SampleSettings(seed, truncation, label)
-    writer = Writer(trained, settings, Path(out or folder.path / "generated"), producer, signer, progress)
+    settings = SampleSettings(seed, truncation, number)
+    variant = f"-label-{number}" if number is not None else ""
+    variant += f"-truncation-{truncation}" if truncation is not None else ""
+    variant += "-noema" if trained.config.ema_decay and not trained.ema else ""
+    place = Path(out) if out else folder.generated(trained.step, variant)
+    writer = Writer(trained, settings, place, producer, signer, overwrite, progress)
     if interpolate:
         files = writer.interpolation(num, caption)
     elif npz:
@@ -97,6 +105,15 @@ def sample(
     else:
         files = writer.singles(num, grid, caption)
     return SampleResult(writer.folder, tuple(files), num, trained.step, trained.ema)
+
+
+def _label_number(run: RunDir, label: int | str | None) -> int | None:
+    """The number of a class of the run's. Raises UserError if it has no such class."""
+    if label is None:
+        return None
+    if not run.read_config().conditional:
+        raise UserError(f"--label={label}: this generator was trained without --conditional: it takes no labels")
+    return class_number(label, list(run.read_record().get("dataset", {}).get("classes", {})))
 
 
 def _checked_num(num: int | None, interpolate: bool) -> int:

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from kgan.errors import UserError
 from kgan.provenance.c2pa import SignatureReader
 from kgan.provenance.check import CheckResult, Verdict, check
+from kgan.provenance.npz import check_npz
 from kgan.provenance.sidecars import check_animation
 from kgan.runs import environment
 from kgan.runs.rundir import RunDir
+
+_SUFFIXES = (".png", ".gif", ".npz")
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,10 @@ def verify(
     c2pa_trust: str | os.PathLike | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> VerifyResult:
-    """Checks the marks of images (PNG, or GIF with the JSON beside it). Nothing in the files makes it raise.
+    """Checks the marks of images (PNG, .npz, or GIF with the JSON beside it). Nothing in the files makes it raise.
 
     Args:
-        paths: One file, or several.
+        paths: Files, or folders: of a folder, all the PNGs, GIFs and .npz in it and below, by name.
         run: The run that made them: each image is regenerated from its latent and compared. Without it, only
             whether a file is consistent with itself is checked, and marks can be forged.
         c2pa_trust: PEM certificates of the authorities whose C2PA signers you trust.
@@ -54,9 +57,10 @@ def verify(
     Raises:
         UserError: There are no paths, or `run` is no run folder, or `c2pa_trust` cannot be read.
     """
-    names = [os.fspath(path) for path in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
+    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    names = [name for path in given for name in _files(os.fspath(path))]
     if not names:
-        raise UserError("name the images, as in kgan verify runs/x/generated/*.png --run=runs/x")
+        raise UserError("name the images, as in kgan verify runs/x/generated --run=runs/x")
     signature = SignatureReader(c2pa_trust)
     checked = ((name, _check(name, signature)) for name in names)
     results = []
@@ -67,8 +71,21 @@ def verify(
     return VerifyResult(tuple(results), bool(run))
 
 
+def _files(path: str) -> list[str]:
+    """The path itself, or what there is to verify in the folder. Raises UserError for a folder with nothing."""
+    if not os.path.isdir(path):
+        return [path]
+    below = [(folder, name) for folder, _, files in os.walk(path) for name in files if not name.startswith(".")]
+    names = sorted(os.path.join(folder, name) for folder, name in below if name.lower().endswith(_SUFFIXES))
+    if not names:
+        raise UserError(f"{path}: there are no images in this folder ({', '.join(_SUFFIXES)})")
+    return names
+
+
 def _check(name: str, signature: SignatureReader) -> CheckResult:
-    return check_animation(name) if name.lower().endswith(".gif") else check(name, signature)
+    if name.lower().endswith(".gif"):
+        return check_animation(name)
+    return check_npz(name) if name.lower().endswith(".npz") else check(name, signature)
 
 
 def _alone(checked: Iterable[tuple[str, CheckResult]]) -> Iterator[FileResult]:

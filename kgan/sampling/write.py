@@ -1,11 +1,9 @@
 """Files of what a trained generator draws: PNGs, grids, animations and arrays, with their marks."""
 
-import hashlib
 import json
-import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +12,9 @@ from kgan import images
 from kgan.errors import UserError
 from kgan.files import write_atomically, written_whole
 from kgan.latents import draws_recipe, slerp_recipe
-from kgan.provenance import png
+from kgan.provenance import npz, png
 from kgan.provenance.c2pa import Signer
-from kgan.provenance.marks import Marks, implicit_label, pnginfo, read_marks, sidecar, xmp_fields
+from kgan.provenance.marks import Marks, implicit_label, pnginfo, read_marks, sidecar
 from kgan.provenance.sidecars import sidecar_path
 from kgan.runs.generator import TrainedGenerator
 from kgan.sampling import draw
@@ -29,8 +27,8 @@ _THREADS = 8  # a disk makes sure of many files at once almost as fast as of one
 class Writer:
     """Writes what a trained generator draws into `folder`; every file is written whole or not at all.
 
-    A file of the same name is replaced only if its marks say that it is the same image. Raises UserError, when made,
-    if the folder cannot be made, or for a label or producer that cannot be.
+    Without `overwrite`, a file of the same name is replaced only if its marks say that it is the same image. Raises
+    UserError, when made, if the folder cannot be made, or for a label or producer that cannot be.
     """
 
     def __init__(
@@ -40,10 +38,11 @@ class Writer:
         folder: Path,
         producer: str = "",
         signer: Signer | None = None,
+        overwrite: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ):
         self.trained, self.settings, self.folder = trained, settings, folder
-        self.producer, self.signer, self.progress = producer, signer, progress
+        self.producer, self.signer, self.overwrite, self.progress = producer, signer, overwrite, progress
         self.origin = draw.origin(trained)
         self._stem = f"seed{settings.seed:08}"
         trained.labels_for(range(1), settings.label)  # says what is wrong with --label before anything is written
@@ -95,22 +94,11 @@ class Writer:
         path = self.folder / f"{self._stem}.npz"
         self._check_replaces(path, _npz_marks)
         shape = (num, *self.trained.generator.output_shape[1:])
-        digest = hashlib.sha256("x".join(map(str, shape)).encode() + b"\n")
         labels = self.trained.labels_for(range(num), self.settings.label)
-
-        def pixels() -> Iterator[bytes]:
-            for batch in self._batches(num):
-                content = batch.images.tobytes()
-                digest.update(content)
-                yield content
-
-        with written_whole(path) as stream, zipfile.ZipFile(stream, "w") as archive:
-            _write_member(archive, "samples", shape, "|u1", pixels())
-            _write_member(archive, "labels", labels.shape, "<i8", [labels.astype("<i8").tobytes()])
-            blank = self._marks(draws_recipe(0, num), self.settings, np.zeros((1, 1, 1), np.uint8))
-            marks = replace(blank, pixels_sha256=digest.hexdigest())
-            text = json.dumps({"kgan": asdict(marks), "xmp": xmp_fields(marks, producer=self.producer)})
-            _write_member(archive, "marks", (), f"<U{len(text)}", [text.encode("utf-32-le")])
+        blank = self._marks(draws_recipe(0, num), self.settings, np.zeros((1, 1, 1), np.uint8))
+        pixels = (batch.images for batch in self._batches(num))
+        with written_whole(path) as stream:
+            npz.write(stream, shape, pixels, labels, lambda sha256: replace(blank, pixels_sha256=sha256), self.producer)
         return [path]
 
     def _batches(self, num: int) -> Iterator[Batch]:
@@ -130,7 +118,7 @@ class Writer:
 
     def _check_replaces(self, path: Path, read: Callable[[Path], Marks | None], index: int | None = None) -> None:
         """Raises UserError if there is a file that is not the same image: of another run, checkpoint or setting."""
-        if not path.exists():
+        if self.overwrite or not path.exists():
             return
         old, settings = read(path), self.settings
         ours = (self.origin.run_id, self.origin.checkpoint_sha256, self.trained.ema, settings.truncation, settings.seed)
@@ -138,7 +126,9 @@ class Writer:
         if old and same and index is not None and self.trained.num_classes:
             same = old.label == self.trained.labels_for(range(index, index + 1), settings.label)[0]
         if not same:
-            raise UserError(f"{path} is there already and holds something else: name another folder with --out")
+            raise UserError(
+                f"{path} is there already and holds something else: name another folder with --out, or --overwrite it"
+            )
 
 
 def write_animation(path: Path, content: bytes, marks: Marks, producer: str = "") -> None:
@@ -163,18 +153,6 @@ def _animation_marks(path: Path) -> Marks | None:
 
 def _npz_marks(path: Path) -> Marks | None:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return Marks(**json.loads(str(arrays["marks"]))["kgan"])
-    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, UserError):
+        return npz.read_marks(path)
+    except UserError:
         return None
-
-
-def _write_member(
-    archive: zipfile.ZipFile, name: str, shape: tuple[int, ...], dtype: str, parts: Iterable[bytes]
-) -> None:
-    """An array of an .npz in pieces; the date is fixed, so that the same arrays are the same file."""
-    with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
-        header = {"descr": dtype, "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(member, header)
-        for part in parts:
-            member.write(part)

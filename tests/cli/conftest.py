@@ -27,7 +27,6 @@ def writer(trained_run):
     loaded = {ema: load(trained_run, ema=ema) for ema in (True, False)}
 
     def make(folder: Path, producer: str = "", ema: bool = True, seed: int = 0, **settings) -> Writer:
-        folder.mkdir(exist_ok=True)
         return Writer(loaded[ema], SampleSettings(seed, **settings), folder, producer)
 
     return make

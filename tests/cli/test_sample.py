@@ -4,15 +4,21 @@ import base64
 import hashlib
 import io
 import json
+import shlex
+import shutil
+import subprocess
 import xml.dom.minidom
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import kgan as package
 from kgan import images
 from kgan.errors import UserError
 from kgan.latents import latents
+from kgan.provenance.check import Verdict, check
+from kgan.sampling import draw
 from tests.conftest import kgan, refused
 
 IPTC = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
@@ -89,7 +95,7 @@ def test_labels_truncation_and_weights_change_the_image(writer, tmp_path):
     assert len(contents) == len(settings)
 
 
-def test_a_path_is_a_strip_and_a_film_with_its_marks(writer, tmp_path):
+def test_a_path_is_a_strip_and_an_animation_with_its_marks(writer, tmp_path):
     strip, animation = writer(tmp_path / "a").interpolation(3, caption=False)
     (first,) = writer(tmp_path / "b", label=0).singles(1, grid=False, caption=False)
     with Image.open(strip) as picture, Image.open(first) as single:
@@ -111,7 +117,7 @@ def test_the_caption_stands_below_the_pictures():
     assert images.captioned(np.zeros((5, 5, 1), np.uint8)).shape[1] > 60
 
 
-def test_a_grey_film_keeps_its_pixels():
+def test_a_grey_animation_keeps_its_pixels():
     frames = np.random.default_rng(0).integers(0, 256, (5, 40, 30, 1), np.uint8)
     assert np.array_equal(images.read_gif(images.gif(frames), 1, 10**6), frames)
     assert images.read_gif(images.gif(frames), 1, 10) is None
@@ -132,6 +138,79 @@ def test_other_images_are_never_replaced(writer, tmp_path):
     (tmp_path / "b" / "seed00000000.npz").write_bytes(b"mine")
     with pytest.raises(UserError, match="npz is there already"):
         writer(tmp_path / "b").npz(4)
+
+
+def test_other_files_are_overwritten_on_request(trained_run, tmp_path):
+    mine = tmp_path / "seed00000000-000001.png"
+    mine.write_bytes(b"mine")
+    assert "--overwrite" in refused("sample", trained_run, "--num=2", f"--out={tmp_path}")
+    assert mine.read_bytes() == b"mine"
+    assert kgan("sample", trained_run, "--num=2", f"--out={tmp_path}", "--overwrite").returncode == 0
+    assert check(mine).verdict == Verdict.CONSISTENT
+
+
+def test_the_second_day(trained_run, tmp_path):
+    """Sampling after more training, with other weights and settings, and of one class leaves the earlier files."""
+    run = tmp_path / "серый 28 px"
+    shutil.copytree(trained_run, run, ignore=shutil.ignore_patterns("generated"))
+    flags = [[], ["--noema"], ["--truncation=0.5"], ["--label=class1"], ["--label=0", "--truncation=0.5", "--noema"]]
+    for more in flags:
+        assert kgan("sample", run, "--num=2", *more).returncode == 0
+    package.train(package.TrainConfig.from_json((run / "config.json").read_text()).replace(steps=6), run, resume=True)
+    done = kgan("sample", run, "--num=2")
+    assert done.returncode == 0, done
+    names = sorted(path.name for path in (run / "generated").iterdir())
+    assert names == [
+        "step-0000004",
+        "step-0000004-label-0-truncation-0.5-noema",
+        "step-0000004-label-1",
+        "step-0000004-noema",
+        "step-0000004-truncation-0.5",
+        "step-0000006",
+    ]
+    files = {path.name for path in (run / "generated/step-0000004-label-1").iterdir()}
+    assert files == {"seed00000000-000000.png", "seed00000000-000001.png", "seed00000000-grid.png"}
+    before = {path: path.read_bytes() for path in (run / "generated").rglob("*.png")}
+    assert kgan("sample", run, "--num=3").returncode == 0
+    assert {path: path.read_bytes() for path in before if "step-0000006/seed00000000-grid" not in str(path)} == {
+        path: content for path, content in before.items() if "step-0000006/seed00000000-grid" not in str(path)
+    }
+    next_command = shlex.split(done.stdout.partition("next:")[2])
+    assert next_command[-3:] == ["verify", str(run / "generated/step-0000006"), f"--run={run}"]
+    assert kgan("verify", run / "generated", f"--run={run}").returncode == 0
+
+
+def test_the_next_command_can_be_typed(trained_run, tmp_path, monkeypatch):
+    """It is run by a shell, as it is printed, in the same folder."""
+    (tmp_path / "my run").symlink_to(trained_run)
+    monkeypatch.chdir(tmp_path)
+    done = kgan("sample", "my run", "--num=1", "--out=my images", new_process=True)
+    line = done.stdout.partition("next:")[2].strip()
+    typed = subprocess.run(line, shell=True, capture_output=True, text=True, timeout=300)
+    assert typed.returncode == 0, (line, typed)
+    assert "2 images: 2 verified" in typed.stdout
+
+
+def test_classes_are_named_above_their_columns(writer, tmp_path):
+    grid = writer(tmp_path / "titled").singles(64)[-1]
+    with Image.open(grid) as picture:
+        titled = np.array(picture)
+    trained = writer(tmp_path / "plain").trained
+    recipe, settings = draw.grid_recipe(trained, draw.SampleSettings(0))
+    plain = draw.draw_grid(trained, recipe, settings, titles=False)[..., 0]
+    band = titled[: len(titled) - len(plain)]
+    assert np.array_equal(titled[len(band) :], plain)
+    assert (band.min(axis=0) == 0).any() and band[:, :4].min() == 255
+    columns = [band[:, 4 + 60 * place : 60 + 60 * place] for place in range(8)]
+    assert np.array_equal(columns[0], columns[2]) and not np.array_equal(columns[0], columns[1])
+
+
+def test_progress_is_told(trained_run, tmp_path):
+    told = []
+    package.sample(
+        trained_run, num=130, npz=True, out=tmp_path, progress=lambda done, total: told.append((done, total))
+    )
+    assert told == [(100, 130), (130, 130)]
 
 
 def test_a_wrong_label_or_producer_is_refused_before_anything_is_written(writer, tmp_path):
@@ -164,6 +243,7 @@ def test_training_marks_its_pictures_and_not_the_real_ones(trained_run):
         (["RUN", "--checkpoint=3"], "--checkpoint=3: must be best, last or one of the steps 4"),
         (["RUN", "--seed=-1"], "--seed"),
         (["RUN", "--truncation=0"], "--truncation"),
+        (["RUN", "--label=class7"], "--label=class7: a label must be one of 0 to 1, or of class0, class1"),
     ],
 )
 def test_mistakes_get_one_line(trained_run, tmp_path, arguments, words):

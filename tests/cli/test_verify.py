@@ -5,16 +5,19 @@ import dataclasses
 import json
 import random
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import kgan as package
 from kgan.errors import UserError
 from kgan.images import write_png
-from kgan.provenance import png
+from kgan.provenance import npz, png
 from kgan.provenance.check import Verdict, check, check_png
 from kgan.provenance.marks import COMPOSITE, pixels_sha256, pnginfo, sidecar
+from kgan.provenance.npz import check_npz
 from kgan.provenance.sidecars import check_animation, sidecar_path
 from tests.conftest import kgan, refused
 from tests.provenance.marked_pngs import join, png_bytes, split, with_text
@@ -40,7 +43,8 @@ def judge(trained_run):
     from kgan.sampling.regenerate import Regenerator
 
     def judge(paths, run=trained_run):
-        checked = ((str(path), check_animation(path) if str(path).endswith(".gif") else check(path)) for path in paths)
+        checks = {".gif": check_animation, ".npz": check_npz}
+        checked = ((str(path), checks.get(Path(path).suffix, check)(path)) for path in paths)
         return [tuple(judgement) for _, judgement in Regenerator(run).judge(checked)]
 
     return judge
@@ -185,7 +189,7 @@ def test_forged_claims(made, judge, tmp_path, changes, word):
     assert verdict == (UNKNOWN if "checkpoint_sha256" in changes or changes.get("z", 0) is None else NO)
 
 
-def test_a_sheet_of_other_draws_is_noticed(made, judge, tmp_path):
+def test_a_grid_of_other_draws_is_noticed(made, judge, tmp_path):
     grid = next(path for path in made if "grid" in path.name)
     labels = check(grid).marks.label
     assert labels == [index % 2 for index in range(64)]
@@ -223,7 +227,7 @@ def test_an_animation_is_verified_as_a_whole(made, judge, tmp_path):
     assert judge([forged]) == [(VERIFIED, "same pixels")]
 
 
-def test_a_film_and_its_json_belong_together(made, judge, tmp_path):
+def test_an_animation_and_its_json_belong_together(made, judge, tmp_path):
     animations = [path for path in made if path.suffix == ".gif"]
     for animation in animations:
         shutil.copy(animation, tmp_path / f"{animation.parent.name}.gif")
@@ -277,6 +281,65 @@ def test_mutated_files_never_pass(made, judge, tmp_path):
             assert "\n" not in words
             if verdict == VERIFIED:
                 assert check(path).image.tobytes() == pixels and check(path).marks == check(made[0]).marks
+
+
+def rewritten(path, target, **changes):
+    """A copy of an .npz with other arrays or marks, by whoever knows how kgan writes them."""
+    with np.load(path) as arrays:
+        samples, labels, text = arrays["samples"], arrays["labels"], str(arrays["marks"])
+    marks = npz.read_marks(path)
+    samples, labels = changes.pop("samples", samples), changes.pop("labels", labels)
+    assert "TC260" not in text
+    marks = dataclasses.replace(marks, **changes)
+    with target.open("wb") as stream:
+        npz.write(
+            stream, samples.shape, [samples], labels, lambda sha256: dataclasses.replace(marks, pixels_sha256=sha256)
+        )
+    return target
+
+
+def test_arrays_are_verified_like_files(writer, judge, tmp_path):
+    one_class = writer(tmp_path / "b", label=1, producer="Acme").npz(3)
+    (path,) = writer(tmp_path / "a").npz(130)
+    assert judge([path, *one_class]) == [(VERIFIED, "same pixels")] * 2
+    assert rewritten(path, tmp_path / "same.npz").read_bytes() == path.read_bytes()
+    with np.load(path) as arrays:
+        samples, labels = arrays["samples"], arrays["labels"]
+    changed = samples.copy()
+    changed[77, 5, 5] ^= 1
+    forged = [
+        rewritten(path, tmp_path / "1.npz", samples=changed),
+        rewritten(path, tmp_path / "2.npz", labels=labels[::-1].copy()),
+        rewritten(path, tmp_path / "3.npz", samples=samples[:4], labels=labels[:4]),
+        rewritten(path, tmp_path / "4.npz", z={"recipe": "draws", "first": 1, "count": 130}),
+        rewritten(path, tmp_path / "5.npz", seed=1),
+        rewritten(path, tmp_path / "6.npz", label=1),
+    ]
+    assert {check_npz(path).verdict for path in forged} == {CONSISTENT}
+    assert [verdict for verdict, _ in judge(forged)] == [NO] * len(forged)
+    content = path.read_bytes()
+    other = tmp_path / "other.npz"
+    for damaged, verdict in (
+        (content + b"x", NO),
+        (content[:500], UNKNOWN),
+        (content[:9000] + b"x" + content[9001:], UNKNOWN),
+    ):
+        other.write_bytes(damaged)
+        assert judge([other])[0][0] == verdict, check_npz(other)
+    np.savez(other, samples=samples, labels=labels)
+    assert judge([other]) == [(NO, "it has no kgan marks")]
+
+
+def test_a_folder_is_verified_with_all_below_it(writer, trained_run, tmp_path):
+    writer(tmp_path / "a").singles(2)
+    writer(tmp_path / "a" / "b", seed=1).interpolation(2)
+    writer(tmp_path / "a" / "c").npz(2)
+    result = package.verify(tmp_path, run=trained_run)
+    names = [path.removeprefix(f"{tmp_path}/a/") for path in (file.path for file in result.files)]
+    assert names == sorted(names) and len(names) == 6 and result.exit_code == 0
+    assert {file.verdict for file in result.files} == {VERIFIED}
+    (tmp_path / "empty").mkdir()
+    assert "there are no images in this folder" in refused("verify", tmp_path / "empty")
 
 
 def test_exit_codes_and_words_of_the_command(made, trained_run, tmp_path):

@@ -11,7 +11,7 @@ from kgan.config import TrainConfig
 from kgan.errors import UserError
 from kgan.latents import latents
 from kgan.models.architectures import Shapes, build_generator
-from kgan.runs.generator import TrainedGenerator
+from kgan.runs.generator import TrainedGenerator, class_number
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +30,22 @@ def test_given_latents_are_decoded(trained):
     for arguments in ({}, {"n": 1, "z": z}):
         with pytest.raises(UserError, match="give either n"):
             trained.generate(**arguments)
+
+
+def test_many_generators_in_one_process_bring_no_warning_of_retracing(caplog):
+    for latent_dim in range(5, 13):
+        config = TrainConfig(dataset="folder", image_size=28, channels=1, arch="mlp", latent_dim=latent_dim)
+        made = TrainedGenerator(config, build_generator(config, Shapes(28, 1, 0)), 0, 5, "0" * 64, {}, ema=False)
+        assert made.generate(2).shape == (2, 28, 28, 1)
+    assert "retracing" not in caplog.text
+
+
+def test_labels_are_numbers_or_names():
+    names = ["cat", "1", "dog"]
+    assert [class_number(label, names) for label in (0, "0", "dog", "1", np.int64(2))] == [0, 0, 2, 1, 2]
+    for wrong in (3, "3", -1, "-1", "Cat", "", 0.5):
+        with pytest.raises(UserError, match="a label must be one of 0 to 2, or of cat, 1, dog"):
+            class_number(wrong, names)
 
 
 def test_an_absent_run_is_said_before_tensorflow_is_imported(tmp_path):
