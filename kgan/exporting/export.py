@@ -57,7 +57,7 @@ def export(
         raise UserError("--license is missing: choose one for the weights, an SPDX id such as CC-BY-4.0")
     license, target = normal_license(license), Path(out)
     folder = RunDir.open(run)
-    find(folder.checkpoints, checkpoint)
+    find(folder.checkpoints, str(checkpoint))
     workplace = _workplace(target)
     try:
         _write(folder, workplace, license, str(checkpoint), ema, producer)

@@ -177,9 +177,9 @@ class RunDir:
         kept = [line for line in self.read_metrics() if line["step"] <= step]
         write_atomically(self.metrics_file, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
-    def generated(self, step: int, variant: str = "") -> Path:
+    def generated_by(self, step: int, variant: str = "") -> Path:
         """Where `kgan sample` writes what the checkpoint of `step` draws; `variant` tells other weights or settings."""
-        return self.path / "generated" / f"step-{step:07}{variant}"
+        return self.generated / f"step-{step:07}{variant}"
 
     def sample_file(self, step: int) -> Path:
         return self.samples / f"step-{step:07}.png"

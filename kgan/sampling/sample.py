@@ -84,7 +84,7 @@ def sample(
     if signed and npz:
         raise UserError("--c2pa_cert signs PNG files: leave it out, or --npz")
     folder = RunDir.open(run)
-    find(folder.checkpoints, checkpoint)
+    find(folder.checkpoints, str(checkpoint))
     number = _label_number(folder, label)
     signer = Signer(c2pa_cert, c2pa_key, kgan.__version__) if signed else None
     environment.import_tensorflow()
@@ -96,7 +96,7 @@ def sample(
     variant = f"-label-{number}" if number is not None else ""
     variant += f"-truncation-{truncation}" if truncation is not None else ""
     variant += "-noema" if trained.config.ema_decay and not trained.ema else ""
-    place = Path(out) if out else folder.generated(trained.step, variant)
+    place = Path(out) if out else folder.generated_by(trained.step, variant)
     writer = Writer(trained, settings, place, producer, signer, overwrite, progress)
     if interpolate:
         files = writer.interpolation(num, caption)

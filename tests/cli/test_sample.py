@@ -156,7 +156,7 @@ def test_the_second_day(trained_run, tmp_path):
     flags = [[], ["--noema"], ["--truncation=0.5"], ["--label=class1"], ["--label=0", "--truncation=0.5", "--noema"]]
     for more in flags:
         assert kgan("sample", run, "--num=2", *more).returncode == 0
-    package.train(package.TrainConfig.from_json((run / "config.json").read_text()).replace(steps=6), run, resume=True)
+    package.train(run_dir=run, resume=True, steps=6)
     done = kgan("sample", run, "--num=2")
     assert done.returncode == 0, done
     names = sorted(path.name for path in (run / "generated").iterdir())
