@@ -88,6 +88,11 @@ class TrainConfig:
     ignore_datamining: bool = _setting(
         False, "Train on --dataset=folder though the XMP of some images forbids mining.", may_change=True
     )
+    verify_data: bool = _setting(
+        False,
+        "Read the files of --dataset=folder again even if their names, sizes and times are as they were.",
+        may_change=True,
+    )
     flip: bool = _setting(False, "Mirror half of the real images, at random.")
     dequantize: bool = _setting(False, "Add uniform noise of one grey level to the real images.")
     augment: str = _setting(

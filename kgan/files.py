@@ -1,7 +1,9 @@
 """Files that are written whole or not at all, and files of others that are read within bounds."""
 
 import contextlib
+import fcntl
 import io
+import logging
 import os
 import re
 import stat
@@ -78,4 +80,32 @@ def remove_leftovers(folder: Path, names: Iterable[str] | None = None) -> None:
     for path in folder.glob(".*.tmp"):
         match = _TEMPORARY.fullmatch(path.name)
         if match and (allowed is None or match[1] in allowed):
+            path.unlink(missing_ok=True)
+
+
+def cache_folder() -> Path:
+    """$KGAN_CACHE_DIR, else ~/.cache/kgan."""
+    return Path(os.environ.get("KGAN_CACHE_DIR") or Path.home() / ".cache" / "kgan")
+
+
+@contextlib.contextmanager
+def exclusive(path: Path, what: str) -> Iterator[None]:
+    """Waits until no other process holds the lock file `path`, and says that it waits for `what`. Where files cannot be
+    written or locked, all go ahead."""
+    try:
+        lock = open(path, "w")  # noqa: SIM115  closed below
+    except OSError:
+        yield
+        return
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logging.warning("waiting for another process: %s", what)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError as error:
+            logging.info("%s: %s", path, error.strerror)
+        try:
+            yield
+        finally:
             path.unlink(missing_ok=True)

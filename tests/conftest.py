@@ -5,6 +5,7 @@ import io
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from unittest import mock
 
@@ -21,6 +22,9 @@ from kgan.data.licensing.inspection import inspect
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 settings.register_profile("kgan", deadline=None)  # no test depends on the speed of a machine
 settings.load_profile("kgan")
+if "KGAN_CACHE_DIR" not in os.environ:
+    _cache = tempfile.TemporaryDirectory(prefix="kgan-tests-")
+    os.environ["KGAN_CACHE_DIR"] = _cache.name
 
 
 def draw_folder(

@@ -1,12 +1,15 @@
-"""List the built-in data sets, or inspect a folder of images and put its licence on record.
+"""List the built-in data sets, inspect a folder of images and put its licence on record, or clear decoded images.
 
 usage: kgan data list
+       kgan data clear
        kgan data inspect DIR --license=SPDX-ID --source=... --holder=... [--contains_people] [--consent=...]
 
 `inspect` writes DIR/dataset.json, which `kgan train --dataset=folder` asks for. What was said in an earlier one stays
-unless it is said anew.
+unless it is said anew. Folders that were trained on lie decoded in $KGAN_CACHE_DIR, else ~/.cache/kgan: `list` shows
+them, `clear` removes them.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from absl import flags
@@ -15,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kgan import cli
-from kgan.data import sources
+from kgan.data import cache, sources
 from kgan.data.licensing import summary
 from kgan.data.licensing.card import FILE_NAME, DatasetCard, normal_license, read_card
 from kgan.data.licensing.inspection import Inspection, inspect
@@ -40,10 +43,12 @@ def define_flags() -> None:
 def main(arguments: list[str]) -> None:
     if arguments == ["list"]:
         _list()
+    elif arguments == ["clear"]:
+        print(f"{cache.clear() / 1e6:,.1f} MB of decoded images removed")
     elif arguments[:1] == ["inspect"] and len(arguments) == 2:
         _inspect(Path(arguments[1]))
     else:
-        raise UserError("say `kgan data list`, or `kgan data inspect DIR --license=SPDX-ID`")
+        raise UserError("say `kgan data list`, `kgan data clear`, or `kgan data inspect DIR --license=SPDX-ID`")
 
 
 def _list() -> None:
@@ -53,11 +58,21 @@ def _list() -> None:
             license = source.license or "none stated"
             table.add_row(source.name, license, _images(source), source.origin, _place(source))
     _console().print(table)
+    if cached := cache.list_cached():
+        table = Table("folder", "decoded images", "size", box=None, pad_edge=False)
+        for one in cached:
+            count, *shape = one.shape
+            table.add_row(one.root, f"{count:,} of {_sides(shape)}", f"{one.num_bytes / 1e6:,.1f} MB")
+        _console().print("", table, f"in {cached[0].place.parent}; `kgan data clear` removes them", sep="\n")
+
+
+def _sides(shape: Iterable[int]) -> str:
+    return "x".join(map(str, shape))
 
 
 def _images(source: sources.Source) -> str:
     counts = " + ".join(f"{count:,}" for count in source.splits.values())
-    return f"{counts} of {'x'.join(map(str, source.image_shape or ()))}"
+    return f"{counts} of {_sides(source.image_shape or ())}"
 
 
 def _place(source: sources.Source) -> str:

@@ -5,16 +5,13 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
-from kgan.data.picture import SUFFIXES, read_image
+from kgan.data.picture import SUFFIXES
 from kgan.errors import UserError
 
 OTHER_SUFFIXES = {
     *(".tif", ".tiff", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".jpf", ".jfif", ".psd", ".tga", ".ico"),
     *(".ppm", ".pgm", ".exr", ".hdr", ".svg", ".eps", ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2"),
 }
-MAX_BROKEN = 0.1  # of the files; a folder with more of them is probably not what the user meant
 
 
 def list_images(root: Path) -> list[Path]:
@@ -50,32 +47,12 @@ def class_of(path: Path, root: Path) -> str | None:
     return parts[0] if len(parts) > 1 else None
 
 
-def read_folder(root: Path, size: int, channels: int) -> tuple[np.ndarray, np.ndarray | None, list[str], list[str]]:
-    """Reads every image below `root`.
-
-    Returns images (n, size, size, channels) uint8, labels (n,) int64 or None where some image lies outside
-    every class folder, the class names, and one line for each file that could not be read.
-    Raises UserError when there are no images, or more than a tenth of the files are broken.
-    """
+def folder_images(root: Path) -> list[Path]:
+    """`list_images`, which must be some. Raises UserError with what may be the reason if there are none."""
     if not root.is_dir():
         raise UserError(f"{root}: not a folder; --data_dir must be the parent of the class folders, or of the images")
     paths = list_images(root)
     if not paths:
         others = others_line(list_others(root))
         raise UserError(f"{root}: no images in it ({', '.join(sorted(SUFFIXES))})" + (f"; {others}" if others else ""))
-    images = np.empty((len(paths), size, size, channels), np.uint8)
-    kept: list[Path] = []
-    broken: list[str] = []
-    for path in paths:
-        try:
-            images[len(kept)] = read_image(path, size, channels)
-            kept.append(path)
-        except UserError as error:
-            broken.append(str(error))
-    if len(broken) > MAX_BROKEN * len(paths):
-        raise UserError(f"{len(broken)} of {len(paths)} images are broken, more than a tenth; the first: {broken[0]}")
-    classes = [class_of(path, root) for path in kept]
-    names = sorted({name for name in classes if name is not None})
-    numbers = {name: number for number, name in enumerate(names)}
-    labels = None if None in classes else np.array([numbers[name] for name in classes if name], np.int64)
-    return images[: len(kept)], labels, names if labels is not None else [], broken
+    return paths

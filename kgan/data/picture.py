@@ -63,10 +63,17 @@ def decoded(path: Path, channels: int, draft: int | None = None) -> Iterator[Ima
 
 
 @contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without Pillow's warnings about pictures that are odd but readable; for the thread that starts the others."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """The image with its header read and nothing decoded yet."""
-    with warnings.catch_warnings(), open_regular(path) as stream:
-        warnings.simplefilter("ignore")
+    with open_regular(path) as stream:
         with _as_user_error(path):
             image = Image.open(stream, formats=FORMATS)
             if image.width * image.height > MAX_PIXELS or max(image.size) > MAX_SIDE:

@@ -15,8 +15,9 @@ from typing import NamedTuple
 import numpy as np
 
 from kgan import downloads
-from kgan.data import formats
-from kgan.data.folder import list_images, list_others, read_folder
+from kgan.data import cache, formats
+from kgan.data.folder import list_images, list_others
+from kgan.data.manifest import states
 from kgan.data.split import Split, split
 from kgan.errors import UserError
 
@@ -215,11 +216,11 @@ def load(
         if source.image_shape is None:
             root = folder_root(data_dir)
             shape = (image_size or 64, image_size or 64, channels or 3)
-            return _kept((name, str(root), shape), _state(list_images(root)), lambda: _read_folder(source, root, shape))
+            return _kept((name, str(root), shape), states(list_images(root)), lambda: _read_folder(source, root, shape))
         form, place = _find(source, data_dir)
         files = [place] if place.is_file() else sorted(path for path in place.iterdir() if path.is_file())
         shape = source.image_shape
-        return _kept((name, str(place), split), _state(files), lambda: _read(source, form, place, split, shape))
+        return _kept((name, str(place), split), states(files), lambda: _read(source, form, place, split, shape))
 
 
 def folder_root(data_dir: str | None) -> Path:
@@ -250,11 +251,11 @@ def where(name: str, data_dir: str | None = None) -> Path | None:
 
 
 _LOCK = threading.RLock()
-_KEPT: OrderedDict[tuple, tuple[tuple, ImageSet]] = OrderedDict()
+_KEPT: OrderedDict[tuple, tuple[list, ImageSet]] = OrderedDict()
 _NUM_KEPT = 2  # the training images and the test images of one data set
 
 
-def _kept(key: tuple, state: tuple, read: Callable[[], ImageSet]) -> ImageSet:
+def _kept(key: tuple, state: list, read: Callable[[], ImageSet]) -> ImageSet:
     """The set of this key, read anew if there is none or its files have another `state`."""
     if key not in _KEPT or _KEPT[key][0] != state:
         _KEPT.pop(key, None)
@@ -269,11 +270,6 @@ def _kept(key: tuple, state: tuple, read: Callable[[], ImageSet]) -> ImageSet:
     return _KEPT[key][1]
 
 
-def _state(files: list[Path]) -> tuple:
-    """What tells that files have changed: their names, sizes and times."""
-    return tuple((str(path), (stat := path.stat()).st_size, stat.st_mtime_ns) for path in files)
-
-
 def _read(source: Source, form: str, place: Path, split: str, shape: Shape) -> ImageSet:
     images, labels = source.forms[form](place, split, shape)
     if images.shape[1:] != shape:
@@ -284,8 +280,8 @@ def _read(source: Source, form: str, place: Path, split: str, shape: Shape) -> I
 
 
 def _read_folder(source: Source, root: Path, shape: Shape) -> ImageSet:
-    images, labels, class_names, broken = read_folder(root, shape[0], shape[2])
-    return ImageSet(source, images, labels, tuple(class_names), tuple(broken), list_others(root))
+    read = cache.read_folder(root, shape[0], shape[2])
+    return ImageSet(source, read.images, read.labels, read.class_names, read.unreadable, list_others(root))
 
 
 def _find(source: Source, data_dir: str | None) -> tuple[str, Path]:

@@ -5,32 +5,27 @@ that cannot be read, or holds another key, is computed anew. Nothing here is nee
 folder may be deleted at any time.
 """
 
-import contextlib
-import fcntl
 import hashlib
 import io
 import json
 import logging
 import os
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from kgan.arrays import read_npz
 from kgan.data.view import Images
 from kgan.errors import UserError
-from kgan.files import write_atomically
+from kgan.files import cache_folder, exclusive, write_atomically
 
 Arrays = dict[str, np.ndarray]
 
 _HASHED_ROWS = 256
 
 
-def default_folder() -> Path:
-    """$KGAN_CACHE_DIR, else ~/.cache/kgan."""
-    return Path(os.environ.get("KGAN_CACHE_DIR") or Path.home() / ".cache" / "kgan")
+default_folder = cache_folder
 
 
 def sha256_of_arrays(*arrays: Images) -> str:
@@ -60,34 +55,12 @@ def cached(folder: str | os.PathLike, kind: str, key: Mapping[str, object], comp
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"the cache folder {path.parent} cannot be made: {error.strerror}") from error
-    with _alone(path.with_suffix(".lock")):
+    with exclusive(path.with_suffix(".lock"), f"{path.name} to be computed"):
         arrays = _read(path, text)
         if arrays is None:
             arrays = compute()
             _save(path, text, arrays)
     return arrays
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Waits until no other process is here. Where files cannot be written or locked, all go ahead."""
-    try:
-        lock = open(path, "w")  # noqa: SIM115  closed below
-    except OSError:
-        yield
-        return
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            logging.warning("another process is computing %s: waiting for it", path.with_suffix(".npz").name)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        except OSError as error:
-            logging.info("%s: %s", path, error.strerror)
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
 
 
 def _save(path: Path, text: str, arrays: Arrays) -> None:
@@ -104,12 +77,11 @@ def _read(path: Path, text: str) -> Arrays | None:
     if not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        if str(arrays.pop("key")) == text:
+        arrays = read_npz(path)
+        if str(arrays.pop("key", "")) == text:
             return arrays
-        reason = "it is of another key"
-    except (OSError, EOFError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        reason = str(error) or type(error).__name__
-    logging.warning("%s cannot be used, and is computed again: %s", path, reason)
+        reason = f"{path}: it is of another key"
+    except UserError as error:
+        reason = str(error)
+    logging.warning("a file of the cache cannot be used, and is computed again: %s", reason)
     return None

@@ -9,7 +9,8 @@ import numpy as np
 
 from kgan.arrays import Array, read_npy, read_npz
 from kgan.data import picture
-from kgan.data.folder import list_images, read_folder
+from kgan.data.cache import read_folder
+from kgan.data.folder import list_images
 from kgan.data.view import Images
 from kgan.errors import UserError
 from kgan.provenance import png
@@ -77,8 +78,8 @@ def read_images(source: Source, shape: tuple[int, int, int], flag: str) -> Sampl
         raise UserError(
             f"--{flag}={source}: samples of {shape[0]}x{shape[1]} are not square; bring an .npz of that size"
         )
-    images, _, _, broken = read_folder(Path(source), shape[0], shape[2])
-    return Samples(images, tuple(broken))
+    read = read_folder(Path(source), shape[0], shape[2])
+    return Samples(read.images, read.unreadable)
 
 
 def _read_array(source: Source) -> np.ndarray:

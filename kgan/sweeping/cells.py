@@ -21,7 +21,8 @@ from kgan.training.plan import RESOLVED, make_plan, resolve
 WAITING, RUNNING, INTERRUPTED, FAILED = "waiting", "running", "interrupted", "failed"
 FINISHED, NON_FINITE = "finished", "non-finite"
 _MAX_NAME = 120
-_ABOUT_DATA = ("data_dir", ACCEPTED_UNKNOWN_LICENSE, IGNORED_DATAMINING)  # may differ from one place to another
+# may differ from one place to another
+_ABOUT_DATA = ("data_dir", "verify_data", ACCEPTED_UNKNOWN_LICENSE, IGNORED_DATAMINING)
 _DECIDE_DATA = (*_ABOUT_DATA, "dataset", "image_size", "channels", "num_heldout", "num_train")
 
 

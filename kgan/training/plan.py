@@ -62,6 +62,7 @@ def make_plan(config: TrainConfig) -> Plan:
         config.data_dir,
         accept_unknown_license=config.accept_unknown_license,
         ignore_datamining=config.ignore_datamining,
+        verify_data=config.verify_data,
     )
     data = sources.load(config.dataset, config.data_dir, image_size=config.image_size, channels=config.channels)
     split = data.split(config.num_heldout, config.num_train)

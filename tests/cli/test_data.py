@@ -44,7 +44,8 @@ def settings(folder, **more) -> TrainConfig:
     )
 
 
-def test_list_names_the_built_in_sources_with_their_licences():
+def test_list_names_the_built_in_sources_with_their_licences(tmp_path, monkeypatch):
+    monkeypatch.setenv("KGAN_CACHE_DIR", str(tmp_path))
     done = kgan("data", "list")
     assert (done.returncode, done.stderr) == (0, "")
     rows = {line.split()[0]: line for line in done.stdout.splitlines()}

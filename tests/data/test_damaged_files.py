@@ -12,8 +12,8 @@ import pytest
 from hypothesis import strategies as st
 
 from kgan.data import formats
+from kgan.data.cache import read_folder
 from kgan.data.cifar_pickle import read_batch
-from kgan.data.folder import read_folder
 from kgan.data.licensing.card import DatasetCard, read_card
 from kgan.data.licensing.inspection import inspect
 from kgan.errors import UserError

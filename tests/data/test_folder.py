@@ -1,7 +1,9 @@
+import numpy as np
 import pytest
 from PIL import Image
 
-from kgan.data import folder
+from kgan.data import folder, picture
+from kgan.data.cache import read_folder
 from kgan.errors import UserError
 from tests.conftest import draw_folder
 
@@ -11,17 +13,18 @@ def test_first_level_folders_are_the_classes(tmp_path):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (40, 30), (10, 20, 30)).save(path, format={"JPG": "JPEG", "txt": "PNG"}.get(path.suffix[1:]))
-    images, labels, classes, broken = folder.read_folder(tmp_path, 32, 3)
-    assert images.shape == (5, 32, 32, 3)
-    assert labels.tolist() == [0, 0, 0, 1, 1]
-    assert classes == ["a", "b"]
-    assert broken == []
+    read = read_folder(tmp_path, 32, 3)
+    assert read.images.shape == (5, 32, 32, 3)
+    assert read.labels.tolist() == [0, 0, 0, 1, 1]
+    assert read.class_names == ("a", "b")
+    assert read.unreadable == ()
 
 
 def test_images_outside_every_class_leave_the_set_unlabelled(tmp_path):
     draw_folder(tmp_path, 6, classes=2)
     draw_folder(tmp_path, 1, classes=0)
-    assert folder.read_folder(tmp_path, 28, 1)[1:3] == (None, [])
+    read = read_folder(tmp_path, 28, 1)
+    assert (read.labels, read.class_names) == (None, ())
 
 
 def test_pictures_of_other_formats_are_counted(tmp_path):
@@ -32,16 +35,18 @@ def test_pictures_of_other_formats_are_counted(tmp_path):
     (tmp_path / "only").mkdir()
     (tmp_path / "only" / "photo.tif").write_bytes(b"")
     with pytest.raises(UserError, match=r"no images in it .*; .*not read: 1 .tif; convert them to PNG or JPEG"):
-        folder.read_folder(tmp_path / "only", 28, 1)
+        read_folder(tmp_path / "only", 28, 1)
 
 
 def test_a_few_broken_files_are_named_and_skipped(tmp_path):
     draw_folder(tmp_path, 20)
     (tmp_path / "class0" / "0000.png").write_bytes(b"not a picture")
-    images, labels, _, broken = folder.read_folder(tmp_path, 28, 1)
-    assert len(images) == len(labels) == 19
-    assert labels[0] == 0
-    assert len(broken) == 1 and "0000.png: not a readable image" in broken[0]
+    read = read_folder(tmp_path, 28, 1)
+    assert len(read.images) == len(read.labels) == 19
+    assert read.labels[0] == 0
+    assert len(read.unreadable) == 1 and "0000.png: not a readable image" in read.unreadable[0]
+    with picture.decoded(tmp_path / "class0" / "0002.png", 1) as second:
+        assert np.array_equal(read.images[0, ..., 0], np.asarray(second))
 
 
 def test_too_many_broken_files_stop(tmp_path):
@@ -50,11 +55,11 @@ def test_too_many_broken_files_stop(tmp_path):
         path = tmp_path / "class0" / f"{number:04}.png"
         path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(UserError, match=r"3 of 20 images are broken, more than a tenth; the first: .*0000.png"):
-        folder.read_folder(tmp_path, 28, 1)
+        read_folder(tmp_path, 28, 1)
 
 
 @pytest.mark.parametrize("make", [lambda root: root.mkdir(), lambda root: root.write_text(""), lambda root: None])
 def test_a_folder_without_images_is_refused(tmp_path, make):
     make(tmp_path / "x")
     with pytest.raises(UserError, match=r"x: (no images in it|not a folder)"):
-        folder.read_folder(tmp_path / "x", 32, 3)
+        read_folder(tmp_path / "x", 32, 3)

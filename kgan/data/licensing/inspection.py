@@ -2,19 +2,18 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from kgan.data.folder import class_of, list_images, list_others
+from kgan.data.folder import class_of, list_others
 from kgan.data.licensing.card import MAX_SIZES, DatasetCard, range_of_sizes
 from kgan.data.licensing.optout import data_mining
-from kgan.data.picture import decoded
+from kgan.data.manifest import file_sha256, images_in, join_hashes
+from kgan.data.picture import decoded, quiet
 from kgan.errors import UserError
-from kgan.files import open_regular
 
 
 @dataclass(frozen=True)
@@ -42,15 +41,15 @@ def inspect(root: Path, **facts) -> Inspection:
 
     Raises UserError if there are no images.
     """
-    paths = _images(root)
-    with ThreadPoolExecutor() as pool:
+    paths = images_in(root)
+    with ThreadPoolExecutor() as pool, quiet():
         seen = list(pool.map(_look, paths))
     read = [(path, one) for path, one in zip(paths, seen, strict=True) if one.pixels]
     classes = [class_of(path, root) for path, _ in read]
     sizes = Counter(one.size for _, one in read)
     card = DatasetCard(
         **{"name": root.resolve().name or "folder"} | facts,
-        files_sha256=_digest(_named(paths, root), (one.file_sha256 for one in seen)),
+        files_sha256=join_hashes(paths, root, (one.file_sha256 for one in seen)),
         num_images=len(read),
         unreadable=len(seen) - len(read),
         duplicates=len(read) - len({one.pixels for _, one in read}),
@@ -64,42 +63,14 @@ def inspect(root: Path, **facts) -> Inspection:
     return Inspection(card, tuple(one.problem for one in seen if one.problem), tuple(prohibited))
 
 
-def files_sha256(root: Path) -> str:
-    """The hash that `inspect` puts on record: over the names and bytes of all image files, in the order of names.
-
-    Raises UserError if there are no images, or one cannot be opened.
-    """
-    paths = _images(root)
-    with ThreadPoolExecutor() as pool:
-        return _digest(_named(paths, root), pool.map(_file_sha256, paths))
-
-
 def count_prohibited(root: Path) -> int:
     """How many images forbid mining. Raises UserError if there are no images, or one cannot be opened."""
     with ThreadPoolExecutor() as pool:
-        return sum(bool(term) for term in pool.map(_prohibition, _images(root)))
-
-
-def _images(root: Path) -> list[Path]:
-    paths = list_images(root) if root.is_dir() else []
-    if not paths:
-        raise UserError(f"{root}: no images in it" if root.is_dir() else f"{root}: not a folder")
-    return paths
-
-
-def _named(paths: list[Path], root: Path) -> list[str]:
-    return [path.relative_to(root).as_posix() for path in paths]
-
-
-def _digest(names: list[str], hashes: Iterator[str]) -> str:
-    digest = hashlib.sha256()
-    for name, file_hash in zip(names, hashes, strict=True):
-        digest.update(f"{file_hash}  {name}\0".encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()
+        return sum(bool(term) for term in pool.map(_prohibition, images_in(root)))
 
 
 def _look(path: Path) -> _Seen:
-    mining, file_hash = _prohibition(path), _file_sha256(path)
+    mining, file_hash = _prohibition(path), file_sha256(path)
     try:
         with decoded(path, 3) as image:
             size = f"{image.width}x{image.height}"
@@ -108,14 +79,6 @@ def _look(path: Path) -> _Seen:
     except UserError as error:
         return _Seen(file_hash, None, "", str(error), mining)
     return _Seen(file_hash, pixels.digest(), size, "", mining)
-
-
-def _file_sha256(path: Path) -> str:
-    try:
-        with open_regular(path) as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
 
 
 def _prohibition(path: Path) -> str:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from kgan.data.folder import list_images, others_line
 from kgan.data.licensing import inspection
 from kgan.data.licensing.card import FILE_NAME, DatasetCard, permit, read_card
+from kgan.data.manifest import files_sha256
 from kgan.data.sources import SOURCES, ImageSet, folder_root
 from kgan.errors import UserError
 
@@ -19,24 +20,28 @@ def permitted(
     *,
     accept_unknown_license: bool = False,
     ignore_datamining: bool = False,
+    verify_data: bool = False,
 ) -> DatasetCard | None:
     """The card of a folder to train on, with overrides on record; None for a named data set.
 
-    Reads the files' bytes but decodes none. Raises UserError, in one line with the way out, if there is no licence on
-    record or the owner of an image forbids mining, and nobody overrode it, or if the files have changed since.
+    Decodes no file, and reads them all only if they seem changed or `verify_data` is set. Raises UserError, in one line
+    with the way out, if there is no licence on record or the owner of an image forbids mining, and nobody overrode it,
+    or if the files have changed since.
     """
     if SOURCES[dataset].image_shape:
         return None
     root = folder_root(data_dir)
     if not root.is_dir() or not list_images(root):
         return None  # `sources.load` says what is wrong
+    if verify_data:
+        files_sha256(root, verify=True)
     card = read_card(root)
     if card is None:
         prohibited = inspection.count_prohibited(root)
         card = DatasetCard(root.resolve().name or "folder", datamining_prohibited=prohibited)
     elif not card.files_sha256:
         raise UserError(f"{root / FILE_NAME} names no files: write it with `kgan data inspect {root}`")
-    elif card.files_sha256 != inspection.files_sha256(root):
+    elif card.files_sha256 != files_sha256(root):
         raise UserError(
             f"the images in {root} changed since {FILE_NAME} was written: run `kgan data inspect {root}` again"
         )
