@@ -90,7 +90,7 @@ def cache_folder() -> Path:
 
 @contextlib.contextmanager
 def exclusive(path: Path, what: str) -> Iterator[None]:
-    """Waits until no other process holds the lock file `path`, and says that it waits for `what`. Where files cannot be
+    """Waits until no other process holds the lock file `path`, and says what that process does. Where files cannot be
     written or locked, all go ahead."""
     try:
         lock = open(path, "w")  # noqa: SIM115  closed below
@@ -101,7 +101,7 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            logging.warning("waiting for another process: %s", what)
+            logging.warning("another process %s: waiting for it", what)
             fcntl.flock(lock, fcntl.LOCK_EX)
         except OSError as error:
             logging.info("%s: %s", path, error.strerror)

@@ -67,7 +67,7 @@ def read_folder(root: Path, size: int, channels: int) -> FolderImages:
     try:
         if record is None:
             place.parent.mkdir(parents=True, exist_ok=True)
-            with exclusive(place.with_suffix(".lock"), f"it decodes {root}"):
+            with exclusive(place.with_suffix(".lock"), f"is decoding {root}"):
                 record = _read_record(place) or _decode(paths, root, place, (size, size, channels))
     except OSError as error:
         raise UserError(
