@@ -139,9 +139,9 @@ def test_a_cache_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
 def test_a_killed_process_leaves_nothing_half_made(tmp_path, store):
     root = draw_folder(tmp_path / "images", 40)
     program = (
-        "import sys, time\nfrom pathlib import Path\nfrom kgan.data import cache, picture\n"
+        "import os, sys, time\nfrom pathlib import Path\nfrom kgan.data import cache, picture\n"
         "read = picture.read_image\n"
-        "def slow(*options):\n    print('decoding', flush=True)\n    time.sleep(0.2)\n    return read(*options)\n"
+        "def slow(*options):\n    os.write(1, b'decoding\\n')\n    time.sleep(0.2)\n    return read(*options)\n"
         "picture.read_image = slow\ncache.read_folder(Path(sys.argv[1]), 28, 1)\n"
     )
     with subprocess.Popen([sys.executable, "-c", program, str(root)], stdout=subprocess.PIPE) as process:
