@@ -174,7 +174,7 @@ XLA_CASES = [
 @pytest.mark.parametrize("case", XLA_CASES, ids=str)
 def test_the_step_that_xla_compiles_is_the_plain_step(case):
     """What runs on a GPU. Random numbers are the same, so that only the order of sums differs."""
-    (plain, plain_state, batches), (compiled, state, same) = (make(xla=xla, **case) for xla in (False, True))
+    (plain, _, batches), (compiled, state, same) = (make(xla=xla, **case) for xla in (False, True))
     expected, metrics = run(plain, batches, 1), run(compiled, same, 1)
     tolerance = 0.1 if case.get("precision") == "bfloat16" else 1e-3
     for name in METRICS:
@@ -182,9 +182,6 @@ def test_the_step_that_xla_compiles_is_the_plain_step(case):
     run(compiled, same, 2)
     assert compiled.traces == 1 and state.step.numpy() == 3
     assert not [name for name, variable in state.variables().items() if variable.dtype in ("int32", tf.int32)]
-    moved, expected = state.to_arrays(), plain_state.to_arrays()
-    assert moved.keys() == expected.keys()
-    assert all(np.isfinite(value).all() for value in moved.values())
 
 
 def test_bfloat16_computes_logits_and_penalties_like_float32():
