@@ -59,7 +59,7 @@ def test_it_is_trained_on_evaluated_and_audited(shapes, tmp_path, monkeypatch):
     config = kgan.TrainConfig(
         dataset="shapes", data_dir=str(shapes), arch="mlp", conditional=True, batch_size=16, steps=4, num_heldout=100
     )
-    run = kgan.train(config, tmp_path / "run")
+    run = kgan.train(config, run_dir=tmp_path / "run")
     assert kgan.load(run).generate(3, labels=[0, 50, 99]).shape == (3, 28, 28, 1)
     scored = kgan.evaluate(run, features="pca", num_samples=400)
     assert scored.protocol["dataset"] == "shapes" and scored.protocol["reference_images"] == 1100
