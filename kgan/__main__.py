@@ -28,6 +28,9 @@ def main() -> None:
 
 def _run(arguments: list[str]) -> None:
     commands = sorted(path.stem for path in _COMMANDS.glob("[a-z]*.py"))
+    if not arguments and (listed := _runs_here()):
+        print(listed)
+        return
     command, *rest = arguments or ["--help"]
     if command in ("--help", "-h", "help"):
         print(_usage(commands))
@@ -41,6 +44,14 @@ def _run(arguments: list[str]) -> None:
         meant = f"did you mean {near[0]}? It" if near else "it"
         print(f"kgan: error: no command {command!r}: {meant} is one of {', '.join(commands)}", file=sys.stderr)
         sys.exit(2)
+
+
+def _runs_here() -> str | None:
+    """The runs of the working directory, or of runs/ in it."""
+    from kgan.reports import listing
+
+    runs = listing.runs_here()
+    return f"{listing.table(runs)}\n\n`kgan report RUN` shows one; `kgan --help` lists the commands." if runs else None
 
 
 def _usage(commands: list[str]) -> str:

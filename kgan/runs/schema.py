@@ -109,7 +109,12 @@ class Audit(typing.TypedDict, total=False):
     num_samples: int
     num_flagged: int
     flagged: list[dict]
-    p_values: dict
+    p_values: dict[str, dict[str, float]]
+    adjusted_p_values: dict[str, dict[str, float]]
+    detection_limit: dict[str, float | None]
+    planted_flagged: dict[str, float | None]
+    passes_per_image: float | None
+    latent_recovery: dict | None
     protocol: dict
 
 

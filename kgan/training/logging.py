@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from kgan.runs.rundir import RunDir
 from kgan.training.plan import Plan
 
@@ -23,7 +25,7 @@ class Reporter:
 
     def __init__(self, run: RunDir, plan: Plan, first_step: int, progress: Callable[[int, int], None] | None = None):
         self.run, self.plan, self.first_step, self._progress = run, plan, first_step, progress
-        self._events = _tensorboard(run) if plan.config.tensorboard else None
+        self._events = _TensorBoard(run) if plan.config.tensorboard else None
         self._since, self._waited = (time.perf_counter(), first_step), 0.0
 
     def __enter__(self) -> "Reporter":
@@ -90,18 +92,30 @@ class Reporter:
         line = f"step {step}/{self.plan.total_steps}  epoch {values['epoch']:.2f}  {summary}{score}"
         self.say(line, logging.INFO if scores else logging.DEBUG, summary)
         if self._events:
-            self._events(step, values)
+            self._events.scalars(step, values)
+
+    def show(self, step: int, grid: np.ndarray) -> None:
+        """The sample grid of a step, (H, W, c) uint8, for TensorBoard."""
+        if self._events:
+            self._events.image(step, grid)
 
 
-def _tensorboard(run: RunDir) -> Callable[[int, Mapping[str, float]], None]:
-    import tensorflow as tf
+class _TensorBoard:
+    """Writes TensorBoard events into a run."""
 
-    writer = tf.summary.create_file_writer(str(run.events))
+    def __init__(self, run: RunDir):
+        import tensorflow as tf
 
-    def write(step: int, values: Mapping[str, float]) -> None:
-        with writer.as_default(step=step):
+        self._summary = tf.summary
+        self._writer = tf.summary.create_file_writer(str(run.events))
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        with self._writer.as_default(step=step):
             for name, value in values.items():
-                tf.summary.scalar(name, value)
-        writer.flush()
+                self._summary.scalar(name, value)
+        self._writer.flush()
 
-    return write
+    def image(self, step: int, grid: np.ndarray) -> None:
+        with self._writer.as_default(step=step):
+            self._summary.image("samples", grid[None])
+        self._writer.flush()

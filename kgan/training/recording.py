@@ -57,6 +57,8 @@ class Recorder:
             self.reporter.log(step, self.meter.read_and_reset(), scores)
         if networks:
             grid = snapshots.draw_grid(trained) if trained else None
+            if grid is not None:
+                self.reporter.show(step, grid)
             arrays = networks | self.meter.to_arrays()
             self.writer.submit(self._write, step, arrays, trained, grid, saves, scores.get("frechet_distance"))
         if scores:

@@ -232,6 +232,31 @@ def test_a_damaged_file_is_named(tmp_path):
         facts.read_run(run, 12, 100_000)
 
 
+@pytest.mark.parametrize(
+    "name, content, words",
+    [
+        ("evaluation.json", {"scores": [1]}, "scores"),
+        ("evaluation.json", {"scores": {"precision": "high"}}, "scores.precision"),
+        ("evaluation.json", {"scores": {}, "floor": 3}, "floor"),
+        ("evaluation.json", {"scores": {}, "protocol": "mine"}, "protocol"),
+        ("evaluation.json", [], ""),
+        ("audit.json", {"verdict": 3}, "verdict"),
+        ("audit.json", {"flagged": [3]}, "flagged"),
+        ("audit.json", {"p_values": {"pixels": 0.5}}, "p_values.pixels"),
+        ("audit.json", {"adjusted_p_values": [0.5]}, "adjusted_p_values"),
+        ("audit.json", {"detection_limit": {"exact": "1%"}}, "detection_limit.exact"),
+        ("audit.json", {"planted_flagged": 1}, "planted_flagged"),
+        ("audit.json", {"latent_recovery": True}, "latent_recovery"),
+    ],
+)
+def test_a_result_of_the_wrong_type_is_one_line_that_names_it(tmp_path, name, content, words):
+    run = make_run(tmp_path / "run")
+    (run.path / name).write_text(json.dumps(content))
+    with pytest.raises(UserError, match=f"{name}: not readable .*{words}") as error:
+        kgan.report(run.path)
+    assert "\n" not in str(error.value)
+
+
 def test_large_pictures_get_smaller_and_keep_their_statement(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (2000, 1500, 3), np.uint8)
     info = PngImagePlugin.PngInfo()
