@@ -29,6 +29,7 @@ def test_without_arguments_the_runs_here_are_listed(trained_run, tmp_path):
     assert kgan(cwd=tmp_path).stdout == kgan("--help", cwd=tmp_path).stdout
     shutil.copytree(trained_run, tmp_path / "runs/a")
     lines = kgan(cwd=tmp_path).stdout.splitlines()
-    assert lines[0].split()[:3] == ["run", "status", "step"] and lines[1].split()[:5] == "runs/a finished 4 of 4".split()
+    assert lines[0].split()[:3] == ["run", "status", "step"]
+    assert lines[1].split()[:5] == ["runs/a", "finished", "4", "of", "4"]
     done = kgan("report", "runs", cwd=tmp_path)
     assert done.stdout.startswith("wrote runs/report.html") and (tmp_path / "runs/report.html").exists()
