@@ -75,15 +75,16 @@ def _sensitivity(
 ) -> tuple[dict[str, float | None], dict[str, float]]:
     """By kind of copy, the detection limit and the share of single planted copies that are flagged.
 
-    Planting can only lower the swap test's p-values; they are left as they are, so the limit errs on the high side.
-    Where copies were found, the limit is that of an audit in which these copies, and what they did, are absent.
+    Copies are planted among the samples as if none of these were flagged, since those that are may be copies
+    themselves: a share of copies below the limit can escape, one above it does not. Planting can only lower the swap
+    test's p-values; they are left as they are, so the limit errs on the high side. Where copies were found they are
+    left out, since the copies made them what they are.
     """
     others = [p for tests in p_values.values() for test, p in tests.items() if test not in ("count", "exceedance")]
     num_tests = sum(len(tests) for tests in p_values.values())
-    if copies_found:
-        none = np.zeros_like(outcomes.flagged)
-        outcomes, others = dataclasses.replace(outcomes, flagged=none, exceeding=none), []
-    rule = DecisionRule(calibration, num_tests, min(others, default=1.0))
+    none = np.zeros_like(outcomes.flagged)
+    outcomes = dataclasses.replace(outcomes, flagged=none, exceeding=none)
+    rule = DecisionRule(calibration, num_tests, 1.0 if copies_found else min(others, default=1.0))
     copies = {kind: Outcomes.of(matches, calibration) for kind, matches in planted.items()}
     limit = {kind: planting.detection_limit(outcomes, copies[kind], rule) for kind in copies}
     return limit, {kind: float(copies[kind].flagged.any(axis=1).mean()) for kind in copies}

@@ -327,6 +327,12 @@ def test_detection_limit_is_what_planting_that_share_gives(honest_result):
     assert honest_result.planted_flagged["exact"] == 1
 
 
+def test_copies_that_escape_are_fewer_than_the_detection_limit():
+    result = compare(with_copies(HONEST, TRAIN[:8]), TRAIN, HELDOUT)
+    assert result.verdict == "no copying detected" and result.num_flagged >= 8
+    assert result.detection_limit["exact"] > 8 / 300
+
+
 @pytest.mark.parametrize("kind", ["exact", "noise 0.02", "shift 1", "mirror"])
 def test_planted_copies_are_found_and_named(kind):
     train, heldout, honest = np.split(smooth_images(500, seed=4, channels=3), [200, 300])
