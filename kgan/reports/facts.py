@@ -193,5 +193,5 @@ def _reproduce(config: TrainConfig, changed: Mapping, record: Mapping, path: str
         *commands,
         list(map(shlex.quote, training)),
         ["kgan", "sample", shlex.quote(path), "--num=64"],
-        ["kgan", "verify", f"{shlex.quote(path)}/generated/*.png", f"--run={shlex.quote(path)}"],
+        ["kgan", "verify", f"{shlex.quote(path)}/generated/*", f"--run={shlex.quote(path)}"],
     ]
