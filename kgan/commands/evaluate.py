@@ -28,6 +28,7 @@ from kgan.evaluation.evaluate import Evaluation, evaluate
 from kgan.runs.results import EVALUATION
 
 FLAGS = flags.FLAGS
+OF_SAMPLES = ("samples", "dataset", "train", "data_dir", "num_heldout")
 NAMES = [name for name in signature(evaluate).parameters if name not in ("run", "progress", "log")]
 
 
@@ -62,8 +63,8 @@ def main(arguments: list[str]) -> None:
     result.save(out)
     show(result)
     print(f"wrote {out}")
-    if run:
-        print(f"next:     {cli.command_line('audit', run)}")
+    what = [run] if run else [f"--{name}={FLAGS[name].value}" for name in OF_SAMPLES if FLAGS[name].present]
+    print(f"next:     {cli.command_line('audit', *what)}")
 
 
 def _out(run: str | None) -> Path:

@@ -1,1 +1,1 @@
-"""The judgement: how good the samples are, and whether they are copies."""
+"""How good are the samples? Scores against real images, beside what real images score."""

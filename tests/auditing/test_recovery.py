@@ -36,16 +36,17 @@ def test_its_own_images_are_recovered_and_others_are_not(num_classes):
         assert np.median(recovery.recover(trained, own, 1 - labels, starts=1)) > np.median(errors) * 10
 
 
-def test_training_images_that_are_recovered_better_are_noticed():
-    trained, zeros = generator(), np.zeros(300, np.int64)
-    own = trained.generate(300, seed=5)
+def test_training_images_that_are_recovered_better_are_noticed(monkeypatch):
+    monkeypatch.setattr(recovery, "NUM_IMAGES", 100)
+    trained, zeros = generator(), np.zeros(150, np.int64)
+    own = trained.generate(150, seed=5)
     noise = np.random.default_rng(0).integers(-40, 41, own.shape)
     others = np.clip(own + noise, 0, 255).astype(np.uint8)
     found = recovery.latent_recovery(trained, (own, zeros), (others, zeros))
-    assert found["num_train"] == found["num_heldout"] == 200
+    assert found["num_train"] == found["num_heldout"] == 100
     assert found["recovers_training_images"] and found["p_value"] < 0.01 and found["gap"] > 0.1
     assert found["median_error_train"] < found["median_error_heldout"]
-    alike = recovery.latent_recovery(trained, (own[:150], zeros[:150]), (own[150:], zeros[150:]))
+    alike = recovery.latent_recovery(trained, (own[:75], zeros[:75]), (own[75:], zeros[75:]))
     assert not alike["recovers_training_images"]
     worse = recovery.latent_recovery(trained, (others, zeros), (own, zeros))
     assert worse["p_value"] > 0.5 and worse["gap"] < 0

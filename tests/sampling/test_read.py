@@ -1,11 +1,14 @@
 """Reading any generator's images."""
 
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from kgan.errors import UserError
 from kgan.sampling.read import image_shape, read_images, read_samples
+from tests.fuzzing import damaged, fuzz, only_user_errors
 
 
 def write(path, level, size=(4, 4), mode="L"):
@@ -101,3 +104,35 @@ def test_other_files_are_refused(tmp_path):
         read_samples(tmp_path / "folder", (4, 4, 1))
     with pytest.raises(UserError, match="broken.png: not a readable image"):
         image_shape(tmp_path / "folder")
+
+
+def _content(save, **arrays) -> bytes:
+    buffer = io.BytesIO()
+    save(buffer, **arrays)
+    return buffer.getvalue()
+
+
+IMAGES = np.arange(2 * 4 * 4, dtype=np.uint8).reshape(2, 4, 4, 1)
+NPZ = [_content(np.savez, samples=IMAGES), _content(np.savez_compressed, arr_0=IMAGES[..., 0])]
+NPY = _content(np.save, arr=IMAGES)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("damaged")
+
+
+@fuzz(damaged(*NPZ))
+def test_damaged_npz_files(root, content):
+    _read_or_refuse(root / "samples.npz", content)
+
+
+@fuzz(damaged(NPY))
+def test_damaged_npy_files(root, content):
+    _read_or_refuse(root / "samples.npy", content)
+
+
+def _read_or_refuse(path, content):
+    path.write_bytes(content)
+    with only_user_errors():
+        assert read_samples(path, image_shape(path)).images.dtype == np.uint8
