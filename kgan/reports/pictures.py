@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
@@ -45,10 +46,13 @@ def from_file(path: Path, alt: str, max_bytes: int) -> Picture | None:
 
 
 def top_of(path: Path, alt: str, height: int) -> Picture:
-    """The upper `height` pixels of the PNG at `path`, as a WebP without loss that keeps its XMP. Raises UserError if it
-    is no picture."""
+    """The PNG at `path` down to the last white line within its upper `height` pixels, as a WebP without loss that keeps
+    its XMP. Raises UserError if it is no picture."""
     try:
         with Image.open(path, formats=["PNG"]) as image:
+            lines = np.asarray(image.convert("L"))[:height].min(axis=1)
+            if len(white := np.flatnonzero(lines == 255)):
+                height = int(white[-1]) + 1
             return _webp(image.crop((0, 0, image.width, min(height, image.height))), image, alt, lossless=True)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"{path}: not a readable PNG ({error})") from None

@@ -270,6 +270,18 @@ def test_large_pictures_get_smaller_and_keep_their_statement(tmp_path):
         assert b"trainedAlgorithmicMedia" in image.info["xmp"]
 
 
+def test_the_strip_ends_between_two_rows(tmp_path):
+    grid = np.full((60, 20, 1), 255, np.uint8)
+    grid[2:20, 2:18] = grid[22:40, 2:18] = grid[42:58, 2:18] = 0
+    write_png(tmp_path / "grid.png", grid)
+    assert [pictures.top_of(tmp_path / "grid.png", "", height).height for height in (42, 50, 41, 1000)] == [
+        42,
+        42,
+        41,
+        60,
+    ]
+
+
 def test_frames_are_spread_over_the_run():
     assert pictures.spread(list(range(100)), 4) == [0, 33, 66, 99]
     assert pictures.spread([1, 2], 4) == [1, 2] and pictures.spread([1, 2], 1) == [2]
