@@ -1,4 +1,4 @@
-"""Untrusted text made safe to show: in one line of an error, in YAML, and in Markdown."""
+"""Untrusted text made safe to show: in one line of an error, and in Markdown."""
 
 import math
 import re
@@ -15,23 +15,6 @@ def one_line(text: object, limit: int = 200) -> str:
         for char in str(text)[: limit + 1]
     )
     return kept if len(kept) <= limit else kept[: limit - 1] + "…"
-
-
-def yaml_string(text: str) -> str:
-    """A double-quoted YAML 1.2 scalar (section 7.3.1) with the same characters; lone surrogates, which no YAML can
-    hold, become U+FFFD."""
-    return '"' + "".join(_yaml_char(char) for char in text) + '"'
-
-
-def _yaml_char(char: str) -> str:
-    if char in '"\\':
-        return "\\" + char
-    code = ord(char)
-    if 0xD800 <= code < 0xE000:
-        return "\N{REPLACEMENT CHARACTER}"
-    if char.isprintable():
-        return char
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def markdown(text: object, limit: int = 2000) -> str:

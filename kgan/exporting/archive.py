@@ -23,6 +23,7 @@ _OBJECTIVES = {
     "hinge": "hinge (Lim and Ye 2017)",
     "lsgan": "least squares (Mao et al. 2017)",
     "wgan": "Wasserstein (Arjovsky et al. 2017)",
+    "rpgan": "relativistic pairing (Jolicoeur-Martineau 2018; Huang et al. 2024)",
 }
 
 
@@ -47,13 +48,24 @@ def keras_archive(model: keras.Model) -> bytes:
 
 
 def write_saved_model(model: keras.Model, folder: Path) -> None:
-    """The model as a SavedModel that plain TensorFlow serves."""
+    """The model as a SavedModel whose `serve(z)`, or `serve(z, labels)` of a conditional one, gives the images."""
     level = logging.get_verbosity()
     logging.set_verbosity(logging.WARNING)  # TensorFlow tells of every step on the way
     try:
-        model.export(folder, verbose=False)
+        archive = keras.export.ExportArchive()
+        archive.track(model)
+        signature = [
+            keras.InputSpec(shape=tensor.shape, dtype=tensor.dtype, name=tensor.name) for tensor in model.inputs
+        ]
+        archive.add_endpoint("serve", lambda *inputs: model(_one_or_all(inputs), training=False), signature)
+        archive.write_out(folder, verbose=False)
     finally:
         logging.set_verbosity(level)
+
+
+def _one_or_all(inputs: tuple):
+    """What a functional model with these inputs is called with."""
+    return inputs[0] if len(inputs) == 1 else list(inputs)
 
 
 def _json(content: dict) -> bytes:
@@ -132,6 +144,7 @@ def _chosen(config: TrainConfig) -> dict:
 def _objective(config: TrainConfig) -> str:
     extras = {
         "R1 penalty, weight": config.r1_weight,
+        "R2 penalty, weight": config.r2_weight,
         "gradient penalty, weight": config.gp_weight,
         "one-sided label smoothing": config.label_smoothing,
     }

@@ -2,17 +2,24 @@
 
 Front matter follows the Hub's model card metadata; the sections follow Mitchell et al., "Model cards for model
 reporting" (FAT* 2019). The same facts give the same bytes. Every string in them may be a stranger's (a class is a
-folder's name), so each is escaped for YAML or Markdown where it is put in.
+folder's name): PyYAML quotes those in the front matter, and whatever the template puts in is escaped for Markdown.
 """
 
+import functools
 import json
 import math
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from kgan.data.licensing.card import describe_sizes
 from kgan.data.sources import SOURCES
-from kgan.text import markdown, yaml_string
+from kgan.text import markdown
 
 # The licences that the Hub knows under their SPDX id in small letters; any other is "other" with its name beside it.
 HUB_LICENSES = {
@@ -46,102 +53,101 @@ def model_card(facts: Mapping) -> str:
     sample_grid (a file beside README.md that shows the first draws of seed sample_seed), sample_seed.
     """
     facts = {key: value for key, value in facts.items() if value is not None}
-    sections = [
-        _front_matter(facts),
-        _summary(facts),
-        _use(facts),
-        "\n".join(["## Training data", "", *_items(data_facts(facts.get("dataset", {}), facts.get("overrides", [])))]),
-        _training(facts),
-        _evaluation(facts.get("evaluation")),
-        _audit(facts.get("audit")),
-        _control(facts),
-        _limits(),
-    ]
-    return "\n".join(sections)
+    config, evaluation, audit = (facts.get(key) or {} for key in ("config", "evaluation", "audit"))
+    latent_dim, grid = config.get("latent_dim"), facts.get("sample_grid")
+    settings = json.dumps(public(config), indent=1, sort_keys=True) if config else ""
+    values = {
+        "front_matter": _front_matter(facts),
+        "name": facts.get("name", "kgan"),
+        "grid": Markup(re.sub(r"[^A-Za-z0-9._-]", "", grid)) if grid is not None else None,
+        "sample_seed": facts.get("sample_seed", 0),
+        "summary": _summary(facts),
+        "latent_dim": latent_dim if type(latent_dim) is int else 128,
+        "conditional": bool(config.get("conditional")),
+        "data": data_facts(facts.get("dataset", {}), facts.get("overrides", [])),
+        "training": _training(facts),
+        "settings": Markup(settings),
+        "scores": _scores(evaluation),
+        "floor": _scores({"scores": evaluation.get("floor")}),
+        "evaluation_protocol": evaluation.get("protocol", {}),
+        "audit": {key.replace("_", " "): audit.get(key) for key in _AUDIT_KEYS} if audit else {},
+        "audit_protocol": audit.get("protocol", {}),
+        "choices": _choices(facts),
+    }
+    return _environment().get_template("modelcard.md").render(values)
 
 
-def _front_matter(facts: Mapping) -> str:
-    dataset = facts.get("dataset", {})
-    scores = _scores(facts.get("evaluation"))
-    lines = ["---", *_license_lines(str(facts.get("license", "")))]
-    lines += ["library_name: keras", "pipeline_tag: unconditional-image-generation"]
-    lines += _yaml_list("tags", ["gan", "dcgan", "image-generation", "kgan"])
-    name = str(dataset.get("name", ""))
+@functools.cache
+def _environment() -> Environment:
+    """Whatever a template puts in is escaped for Markdown, unless it is Markup already."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        finalize=lambda value: value if isinstance(value, Markup) else Markup(markdown(value)),
+    )
+    environment.globals |= {"items": _items, "number": lambda value: Markup(_number(value))}
+    return environment
+
+
+def _front_matter(facts: Mapping) -> Markup:
+    """The Hub's metadata as YAML, with whatever characters strangers' names have."""
+    config, dataset, scores = facts.get("config", {}), facts.get("dataset", {}), _scores(facts.get("evaluation"))
+    name, model = _characters(dataset.get("name", "")), _characters(facts.get("name", "kgan"))
     hub_name = (name in SOURCES and SOURCES[name].hub_id) or re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")
-    if hub_name:
-        lines += _yaml_list("datasets", [hub_name])
+    kind = "unconditional-image-generation"  # the Hub has no other for images from vectors, with classes or without
+    meta: dict[str, Any] = _license(_characters(facts.get("license", ""))) | {
+        "library_name": "keras",
+        "pipeline_tag": kind,
+        "tags": ["gan", *_tags(config), "image-generation", "kgan"],
+        "datasets": [hub_name] if hub_name else [],
+        "metrics": list(scores),
+    }
     if scores:
-        lines += _yaml_list("metrics", scores)
-        lines += ["model-index:", f"- name: {yaml_string(str(facts.get('name', 'kgan')))}", "  results:"]
-        lines += ["  - task:", "      type: unconditional-image-generation", "    dataset:"]
-        label = yaml_string(str(dataset.get("name", _UNKNOWN)))
-        lines += [f"      name: {label}", f"      type: {label}", "    metrics:"]
-        for name, value in scores.items():
-            lines += [f"    - type: {name}", f"      value: {_yaml_number(value)}"]
-    return "\n".join([*lines, "---", ""])
+        data = dict.fromkeys(("name", "type"), name or _UNKNOWN)
+        metrics = [{"type": score, "value": value} for score, value in scores.items()]
+        result = {"task": {"type": kind}, "dataset": data, "metrics": metrics}
+        meta["model-index"] = [{"name": model, "results": [result]}]
+    meta = {key: value for key, value in meta.items() if value}
+    return Markup(yaml.dump(meta, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=math.inf))
 
 
-def _license_lines(spdx: str) -> list[str]:
+def _characters(text: object) -> str:
+    """The text with "?" for lone surrogates, which no YAML can hold."""
+    return str(text).encode("utf-8", "replace").decode("utf-8")
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes equal values in full, not as YAML's references to the first of them."""
+
+    def ignore_aliases(self, data) -> bool:
+        return True
+
+
+def _tags(config: Mapping) -> list[str]:
+    arch = str(config.get("arch", ""))
+    known = [arch] if re.fullmatch(r"[a-z0-9_-]{1,40}", arch) else []
+    return [*known, *(["conditional"] if config.get("conditional") else [])]
+
+
+def _license(spdx: str) -> dict[str, str]:
     known = spdx.lower()
     gnu = re.sub(r"-(only|or-later)$", "", known)
     if known in HUB_LICENSES or gnu in _HUB_GNU:
-        return [f"license: {known if known in HUB_LICENSES else gnu}"]
-    return ["license: other", f"license_name: {yaml_string(spdx or 'none stated')}"]
+        return {"license": known if known in HUB_LICENSES else gnu}
+    return {"license": "other", "license_name": spdx or "none stated"}
 
 
-def _summary(facts: Mapping) -> str:
-    lines = [f"# {markdown(facts.get('name', 'kgan'))}", ""]
-    lines += ["A generative adversarial network that turns random vectors into images, trained and exported by kgan."]
-    lines += ["Its images are AI-generated; whoever shows them should say so.", ""]
-    if "sample_grid" in facts:
-        target = re.sub(r"[^A-Za-z0-9._-]", "", str(facts["sample_grid"]))
-        lines += [f"![AI-generated samples]({target})", ""]
-        lines += [
-            f"AI-generated samples, the first draws of seed {markdown(facts.get('sample_seed', 0))}, none picked.",
-            "",
-        ]
-    return "\n".join(
-        lines
-        + _items(
-            {
-                "Licence of the weights": facts.get("license") or "none stated",
-                "Run": facts.get("run_id"),
-                "Checkpoint (sha256)": facts.get("checkpoint_sha256"),
-                "Weights": None
-                if "ema" not in facts
-                else "moving average"
-                if facts["ema"]
-                else "as trained, not averaged",
-                "Versions": facts.get("versions"),
-            }
-        )
-    )
-
-
-def _use(facts: Mapping) -> str:
-    latent_dim = facts.get("config", {}).get("latent_dim")
-    size = latent_dim if type(latent_dim) is int else 128
-    return f"""## How to use it
-
-```python
-import keras
-import numpy as np
-
-generator = keras.saving.load_model("generator.keras", safe_mode=True)
-z = np.random.default_rng(0).standard_normal((16, {size})).astype("float32")
-images = generator({_call_arguments(facts)}, training=False)  # NHWC, in [-1, 1]
-```
-
-## Out of scope
-
-Not for making pictures pass as photographs or as somebody's work, not for evidence, identification, medical or other
-decisions about people, and not as a stand-in for the training data in statistics: a generator leaves things out.
-"""
-
-
-def _call_arguments(facts: Mapping) -> str:
-    conditional = bool(facts.get("config", {}).get("conditional"))
-    return "[z, np.zeros(16, 'int64')]" if conditional else "z"
+def _summary(facts: Mapping) -> dict:
+    weights = {True: "moving average", False: "as trained, not averaged", None: None}[facts.get("ema")]
+    return {
+        "Licence of the weights": facts.get("license") or "none stated",
+        "Run": facts.get("run_id"),
+        "Checkpoint (sha256)": facts.get("checkpoint_sha256"),
+        "Weights": weights,
+        "Versions": facts.get("versions"),
+    }
 
 
 def data_facts(card: Mapping, overrides: Iterable[str] = ()) -> dict:
@@ -171,72 +177,28 @@ def data_facts(card: Mapping, overrides: Iterable[str] = ()) -> dict:
     }
 
 
-def _training(facts: Mapping) -> str:
-    rows = {
+def _training(facts: Mapping) -> dict:
+    return dict(facts.get("architecture", {})) | {
         "Objective": facts.get("objective"),
         "Generator updates": facts.get("step"),
         "Epochs": facts.get("epochs"),
         "Times each training image was shown": facts.get("passes_per_image"),
         "Device": facts.get("device"),
     }
-    lines = ["## Architecture and training", "", *_items(dict(facts.get("architecture", {})) | rows)]
-    settings = public(facts.get("config", {}))
-    if settings:
-        lines += ["All settings:", "", "```json", json.dumps(settings, indent=1, sort_keys=True), "```", ""]
-    return "\n".join(lines)
 
 
-def _evaluation(report: Mapping | None) -> str:
-    scores, floor = _scores(report), _scores({"scores": (report or {}).get("floor")})
-    if not scores or not report:
-        return "## Evaluation\n\nNot evaluated.\n"
-    lines = ["## Evaluation", "", "| score | this model | real against real |", "|---|---|---|"]
-    lines += [f"| {name} | {_number(value)} | {_number(floor.get(name))} |" for name, value in scores.items()]
-    lines += ["", "The last column is what real images score against other real images, measured the same way.", ""]
-    return "\n".join([*lines, "How it was measured:", "", *_items(report.get("protocol", {}))])
-
-
-def _audit(report: Mapping | None) -> str:
-    if not report:
-        return "## Copies of training images\n\nNot looked for.\n"
-    lines = ["## Copies of training images", ""]
-    lines += _items({key.replace("_", " "): report.get(key) for key in _AUDIT_KEYS})
-    lines += [
-        "No audit can show that a model copies nothing: it looks for what its protocol says, and can miss up to its"
-    ]
-    lines += ["detection limit. It does not judge whether an image infringes a right.", ""]
-    return "\n".join([*lines, "How it was measured:", "", *_items(report.get("protocol", {}))])
-
-
-def _control(facts: Mapping) -> str:
+def _choices(facts: Mapping) -> dict:
     chosen = public(facts.get("chosen", {}))
-    return "\n".join(
-        [
-            "## Who chose what",
-            "",
-            *_items(
-                {
-                    "A person chose": {"training data": facts.get("dataset", {}).get("name"), **chosen},
-                    "A person switched off": list(facts.get("overrides", [])) or "no check",
-                    "A person chose, at export": {
-                        "licence": facts.get("license") or "none",
-                        "checkpoint": facts.get("checkpoint_choice"),
-                    },
-                    "The program chose": "all other settings (its defaults), the held-out images, every random draw",
-                    "The optimizer chose": "the weights",
-                }
-            ),
-        ]
-    )
-
-
-def _limits() -> str:
-    return """## Marks and the law
-
-Images made with `kgan sample` carry metadata that says that they are AI-generated and by which checkpoint. Images
-made by calling the model directly carry none. Metadata is lost when an image is saved again and can be forged; by
-itself it fulfils no law's duty to label or to disclose.
-"""
+    return {
+        "A person chose": {"training data": facts.get("dataset", {}).get("name"), **chosen},
+        "A person switched off": list(facts.get("overrides", [])) or "no check",
+        "A person chose, at export": {
+            "licence": facts.get("license") or "none",
+            "checkpoint": facts.get("checkpoint_choice"),
+        },
+        "The program chose": "all other settings (its defaults), the held-out images, every random draw",
+        "The optimizer chose": "the weights",
+    }
 
 
 def public(settings: Mapping) -> dict:
@@ -252,8 +214,9 @@ def _scores(report: Mapping | None) -> dict[str, float]:
     return {name: value for name, value in numbers.items() if math.isfinite(value) and name not in unreliable}
 
 
-def _items(facts: Mapping) -> list[str]:
-    return [*(f"- **{markdown(name)}:** {_shown(value)}" for name, value in facts.items()), ""]
+def _items(facts: Mapping) -> Markup:
+    """A list of what is known under which heading."""
+    return Markup("\n".join(f"- **{markdown(name)}:** {_shown(value)}" for name, value in facts.items()))
 
 
 def _shown(value) -> str:
@@ -274,13 +237,3 @@ def _number(value: float | None) -> str:
     if value is None:
         return "not measured"
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
-
-
-def _yaml_list(key: str, items: Iterable[str]) -> list[str]:
-    return [f"{key}:", *(f"- {yaml_string(item)}" for item in items)]
-
-
-def _yaml_number(value: float) -> str:
-    text = repr(value)
-    # YAML 1.1 takes 1e-05 for a string: its floats have a point
-    return text if "." in text or "e" not in text else text.replace("e", ".0e")

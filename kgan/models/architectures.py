@@ -60,7 +60,7 @@ def build_generator(
     with _policy(precision):
         make = LayerFactory(config, np.random.default_rng([config.seed, 1]), for_training)
         z = keras.Input((config.latent_dim,), name="z")
-        inputs, x = [z], z
+        inputs, x = z, z  # a list of one would have Keras warn of every call with z alone
         if shapes.num_classes:
             label = keras.Input((), dtype="int64", name="label")
             embedding = layers.Embedding(
@@ -68,7 +68,11 @@ def build_generator(
             )
             inputs, x = [z, label], layers.Concatenate(name="z_and_label")([z, embedding(label)])
         images = architecture(config).generator(make, x, shapes)
-        return keras.Model(inputs, layers.Activation("tanh", dtype="float32", name="images")(images), name=name)
+        return keras.Model(
+            inputs,
+            layers.Activation("tanh", dtype="float32", name="images")(images),
+            name=name,
+        )
 
 
 def build_discriminator(config: TrainConfig, shapes: Shapes, precision: str = "float32") -> keras.Model:
@@ -81,7 +85,7 @@ def build_discriminator(config: TrainConfig, shapes: Shapes, precision: str = "f
         make = LayerFactory(config, np.random.default_rng([config.seed, 2]), for_training=True)
         image = keras.Input((shapes.image_size, shapes.image_size, shapes.channels), name="image")
         features = architecture(config).discriminator(make, image)
-        inputs, score = [image], make.d_dense(1, name="score", dtype="float32")(features)
+        inputs, score = image, make.d_dense(1, name="score", dtype="float32")(features)
         if shapes.num_classes:
             label = keras.Input((), dtype="int64", name="label")
             one_hot = layers.CategoryEncoding(shapes.num_classes, output_mode="one_hot", name="one_hot")(label)

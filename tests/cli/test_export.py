@@ -1,15 +1,19 @@
 """`kgan export`: files that need no kgan, the same bytes each time, and a card that says what the run's record says."""
 
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 import kgan as package
+from kgan.exporting.modelcard import model_card
 from kgan.images import to_uint8
 from kgan.latents import latents
 from kgan.provenance.check import Verdict, check
@@ -22,7 +26,7 @@ import keras, numpy as np, tensorflow as tf
 z, label = np.load("z.npy"), np.arange(8) % 2
 generator = keras.saving.load_model("out/generator.keras", safe_mode=True)
 model = tf.saved_model.load("out/saved_model")
-served = model.serve([tf.constant(z), tf.constant(label)])
+served = model.serve(z, label)
 np.savez("made.npz", keras=generator([z, label], training=False), served=served)
 """
 
@@ -57,6 +61,34 @@ def test_plain_keras_and_tensorflow_load_it(exported):
             assert made[name].shape == (8, 28, 28, 1) and np.abs(levels).max() <= 1
 
 
+def run_snippets(folder) -> None:
+    """Runs the card's Python in the folder, where it may not print, warn or fail."""
+    snippets = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text("utf-8"), flags=re.DOTALL)
+    assert len(snippets) == 2
+    code = "\n".join([*snippets, "assert images.shape == (16, 28, 28, 1) and pixels.dtype == np.uint8"])
+    quiet = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, "-W", "error::UserWarning", "-c", code]
+    done = subprocess.run(command, cwd=folder, env=quiet, capture_output=True, text=True, timeout=300)
+    words = [line for line in done.stderr.splitlines() if not re.match(r"[WI]0000|WARNING: All log", line)]
+    assert (done.returncode, done.stdout, words) == (0, "", [])
+
+
+def test_the_snippets_of_the_card_run_without_a_word(exported):
+    run_snippets(exported / "out")
+
+
+def test_those_of_an_unconditional_generator_too(tmp_path):
+    from kgan.exporting.archive import keras_archive, write_saved_model
+    from kgan.models.architectures import Shapes, build_generator
+
+    config = package.TrainConfig(dataset="folder", image_size=28, channels=1, arch="mlp", latent_dim=7)
+    generator = build_generator(config, Shapes(28, 1, 0))
+    write_saved_model(generator, tmp_path / "saved_model")
+    (tmp_path / "generator.keras").write_bytes(keras_archive(generator))
+    (tmp_path / "README.md").write_text(model_card({"config": {"latent_dim": 7}}))
+    run_snippets(tmp_path)
+
+
 def test_two_exports_are_the_same_bytes(exported):
     again = exported / "again"
     package.export(exported / "run", out=again, license="CC-BY-SA-4.0")
@@ -66,11 +98,10 @@ def test_two_exports_are_the_same_bytes(exported):
 
     z, label = tf.constant(latents(1, range(8), 100)), tf.constant(np.arange(8) % 2)
     first, second = (tf.saved_model.load(str(exported / name / "saved_model")) for name in ("out", "again"))
-    assert np.array_equal(first.serve([z, label]), second.serve([z, label]))
+    assert np.array_equal(first.serve(z, label), second.serve(z, label))
 
 
 def test_card_record_and_picture_agree(exported):
-    yaml = pytest.importorskip("yaml")
     text = (exported / "out" / "README.md").read_text("utf-8")
     meta = yaml.safe_load(text[4:].partition("\n---\n")[0])
     record = json.loads((exported / "run" / "run.json").read_text())
