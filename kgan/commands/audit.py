@@ -55,7 +55,7 @@ def define_flags() -> None:
 def main(arguments: list[str]) -> int:
     run = cli.run_or_samples(arguments, FLAGS.samples)
     out = _out(run)
-    settings: dict[str, Any] = {name: FLAGS[name].value for name in NAMES}
+    settings: dict[str, Any] = {name: FLAGS[name].value for name in NAMES if FLAGS[name].value != ""}
     with cli.progress("comparing") as progress:
         result = audit(run, **settings, progress=progress)
     out.mkdir(parents=True, exist_ok=True)

@@ -57,7 +57,7 @@ def define_flags() -> None:
 def main(arguments: list[str]) -> None:
     run = cli.run_or_samples(arguments, FLAGS.samples)
     out = _out(run)
-    settings: dict[str, Any] = {name: FLAGS[name].value for name in NAMES}
+    settings: dict[str, Any] = {name: FLAGS[name].value for name in NAMES if FLAGS[name].value != ""}
     with cli.progress("features") as progress:
         result = evaluate(run, **settings, progress=progress, log=print)
     result.save(out)
