@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import inspect
+import os
 import shlex
 import shutil
 import sys
@@ -14,7 +15,7 @@ from absl import app, flags
 
 from kgan import config
 from kgan.arguments import check_run_or_samples
-from kgan.errors import NonFiniteLoss, Stopped, UserError
+from kgan.errors import LostWorker, NonFiniteLoss, Stopped, UserError
 
 
 def define_settings() -> None:
@@ -72,7 +73,7 @@ def run(main: Callable[[list[str]], int | None]) -> None:
     """Parses the command line, calls `main(positional arguments)` and exits with its code.
 
     Every error becomes one line on stderr: 2 for the user's mistakes, 4 for a non-finite loss, 130 after
-    Ctrl-C, 3 with a traceback for what nobody expected.
+    Ctrl-C, 3 for a lost worker, and, with a traceback, for what nobody expected.
     """
     app.run(lambda arguments: sys.exit(guarded(lambda: main(arguments[1:]))), flags_parser=_parse)
 
@@ -86,6 +87,10 @@ def guarded(action: Callable[[], int | None]) -> int:
     except Stopped as stop:
         print(f"kgan: {stop}", file=sys.stderr)
         return stop.exit_code
+    except LostWorker as error:
+        fail(str(error), error.exit_code)
+        sys.stdout.flush()
+        os._exit(error.exit_code)  # TensorFlow waits at exit, up to two minutes, for the worker that is gone
     except KeyboardInterrupt:
         return fail("interrupted", 130)
     except BrokenPipeError:

@@ -19,3 +19,9 @@ class Stopped(Exception):
     def __init__(self, message: str, signal_number: int):
         super().__init__(message)
         self.exit_code = 128 + signal_number
+
+
+class LostWorker(Exception):
+    """Another worker of the run has ended, or cannot be reached. The message names it and says how to go on."""
+
+    exit_code = 3

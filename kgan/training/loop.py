@@ -5,6 +5,7 @@ import logging
 import math
 import shlex
 import shutil
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import tensorflow as tf
 
 from kgan.data.licensing import permission
 from kgan.data.pipeline import step_batches
-from kgan.errors import NonFiniteLoss, Stopped, UserError
+from kgan.errors import LostWorker, NonFiniteLoss, Stopped, UserError
 from kgan.models.architectures import Shapes
 from kgan.runs import checkpoint
 from kgan.runs.rundir import RunDir
@@ -45,6 +46,7 @@ class TrainingRun:
             self.step_function = TrainStep(
                 self.config, self.state, hardware.strategy, xla=hardware.xla, conditional=bool(num_classes)
             )
+        self.peers = hardware.peers
         self.meter = Meter(METRICS)
         self.step = 0
 
@@ -71,12 +73,23 @@ class TrainingRun:
 
         `changes` are the settings that a resumed run has otherwise than before: name -> (from, to).
         """
-        if not self.hardware.is_chief:
+        with self.peers.told_of_failure():
+            if self.peers.cluster.is_chief:
+                return self._lead(run_dir, resumes, changes, progress)
             assert run_dir is not None
-            if resumes:
-                self._restore(RunDir.open(run_dir))
-            self._run_steps(None)
+            self._follow(run_dir, resumes)
             return run_dir
+
+    def _follow(self, run_dir: Path, resumes: bool) -> None:
+        """The part of a worker that is not the chief: it records nothing."""
+        if resumes:
+            self._restore(RunDir.open(run_dir))
+        try:
+            self._run_steps(None)
+        except LostWorker as error:
+            raise LostWorker(f"{error}; {_start_again(RunDir(run_dir))}") from None
+
+    def _lead(self, run_dir: Path | None, resumes: bool, changes: Mapping, progress: Progress | None) -> Path:
         self._check_disk(run_dir or Path("."), resumes)
         run = self._reopen(run_dir, changes) if run_dir and resumes else RunDir.create(run_dir, self.config)
         try:
@@ -89,6 +102,8 @@ class TrainingRun:
                         recorder.prepare_scores(self._prepared)
                         self._prepared = None
                     self._run_steps(recorder)
+                    if recorder.end_reason:
+                        reporter.say(f"ended at step {self.step}: {recorder.end_reason}")
                     recorder.finish()
                 ended = {"ended": recorder.end_reason} if recorder.end_reason else {}
                 run.update_record(status="finished", step=self.step, **ended)
@@ -166,27 +181,37 @@ class TrainingRun:
             reporter.say(f"--lr_decay={decay}: the learning rates now fall until step {last}")
 
     def _run_steps(self, recorder: Recorder | None) -> None:
-        """Workers that are not the chief record nothing."""
+        """All workers decide together whether to stop, so that they stop at the same step."""
         total = self.plan.total_steps
         iterator = iter(self._batches())
         with stop_signals() as stop:
+            self._check_peers()
             while self.step < total:
                 count = min(self.plan.next_event(self.step) - self.step, self.hardware.steps_per_call)
-                rows, waited = (result.numpy() for result in self.step_function(iterator, tf.constant(count, tf.int32)))
+                with self.peers.watched():
+                    results = self.step_function(iterator, tf.constant(count, tf.int32))
+                    rows, waited = (result.numpy() for result in results)
                 self._check_finite(rows, recorder)
                 self.step += count
                 self.meter.add(rows)
                 if recorder:
                     recorder.after(self.step, waited)
-                if stop.received:
-                    self._stop(recorder, stop.received)
-                if recorder and recorder.end_reason:
-                    recorder.reporter.say(f"ended at step {self.step}: {recorder.end_reason}")
+                ends = recorder is not None and recorder.end_reason is not None
+                decision = max(self.peers.exchange(stop.received or (_END if ends else 0)))
+                if decision == _END:
                     return
+                if decision:
+                    self._stop(recorder, decision)
+
+    def _check_peers(self) -> None:
+        self.peers.check_same(self.step, "step", "give all workers the same --run_dir, on a file system they share")
+        settings = {**vars(self.config), "data_dir": None, "strategy": None}  # each machine may have its own
+        fingerprint = zlib.crc32(repr((settings, self.plan.card["sha256"], self.plan.total_steps)).encode())
+        self.peers.check_same(fingerprint, "settings or images", "start all workers with the same flags and data")
 
     def _stop(self, recorder: Recorder | None, signal_number: int) -> None:
         if recorder is None:
-            raise Stopped(f"stopped at step {self.step}", signal_number)
+            raise Stopped(f"stopped at step {self.step}; {self.peers.chief} saves the run", signal_number)
         recorder.save(self.step)
         raise Stopped(f"stopped at step {self.step}, all saved; {_go_on(recorder.run)}", signal_number)
 
@@ -213,12 +238,9 @@ class TrainingRun:
         bad = np.argwhere(~np.isfinite(rows))
         if len(bad):
             row, column = bad[0]
-            if recorder:
-                recorder.writer.wait()
-            saved = checkpoint.paths(recorder.run.checkpoints) if recorder else []
             raise NonFiniteLoss(
                 f"{METRICS[column]} became {rows[row, column]} at step {self.step + row + 1}; "
-                + (f"the last good checkpoint is {saved[-1]}" if saved else "no checkpoint was saved yet")
+                + (_last_good(recorder) if recorder else f"{self.peers.chief} says what is saved")
                 + "; try a smaller --d_lr and --g_lr, or --clip_norm"
             )
 
@@ -233,6 +255,8 @@ class TrainingRun:
                 run.update_record(status=status, step=self.step)
             if isinstance(error, KeyboardInterrupt):
                 raise Stopped(f"stopped at once at step {self.step}; {_saved(run)}; {_go_on(run)}", 2) from None
+            if isinstance(error, LostWorker):
+                raise LostWorker(f"{error}; {_saved(run)}; {_start_again(run)}") from None
             if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
                 raise _unwritable(run, error) from None
             if _is_out_of_memory(error):
@@ -241,7 +265,12 @@ class TrainingRun:
             raise
 
 
-_STATUS = dict.fromkeys((Stopped, KeyboardInterrupt, BrokenPipeError), "interrupted") | {NonFiniteLoss: "non-finite"}
+_END = 1
+"""What a chief that wants to end the run early tells the others; other numbers are those of signals."""
+
+_STATUS = dict.fromkeys((Stopped, KeyboardInterrupt, BrokenPipeError, LostWorker), "interrupted") | {
+    NonFiniteLoss: "non-finite"
+}
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -258,6 +287,12 @@ def _unwritable(run: RunDir, error: OSError) -> UserError:
     )
 
 
+def _last_good(recorder: Recorder) -> str:
+    recorder.writer.wait()
+    saved = checkpoint.paths(recorder.run.checkpoints)
+    return f"the last good checkpoint is {saved[-1]}" if saved else "no checkpoint was saved yet"
+
+
 def _saved(run: RunDir) -> str:
     saved = checkpoint.paths(run.checkpoints)
     return f"the last checkpoint is of step {checkpoint.step_of(saved[-1])}" if saved else "no checkpoint was saved yet"
@@ -265,3 +300,7 @@ def _saved(run: RunDir) -> str:
 
 def _go_on(run: RunDir) -> str:
     return f"go on with: kgan train --resume={shlex.quote(str(run.path))}"
+
+
+def _start_again(run: RunDir) -> str:
+    return f"{_go_on(run)} on all workers" if run.config_file.exists() else "start all workers again"

@@ -12,6 +12,7 @@ from kgan.config import TrainConfig
 from kgan.errors import UserError
 from kgan.runs import environment
 from kgan.training import cluster
+from kgan.training.peers import Peers, join
 
 MIN_IMAGES_PER_GPU = 256
 """With fewer images a replica, adding up gradients takes longer than a second GPU saves."""
@@ -26,7 +27,7 @@ class Hardware:
     precision: str
     xla: bool
     steps_per_call: int
-    is_chief: bool
+    peers: Peers
     notes: tuple[str, ...] = ()
 
 
@@ -37,12 +38,12 @@ def set_up(config: TrainConfig, earlier: Mapping | None = None) -> Hardware:
     UserError if that, or what `config` asks for, is not to be had here, or the global batch does not divide among the
     replicas.
     """
-    task = cluster.read_task(config)
+    workers = cluster.read(config)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     gpus, earlier = tf.config.list_physical_devices("GPU"), earlier or {}
     notes: list[str] = []
-    strategy = _strategy(config, len(gpus), notes)
+    strategy = join(workers) if workers.size > 1 else _strategy(config, len(gpus), notes)
     replicas = strategy.num_replicas_in_sync
     if config.batch_size % replicas:
         raise UserError(f"--batch_size={config.batch_size} does not divide among {replicas} replicas")
@@ -51,7 +52,7 @@ def set_up(config: TrainConfig, earlier: Mapping | None = None) -> Hardware:
         _precision(config, gpus, earlier.get("precision")),
         _xla(config, gpus, strategy, earlier.get("xla"), notes),
         config.steps_per_call or (20 if gpus else 1),
-        task.is_chief,
+        Peers(workers, strategy),
         tuple(notes),
     )
 
@@ -77,9 +78,7 @@ def describe(hardware: Hardware) -> dict:
 
 
 def _strategy(config: TrainConfig, num_gpus: int, notes: list[str]) -> tf.distribute.Strategy:
-    if cluster.is_multiworker(config):
-        return tf.distribute.MultiWorkerMirroredStrategy()
-    take_all = config.strategy == "mirrored"
+    take_all = config.strategy == "mirrored" or (config.strategy == "multiworker" and num_gpus > 1)
     if config.strategy == "auto" and num_gpus > 1:
         images, rest = divmod(config.batch_size, num_gpus)
         take_all = images >= MIN_IMAGES_PER_GPU and not rest

@@ -75,7 +75,8 @@ def train(
         UserError: Before anything is written, if the settings, the data and the machine do not fit together; later, if
             a file cannot be written or the device runs out of memory, with the last checkpoint whole.
         NonFiniteLoss: A loss or a gradient became infinite or not a number.
-        Stopped: Ctrl-C or SIGTERM arrived.
+        Stopped: Ctrl-C or SIGTERM arrived, here or at another worker.
+        LostWorker: Another worker of the run has ended, or cannot be reached.
     """
     request = _resolve(config, run_dir, resume, settings)
     has_new_length = not {"epochs", "steps"}.isdisjoint(request.changes)
@@ -84,7 +85,7 @@ def train(
         return _result(request.resumed)
     training = _build(request)
     path = training.run(request.run_dir, request.resumed is not None, request.changes, progress)
-    if not training.hardware.is_chief:  # the chief is still writing
+    if not training.peers.cluster.is_chief:  # the chief is still writing
         return TrainResult(path, "running", training.step, training.plan.total_steps, {}, None, {})
     return _result(RunDir(path))
 
@@ -131,9 +132,7 @@ def _build(request: _Request):
     config = request.config
     if config.tensorboard and not importlib.util.find_spec("tensorboard"):
         raise UserError("--tensorboard needs the package tensorboard: pip install 'kgan[tensorboard]'")
-    cluster.read_task(config)
-    if config.stop_when_worse and cluster.is_multiworker(config):
-        raise UserError("--stop_when_worse works in one process: the other workers do not know the scores")
+    cluster.is_multiworker(config)  # TF_CONFIG is readable
     plan = make_plan(config)
     earlier = _check_resumed(request.resumed, plan) if request.resumed else None
     prepared = scoring.prepare(plan)

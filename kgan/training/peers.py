@@ -1,0 +1,122 @@
+"""What the workers of a run tell each other while it runs, and what is said when one of them is lost."""
+
+import contextlib
+import logging
+import re
+import signal
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from kgan.errors import LostWorker, UserError
+from kgan.training.cluster import Cluster
+
+_FAILED = -1
+_TASK = re.compile(r"/job:(\w+)/replica:\d+/task:(\d+)")
+
+
+def join(cluster: Cluster) -> tf.distribute.Strategy:
+    """Connects this process with the others of its cluster, and returns when all are there."""
+    tf.get_logger().setLevel(logging.WARNING)  # it reports every graph's collectives
+    logging.getLogger("kgan").info("%s of %d: waiting for the others", cluster.name(cluster.position), cluster.size)
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        tf.train.ClusterSpec(cluster.addresses),
+        task_type=cluster.type,
+        task_id=cluster.index,
+        num_accelerators={"GPU": len(tf.config.list_physical_devices("GPU"))},
+        rpc_layer="grpc",
+    )
+    with _dying_of_signals():
+        return tf.distribute.MultiWorkerMirroredStrategy(resolver)
+
+
+class Peers:
+    """The workers of this run. In a cluster of one there is nobody to talk to."""
+
+    def __init__(self, cluster: Cluster, strategy: tf.distribute.Strategy):
+        self.cluster, self.strategy = cluster, strategy
+        self.chief = cluster.name(0)
+        self._are_listening = True  # whether the next that the others do with this worker is an exchange
+
+    def exchange(self, value: int) -> list[int]:
+        """Gives `value`, from 0 to 2**53, to every worker, and returns all workers' values in the cluster's order.
+
+        All workers must call it at the same point of the run. It costs one small all-reduce. Raises LostWorker if a
+        worker is gone, or has failed.
+        """
+        if self.cluster.size == 1:
+            return [value]
+        self._are_listening = False
+        values = self._gather(value)
+        if _FAILED in values:
+            raise LostWorker(f"{self.cluster.name(values.index(_FAILED))} failed: its own output says why")
+        return values
+
+    def check_same(self, value: int, what: str, advice: str) -> None:
+        """Raises UserError, on all workers, unless `value` is the same for all. `what` says what of."""
+        values = self.exchange(value)
+        for position, other in enumerate(values):
+            if other != values[0]:
+                raise UserError(f"{self.cluster.name(position)} has another {what} than {self.chief}: {advice}")
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """For what all workers compute together. Raises LostWorker instead of TensorFlow's error about a connection,
+        which names the task far down."""
+        try:
+            yield
+        except tf.errors.OpError as error:
+            if (position := _lost(self.cluster, error.message)) is not None:
+                raise LostWorker(f"lost {self.cluster.name(position)}: its own output may say why") from None
+            raise
+        self._are_listening = True
+
+    @contextlib.contextmanager
+    def told_of_failure(self) -> Iterator[None]:
+        """Around all of a run: an error here ends the others too, which would otherwise wait for this worker."""
+        try:
+            yield
+        except BaseException:
+            if self.cluster.size > 1 and self._are_listening:
+                with contextlib.suppress(LostWorker):
+                    self._gather(_FAILED)
+            raise
+
+    def _gather(self, value: int) -> list[int]:
+        row = np.zeros(self.cluster.size)
+        row[self.cluster.position] = value
+        with self.watched():
+            values = [int(number) for number in self._add_up(tf.constant(row)).numpy()]
+        self._are_listening = False
+        return values
+
+    @tf.function
+    def _add_up(self, row: tf.Tensor) -> tf.Tensor:
+        """Sums over workers; the replicas of one worker have the same row."""
+        share = row / (self.strategy.num_replicas_in_sync // self.cluster.size)
+        shares = self.strategy.run(tf.identity, (share,))
+        return self.strategy.reduce(tf.distribute.ReduceOp.SUM, shares, axis=None)
+
+
+def _lost(cluster: Cluster, message: str) -> int | None:
+    """The position of the task that an error of TensorFlow's is about: the first it names, for each worker passes on
+    what it was told below its own words."""
+    for kind, index in _TASK.findall(message):
+        if (kind, int(index)) != (cluster.type, cluster.index):
+            return cluster.position_of(kind, int(index))
+    return None
+
+
+@contextlib.contextmanager
+def _dying_of_signals() -> Iterator[None]:
+    """While TensorFlow waits, Python's own handler of Ctrl-C would not be run."""
+    try:
+        previous = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
