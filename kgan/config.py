@@ -151,7 +151,7 @@ class TrainConfig:
     seed: int = _setting(0, "Fixes the weights, the order of images and every draw.", lower=0, upper=2**31 - 1)
     strategy: str = _setting(
         "auto",
-        "auto: all workers in TF_CONFIG, else all GPUs, else one device.",
+        "auto: all workers of TF_CONFIG or of a Slurm step (docs/clusters.md), else all GPUs, else one device.",
         choices=("auto", "single", "mirrored", "multiworker"),
         may_change=True,
     )

@@ -41,12 +41,12 @@ class TrainingRun:
         num_classes = plan.num_classes if self.config.conditional else 0
         size, _, channels = plan.data.images.shape[1:]
         shapes = Shapes(size, channels, num_classes)
-        with hardware.strategy.scope():
+        self.peers = hardware.peers
+        with self.peers.watched(), hardware.strategy.scope():
             self.state = create_state(self.config, shapes, plan.total_steps, hardware.precision)
             self.step_function = TrainStep(
                 self.config, self.state, hardware.strategy, xla=hardware.xla, conditional=bool(num_classes)
             )
-        self.peers = hardware.peers
         self.meter = Meter(METRICS)
         self.step = 0
 
@@ -204,10 +204,14 @@ class TrainingRun:
                     self._stop(recorder, decision)
 
     def _check_peers(self) -> None:
-        self.peers.check_same(self.step, "step", "give all workers the same --run_dir, on a file system they share")
+        self.peers.check_same(
+            self.step, "another step", "give all workers the same --run_dir, on a file system they share"
+        )
+        precision = zlib.crc32(self.hardware.precision.encode())
+        self.peers.check_same(precision, "another precision", "give all workers the same --precision")
         settings = {**vars(self.config), "data_dir": None, "strategy": None}  # each machine may have its own
         fingerprint = zlib.crc32(repr((settings, self.plan.card["sha256"], self.plan.total_steps)).encode())
-        self.peers.check_same(fingerprint, "settings or images", "start all workers with the same flags and data")
+        self.peers.check_same(fingerprint, "other settings or images", "start all workers with the same flags and data")
 
     def _stop(self, recorder: Recorder | None, signal_number: int) -> None:
         if recorder is None:

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from kgan.errors import LostWorker, UserError
+from kgan.text import one_line
 from kgan.training.cluster import Cluster
 
 _FAILED = -1
@@ -17,7 +18,10 @@ _TASK = re.compile(r"/job:(\w+)/replica:\d+/task:(\d+)")
 
 
 def join(cluster: Cluster) -> tf.distribute.Strategy:
-    """Connects this process with the others of its cluster, and returns when all are there."""
+    """Connects this process with the others of its cluster, and returns when all are there.
+
+    Raises UserError if this process cannot listen at its address; LostWorker.
+    """
     tf.get_logger().setLevel(logging.WARNING)  # it reports every graph's collectives
     logging.getLogger("kgan").info("%s of %d: waiting for the others", cluster.name(cluster.position), cluster.size)
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
@@ -27,8 +31,16 @@ def join(cluster: Cluster) -> tf.distribute.Strategy:
         num_accelerators={"GPU": len(tf.config.list_physical_devices("GPU"))},
         rpc_layer="grpc",
     )
-    with _dying_of_signals():
-        return tf.distribute.MultiWorkerMirroredStrategy(resolver)
+    try:
+        with _ended_by_ctrl_c():
+            return tf.distribute.MultiWorkerMirroredStrategy(resolver)
+    except tf.errors.OpError as error:
+        if lost := _lost(cluster, error):
+            raise LostWorker(f"{lost}; start all workers again") from None
+        raise UserError(
+            f"{cluster.name(cluster.position)} cannot join the others ({one_line(error.message)}): is its port free, "
+            "and the address this machine's?"
+        ) from None
 
 
 class Peers:
@@ -58,7 +70,7 @@ class Peers:
         values = self.exchange(value)
         for position, other in enumerate(values):
             if other != values[0]:
-                raise UserError(f"{self.cluster.name(position)} has another {what} than {self.chief}: {advice}")
+                raise UserError(f"{self.cluster.name(position)} has {what} than {self.chief}: {advice}")
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
@@ -67,8 +79,8 @@ class Peers:
         try:
             yield
         except tf.errors.OpError as error:
-            if (position := _lost(self.cluster, error.message)) is not None:
-                raise LostWorker(f"lost {self.cluster.name(position)}: its own output may say why") from None
+            if lost := _lost(self.cluster, error):
+                raise LostWorker(lost) from None
             raise
         self._are_listening = True
 
@@ -99,17 +111,18 @@ class Peers:
         return self.strategy.reduce(tf.distribute.ReduceOp.SUM, shares, axis=None)
 
 
-def _lost(cluster: Cluster, message: str) -> int | None:
-    """The position of the task that an error of TensorFlow's is about: the first it names, for each worker passes on
-    what it was told below its own words."""
-    for kind, index in _TASK.findall(message):
+def _lost(cluster: Cluster, error: tf.errors.OpError) -> str | None:
+    """Which worker is lost, if that is what the error is about: the first that its message names, for what a worker
+    was told by another comes before its own words."""
+    for kind, index in _TASK.findall(error.message):
         if (kind, int(index)) != (cluster.type, cluster.index):
-            return cluster.position_of(kind, int(index))
+            name = cluster.name(cluster.position_of(kind, int(index)))
+            return f"lost {name}: its own output may say why"
     return None
 
 
 @contextlib.contextmanager
-def _dying_of_signals() -> Iterator[None]:
+def _ended_by_ctrl_c() -> Iterator[None]:
     """While TensorFlow waits, Python's own handler of Ctrl-C would not be run."""
     try:
         previous = signal.signal(signal.SIGINT, signal.SIG_DFL)

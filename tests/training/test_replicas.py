@@ -1,16 +1,10 @@
 """Promise 2: the number of replicas does not change the maths."""
 
-import json
-import os
-import socket
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-
-from kgan.runs import checkpoint
-from tests.conftest import draw_folder
 
 SCRIPT = """
 import sys
@@ -66,29 +60,3 @@ def test_two_replicas_do_as_one(tmp_path, options):
         np.testing.assert_allclose(one[name], two[name], rtol=1e-4, atol=1e-5, err_msg=name)
     for kernel in ("generator/upconv_2/kernel", "discriminator/conv_2/kernel"):
         assert np.abs(one[kernel] - one[f"start/{kernel}"]).max() > 1e-4
-
-
-def test_two_workers_write_one_run_folder(tmp_path):
-    data = draw_folder(tmp_path / "images")
-    ports = []
-    for _ in range(2):
-        with socket.socket() as probe:
-            probe.bind(("localhost", 0))
-            ports.append(probe.getsockname()[1])
-    command = [sys.executable, "-m", "kgan", "train", "--dataset=folder", f"--data_dir={data}", "--image_size=28"]
-    command += ["--channels=1", "--arch=mlp", "--batch_size=8", "--steps=6", "--save_every=3", "--steps_per_call=2"]
-    workers = []
-    for index in range(2):
-        cluster = {
-            "cluster": {"worker": [f"localhost:{port}" for port in ports]},
-            "task": {"type": "worker", "index": index},
-        }
-        environment = {**os.environ, "TF_CONFIG": json.dumps(cluster)}
-        arguments = [*command, f"--run_dir={tmp_path / 'run'}"]
-        workers.append(subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
-    outputs = [worker.communicate(timeout=240) for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0], outputs
-    path, arrays = checkpoint.read_last(tmp_path / "run" / "checkpoints")
-    assert checkpoint.step_of(path) == arrays["step"] == 6
-    record = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert record["status"] == "finished" and record["device"]["replicas"] == 2
