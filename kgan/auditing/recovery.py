@@ -5,21 +5,18 @@ Simon and Jurie, "Detecting overfitting of deep generative networks via latent r
 the thresholds below are theirs, the optimiser is not: Adam from several starts, for all images alike.)
 """
 
-import itertools
 from collections.abc import Callable
 
-import keras
 import numpy as np
-import tensorflow as tf
 from scipy import stats
 
 from kgan.data.view import Images
-from kgan.images import to_float
 from kgan.latents import latents
-from kgan.runs.generator import BATCH, TrainedGenerator
+from kgan.runs.generator import TrainedGenerator
+from kgan.sampling.projection import descend
 
 NUM_IMAGES = 200
-STARTS, STEPS, LEARNING_RATE = 2, 200, 0.05
+STARTS, STEPS = 2, 200
 P_VALUE, GAP = 0.01, 0.1
 
 Progress = Callable[[int, int], None]
@@ -72,33 +69,14 @@ def recover(
     given the image's label.
     """
     best = np.full(len(images), np.inf)
-    blocks = [slice(first, first + BATCH) for first in range(0, len(images), BATCH)]
-    total = starts * steps * len(blocks)
-    for number, (start, block) in enumerate(itertools.product(range(starts), blocks)):
-        z = tf.Variable(np.repeat(latents(0, [start], trained.config.latent_dim), len(images[block]), axis=0))
-        step = _improvement(trained, z, tf.constant(to_float(images[block])), tf.constant(labels[block]))
-        for done in range(steps):
-            best[block] = np.minimum(best[block], step().numpy())
-            progress(number * steps + done + 1, total)
+    for start in range(starts):
+        z = np.repeat(latents(0, [start], trained.config.latent_dim), len(images), axis=0)
+
+        def of_all(done: int, total: int, start: int = start) -> None:
+            progress(start * total + done, starts * total)
+
+        best = np.minimum(best, descend(trained, z, images, labels, steps, of_all)[1])
     return best
-
-
-def _improvement(trained: TrainedGenerator, z: tf.Variable, targets: tf.Tensor, labels: tf.Tensor) -> Callable:
-    """A function that moves every row of `z` one step of Adam and returns the errors (n,) from before."""
-    optimizer = keras.optimizers.Adam(LEARNING_RATE)
-    optimizer.build([z])
-
-    @tf.function
-    def improve() -> tf.Tensor:
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(z)
-            made = trained.generator([z, labels] if trained.num_classes else z, training=False)
-            errors = tf.reduce_mean(tf.square(made - targets), axis=[1, 2, 3])
-            total = tf.reduce_sum(errors)
-        optimizer.apply([tape.gradient(total, z)], [z])
-        return errors
-
-    return improve
 
 
 def _random_part(images: Images, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

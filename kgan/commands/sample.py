@@ -1,6 +1,6 @@
 """Draw images from a trained run, each with marks that say where it comes from.
 
-usage: kgan sample RUN [--num=64] [--seed=0] [--label=cat] [--out=DIR] [--interpolate | --npz]
+usage: kgan sample RUN [--num=64] [--seed=0] [--label=cat] [--out=DIR] [--interpolate | --npz | --project=IMAGE]
                        [--c2pa_cert=CERT.pem --c2pa_key=KEY.pem]
 
 Image i of a seed is the same whatever else is asked. A file of that name is replaced only if its marks say that it is
@@ -45,6 +45,7 @@ def define_flags() -> None:
     flags.DEFINE_bool(
         "npz", _default("npz"), "Instead: one file with the arrays samples (uint8 NHWC), labels and marks."
     )
+    flags.DEFINE_string("project", None, "Instead: the latent whose picture is nearest to the one in this file.")
     flags.DEFINE_string(
         "producer",
         os.environ.get("KGAN_PRODUCER", _default("producer")),
@@ -70,6 +71,9 @@ def show(result: SampleResult, run: str) -> None:
     files, several = result.files, len(result.files) > 1
     what = f"{len(files):,} files" if several else f"{result.num:,} images in {files[0].name}"
     print(f"wrote {what} to {result.folder} (step {result.step}, {weights})")
+    if result.mean_squared_error is not None:
+        print(f"the nearest latent comes within {result.mean_squared_error:.4g}, the mean squared error in [-1, 1]")
+        return
     print(f"next:     {cli.command_line('verify', result.folder, f'--run={run}')}")
 
 

@@ -5,12 +5,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 import kgan
+from kgan.data.picture import read_image
 from kgan.errors import UserError
 from kgan.provenance.c2pa import Signer
 from kgan.runs import environment
 from kgan.runs.checkpoint import find
-from kgan.runs.generator import class_number, load
+from kgan.runs.generator import TrainedGenerator, class_number, load
 from kgan.runs.rundir import RunDir
 
 NUM_IMAGES, NUM_KEYS = 64, 5
@@ -21,7 +24,8 @@ MAX_IMAGES, MAX_KEYS = 1_000_000, 32  # file names have six digits
 class SampleResult:
     """What `sample` wrote: `files` in `folder`, `num` images of the generator as it was after `step` updates.
 
-    `ema` says whether the averaged weights drew them. Of an interpolation, `num` counts the draws on the path.
+    `ema` says whether the averaged weights drew them. Of an interpolation, `num` counts the draws on the path; of a
+    projection it is 1, and `mean_squared_error` says how near it came, with images in [-1, 1].
     """
 
     folder: Path
@@ -29,6 +33,7 @@ class SampleResult:
     num: int
     step: int
     ema: bool
+    mean_squared_error: float | None = None
 
 
 def sample(
@@ -44,6 +49,7 @@ def sample(
     interpolate: bool = False,
     grid: bool = True,
     npz: bool = False,
+    project: str | os.PathLike | None = None,
     producer: str = "",
     c2pa_cert: str | os.PathLike | None = None,
     c2pa_key: str | os.PathLike | None = None,
@@ -67,6 +73,8 @@ def sample(
         interpolate: Instead of single images, a strip and a GIF of the way through the first `num` draws.
         grid: Also a grid of the first 64 images.
         npz: Instead of PNG files, one with the arrays samples (uint8 NHWC), labels and marks.
+        project: Instead, the latent whose picture is nearest to the one in this file, as JSON, and the pair as a
+            picture. The file is cropped and resized as for training; without `label` every class is tried.
         producer: Adds China's implicit label (GB 45438-2025) with this name.
         c2pa_cert, c2pa_key: Sign each PNG with this certificate and private key (PEM files).
         caption: Draw "AI-generated" below grids, strips and GIFs.
@@ -78,33 +86,49 @@ def sample(
             else is in the way.
     """
     num = _checked_num(num, interpolate)
-    if interpolate and npz:
-        raise UserError("--interpolate and --npz are two different outputs: give one of them")
     signed = c2pa_cert is not None or c2pa_key is not None
-    if signed and npz:
-        raise UserError("--c2pa_cert signs PNG files: leave it out, or --npz")
+    _check_outputs(interpolate, npz, project is not None, signed)
     folder = RunDir.open(run)
     find(folder.checkpoints, str(checkpoint))
     number = _label_number(folder, label)
+    target = None if project is None else _read_target(folder, Path(project))
     signer = Signer(c2pa_cert, c2pa_key, kgan.__version__) if signed else None
     environment.import_tensorflow()
     from kgan.sampling.draw import SampleSettings
     from kgan.sampling.write import Writer
 
     trained = load(folder.path, checkpoint, ema)
+    place = Path(out) if out else folder.generated_by(trained.step, _variant(trained, number, truncation))
     settings = SampleSettings(seed, truncation, number)
-    variant = f"-label-{number}" if number is not None else ""
-    variant += f"-truncation-{truncation}" if truncation is not None else ""
-    variant += "-noema" if trained.config.ema_decay and not trained.ema else ""
-    place = Path(out) if out else folder.generated_by(trained.step, variant)
     writer = Writer(trained, settings, place, producer, signer, overwrite, progress)
-    if interpolate:
+    error = None
+    if project is not None and target is not None:
+        files, nearest = writer.projection(target, Path(project).stem, caption)
+        num, error = 1, nearest.mean_squared_error
+    elif interpolate:
         files = writer.interpolation(num, caption)
-    elif npz:
-        files = writer.npz(num)
     else:
-        files = writer.singles(num, grid, caption)
-    return SampleResult(writer.folder, tuple(files), num, trained.step, trained.ema)
+        files = writer.npz(num) if npz else writer.singles(num, grid, caption)
+    return SampleResult(writer.folder, tuple(files), num, trained.step, trained.ema, error)
+
+
+def _check_outputs(interpolate: bool, npz: bool, project: bool, signed: bool) -> None:
+    if interpolate + npz + project > 1:
+        raise UserError("--interpolate, --npz and --project are different outputs: give one of them")
+    if signed and (npz or project):
+        raise UserError("--c2pa_cert signs generated PNG files: leave it out, or --npz and --project")
+
+
+def _variant(trained: TrainedGenerator, label: int | None, truncation: float | None) -> str:
+    """What tells images of other settings from those of none in the name of their folder."""
+    parts = [f"-label-{label}" if label is not None else "", f"-truncation-{truncation}" if truncation else ""]
+    return "".join([*parts, "-noema" if trained.config.ema_decay and not trained.ema else ""])
+
+
+def _read_target(run: RunDir, path: Path) -> np.ndarray:
+    config = run.read_config()
+    assert config.image_size and config.channels  # a run's settings are resolved
+    return read_image(path, config.image_size, config.channels)
 
 
 def _label_number(run: RunDir, label: int | str | None) -> int | None:

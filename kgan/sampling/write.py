@@ -1,6 +1,7 @@
 """Files of what a trained generator draws: PNGs, grids, animations and arrays, with their marks."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,11 +15,12 @@ from kgan.files import write_atomically, written_whole
 from kgan.latents import draws_recipe, slerp_recipe
 from kgan.provenance import npz, png
 from kgan.provenance.c2pa import Signer
-from kgan.provenance.marks import Marks, implicit_label, pnginfo, read_marks, sidecar
+from kgan.provenance.marks import COMPOSITE, Marks, describe, implicit_label, pnginfo, read_marks, sidecar
 from kgan.provenance.sidecars import sidecar_path
 from kgan.runs.generator import TrainedGenerator
 from kgan.sampling import draw
 from kgan.sampling.draw import Batch, SampleSettings
+from kgan.sampling.projection import Projection, project
 
 FRAMES_PER_LEG = 8
 _THREADS = 8  # a disk makes sure of many files at once almost as fast as of one
@@ -100,6 +102,22 @@ class Writer:
         with written_whole(path) as stream:
             npz.write(stream, shape, pixels, labels, lambda sha256: replace(blank, pixels_sha256=sha256), self.producer)
         return [path]
+
+    def projection(self, image: np.ndarray, name: str, caption: bool = True) -> tuple[list[Path], Projection]:
+        """A picture of an image (h, w, c) uint8 beside the nearest one that the generator makes, and the latent of that
+        one as JSON. `name` is for the files. Returns their paths and the latent."""
+        stem = "projection-" + re.sub(r"[^\w.-]+", "-", name)
+        files = [self.folder / f"{stem}.png", self.folder / f"{stem}.json"]
+        for path in files:
+            if path.exists() and not self.overwrite:
+                raise UserError(f"{path} is there already: name another folder with --out, or --overwrite it")
+        nearest = project(self.trained, image, self.settings.label, self.progress)  # type: ignore[arg-type]
+        made = self.trained.generate(z=np.array([nearest.z], np.float32), labels=nearest.label)
+        pair = images.captioned_grid(np.stack([image, made[0]]), 2, caption)
+        info = pnginfo(describe(self.origin, pair), COMPOSITE, self.producer)
+        write_atomically(files[0], images.png_bytes(pair, info))
+        nearest.save(files[1])
+        return files, nearest
 
     def _batches(self, num: int) -> Iterator[Batch]:
         """The images, with a call of `progress` after each batch is used."""

@@ -18,6 +18,7 @@ from kgan import images
 from kgan.errors import UserError
 from kgan.latents import latents
 from kgan.provenance.check import Verdict, check
+from kgan.provenance.marks import COMPOSITE
 from kgan.sampling import draw
 from tests.conftest import kgan, refused
 
@@ -205,6 +206,29 @@ def test_classes_are_named_above_their_columns(writer, tmp_path):
     assert np.array_equal(columns[0], columns[2]) and not np.array_equal(columns[0], columns[1])
 
 
+def test_a_picture_is_projected(writer, trained_run, tmp_path):
+    """Onto itself, where the run made it; the latent gives the nearest picture back."""
+    target = writer(tmp_path / "made", seed=9).singles(2, grid=False)[1]
+    done = kgan("sample", trained_run, f"--project={target}", "--label=1", f"--out={tmp_path / 'out'}")
+    assert (done.returncode, done.stderr) == (0, "") and "the nearest latent comes within" in done.stdout
+    files = sorted((tmp_path / "out").iterdir())
+    assert [path.name for path in files] == [f"projection-{target.stem}.json", f"projection-{target.stem}.png"]
+    record = json.loads(files[0].read_text())
+    assert record["label"] == 1 and record["checkpoint_sha256"] == package.load(trained_run).checkpoint_sha256
+    other = writer(tmp_path / "made", seed=10).singles(2, grid=False)[1]
+    with Image.open(target) as picture, Image.open(other) as unlike, Image.open(files[1]) as pair:
+        wanted, unlike, pair = np.array(picture), np.array(unlike), np.array(pair)[..., None]
+    nearest = package.load(trained_run).generate(z=np.array([record["z"]], "float32"), labels=1)[0, ..., 0]
+    error = np.square((nearest - wanted.astype(float)) / 127.5).mean()
+    assert record["mean_squared_error"] == pytest.approx(error, abs=1e-4)
+    assert error < np.square((unlike - wanted.astype(float)) / 127.5).mean() / 4
+    assert np.array_equal(pair, images.captioned_grid(np.stack([wanted, nearest])[..., None], 2))
+    checked = check(files[1])
+    assert checked.verdict == Verdict.CONSISTENT and checked.source_type == COMPOSITE and checked.marks.z is None
+    assert kgan("verify", files[1], f"--run={trained_run}").returncode == 2
+    assert "--overwrite" in refused("sample", trained_run, f"--project={target}", f"--out={tmp_path / 'out'}")
+
+
 def test_progress_is_told(trained_run, tmp_path):
     told = []
     package.sample(
@@ -239,10 +263,12 @@ def test_training_marks_its_pictures_and_not_the_real_ones(trained_run):
         (["nowhere"], "nowhere: not a run folder"),
         (["RUN", "--num=0"], "--num=0: must be from 1 to 1,000,000"),
         (["RUN", "--num=1", "--interpolate"], "--num=1: must be from 2 to 32 with --interpolate"),
-        (["RUN", "--npz", "--interpolate"], "--interpolate and --npz"),
+        (["RUN", "--npz", "--interpolate"], "--interpolate, --npz and --project are different"),
         (["RUN", "--checkpoint=3"], "--checkpoint=3: must be best, last or one of the steps 4"),
         (["RUN", "--seed=-1"], "--seed"),
         (["RUN", "--truncation=0"], "--truncation"),
+        (["RUN", "--project=nowhere.png"], "nowhere.png: No such file"),
+        (["RUN", "--project=x.png", "--npz"], "--interpolate, --npz and --project are different"),
         (["RUN", "--label=class7"], "--label=class7: a label must be one of 0 to 1, or of class0, class1"),
     ],
 )
