@@ -1,5 +1,6 @@
 """`kgan.train`: what is asked for is checked first, then TensorFlow is imported and the run is made."""
 
+import gc
 import importlib.util
 import os
 from collections.abc import Callable, Mapping
@@ -83,11 +84,9 @@ def train(
     if resume == "auto" and request.resumed and not has_new_length and _is_finished(request.resumed):
         LOGGER.info("%s is finished already", request.resumed.path)
         return _result(request.resumed)
-    training = _build(request)
-    path = training.run(request.run_dir, request.resumed is not None, request.changes, progress)
-    if not training.peers.cluster.is_chief:  # the chief is still writing
-        return TrainResult(path, "running", training.step, training.plan.total_steps, {}, None, {})
-    return _result(RunDir(path))
+    result = _run(request, progress)
+    gc.collect()  # graphs refer to themselves: left to itself Python keeps those of several runs in memory
+    return result
 
 
 def describe(
@@ -121,6 +120,14 @@ def _resolve(config: TrainConfig | None, run_dir, resume: bool | str, settings: 
     given: dict = {} if config is None else {name: value for name, value in vars(config).items() if value is not None}
     resumed = resume_config(saved, {**given, **settings})
     return _Request(resumed, run.path, run, saved.differences(resumed))
+
+
+def _run(request: _Request, progress: Callable[[int, int], None] | None) -> TrainResult:
+    training = _build(request)
+    path = training.run(request.run_dir, request.resumed is not None, request.changes, progress)
+    if not training.peers.cluster.is_chief:  # the chief is still writing
+        return TrainResult(path, "running", training.step, training.plan.total_steps, {}, None, {})
+    return _result(RunDir(path))
 
 
 def _is_finished(run: RunDir) -> bool:

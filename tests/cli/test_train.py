@@ -1,10 +1,12 @@
 """`kgan train` as its users meet it: real commands in subprocesses."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -114,7 +116,8 @@ def test_a_dry_run_prints_and_writes_nothing(folder_flags, tmp_path):
 
 
 def test_a_run_that_cannot_fit_on_the_disk_is_refused(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: type("", (), {"free": 1000}))
+    usage = lambda place: SimpleNamespace(free=1000 if tmp_path in (place, *place.parents) else 2**40)  # noqa: E731
+    monkeypatch.setattr(shutil, "disk_usage", usage)
     config = package.TrainConfig(
         dataset="folder", data_dir=str(folder), image_size=28, arch="mlp", batch_size=8, steps=2
     )
@@ -191,3 +194,32 @@ def test_labels_are_needed_for_conditional(tmp_path):
 def test_an_empty_folder_is_named(tmp_path):
     (tmp_path / "empty").mkdir()
     assert "empty: no images in it" in refused("train", "--dataset=folder", f"--data_dir={tmp_path / 'empty'}")
+
+
+def test_output_that_nobody_reads_ends_in_silence():
+    for arguments in ("--help", "train --help"):
+        command = f"{sys.executable} -m kgan {arguments} | head -1"
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+        assert done.stdout.count("\n") == 1 and done.stderr == ""
+
+
+def test_h_is_help():
+    assert kgan("train", "-h").stdout == kgan("train", "--help").stdout != ""
+
+
+def test_a_flagfile_that_is_not_text_is_named(tmp_path):
+    (tmp_path / "binary.flags").write_bytes(bytes(range(128, 256)))
+    assert "decode" in refused("train", f"--flagfile={tmp_path / 'binary.flags'}")
+
+
+def test_another_keras_backend_is_named(folder_flags, tmp_path):
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    words = refused("train", *folder_flags, f"--run_dir={tmp_path / 'run'}", env=environment)
+    assert "Keras is set to use jax" in words and not (tmp_path / "run").exists()
+
+
+def test_a_folder_with_spaces_can_be_pasted(folder_flags, tmp_path):
+    run = tmp_path / "серый 128 px"
+    done = kgan("train", *folder_flags, f"--run_dir={run}")
+    assert f"kgan sample '{run}' --num=64" in done.stdout
+    assert "Real ones: " in done.stdout and f"audit '{run}'" in done.stdout

@@ -1,0 +1,148 @@
+"""`kgan.train` as a function: how often it may be called, what a resumed run keeps, and how one ends early."""
+
+import gc
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kgan
+from kgan.config import TrainConfig
+from kgan.errors import UserError
+from kgan.runs.rundir import RunDir
+from kgan.training import machine, scoring
+from tests.conftest import draw_folder
+
+
+@pytest.fixture
+def settings(folder) -> dict:
+    shared = {"dataset": "folder", "data_dir": str(folder), "image_size": 28, "channels": 1, "arch": "mlp"}
+    return shared | {"batch_size": 8, "steps": 4}
+
+
+@pytest.mark.slow
+def test_runs_in_one_process_leave_nothing_behind(settings, tmp_path):
+    def graphs() -> int:
+        return sum(isinstance(value, tf.Graph) for value in gc.get_objects())
+
+    for number in range(2):
+        kgan.load(kgan.train(**settings, run_dir=tmp_path / f"warm{number}")).generate(3)
+    gc.collect()
+    before, objects = graphs(), len(gc.get_objects())
+    for number in range(4):
+        kgan.load(kgan.train(**settings, run_dir=tmp_path / f"run{number}")).generate(3)
+    gc.collect()
+    assert graphs() == before
+    assert len(gc.get_objects()) < 1.05 * objects
+
+
+def test_settings_are_keywords_or_a_config(settings, tmp_path):
+    config = TrainConfig(**settings)
+    result = kgan.train(config, steps=2, run_dir=tmp_path / "run")
+    assert result.step == 2 and RunDir(result).read_config().steps == 2
+    assert kgan.train(config, steps=2, run_dir=tmp_path / "run", resume="auto") == result
+    with pytest.raises(UserError, match="there is no setting 'step': did you mean steps?"):
+        kgan.train(step=3)
+    with pytest.raises(UserError, match="resume='yes': must be True, False or 'auto'"):
+        kgan.train(resume="yes", run_dir=tmp_path)
+    with pytest.raises(UserError, match="name the run to resume"):
+        kgan.train(resume=True)
+
+
+def test_mistakes_are_said_before_tensorflow_is_imported(tmp_path):
+    code = (
+        "import kgan, sys\n"
+        f"try: kgan.train(dataset='mnist', data_dir={str(tmp_path)!r})\n"
+        "except kgan.UserError as error: print(error, 'tensorflow' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert "no mnist in it" in done.stdout and done.stdout.endswith("False\n"), done
+
+
+def test_a_resumed_run_keeps_its_precision_unless_told_otherwise(settings, tmp_path, monkeypatch):
+    run = RunDir(kgan.train(**settings, precision="float32", run_dir=tmp_path / "run"))
+    run.write_config(run.read_config().replace(precision="auto"))
+    monkeypatch.setattr(machine, "_has_bfloat16", lambda gpus: True)
+    kgan.train(run_dir=run.path, resume=True, steps=5)
+    assert run.read_record()["device"]["precision"] == "float32"
+    kgan.train(run_dir=run.path, resume=True, steps=6, precision="bfloat16")
+    record = run.read_record()
+    assert record["device"]["precision"] == "bfloat16"
+    assert record["resumed"][-1] == {
+        "step": 5,
+        "changes": {"steps": [5, 6], "precision": ["float32", "bfloat16"]},
+    }
+    run.write_config(run.read_config().replace(precision="auto"))
+    monkeypatch.setattr(machine, "_has_bfloat16", lambda gpus: False)
+    with pytest.raises(UserError, match="was trained in bfloat16.*--precision=bfloat16 all the same, or .*=float32"):
+        kgan.train(run_dir=run.path, resume=True, steps=7)
+    assert kgan.train(run_dir=run.path, resume=True, steps=7, precision="float32").step == 7
+
+
+@pytest.mark.parametrize(
+    "asked, earlier, gpus, xla",
+    [("auto", None, 0, False), ("auto", True, 0, True), ("auto", False, 1, False), ("off", True, 1, False),
+     ("on", False, 0, True)],
+)  # fmt: skip
+def test_a_resumed_run_keeps_its_xla_choice(asked, earlier, gpus, xla):
+    strategy = tf.distribute.get_strategy()
+    assert machine._xla(TrainConfig(xla=asked), [None] * gpus, strategy, earlier, []) is xla
+
+
+def test_xla_is_for_the_default_strategy():
+    strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
+    assert machine._xla(TrainConfig(), [], strategy, None, []) is False
+    with pytest.raises(UserError, match="--xla=on works on one device"):
+        machine._xla(TrainConfig(xla="on"), [], strategy, None, [])
+    with pytest.raises(UserError, match="was trained with XLA.*--strategy=single, or .*--xla=off"):
+        machine._xla(TrainConfig(), [], strategy, True, [])
+
+
+def test_a_gpu_that_tensorflow_does_not_know_gets_no_xla(monkeypatch):
+    monkeypatch.setattr(machine, "_newest_known_gpu", lambda: (9, 0))
+    for capability, xla in (((8, 9), True), ((9, 0), True), ((12, 0), False)):
+        monkeypatch.setattr(machine, "_compute_capability", lambda gpu, capability=capability: capability)
+        notes = []
+        assert machine._xla(TrainConfig(), [object()], tf.distribute.get_strategy(), None, notes) is xla
+        assert xla or "compute capability 12.0" in notes[0]
+
+
+def test_several_gpus_are_used_from_256_images_each():
+    notes = []
+    assert machine._strategy(TrainConfig(batch_size=510), 2, notes) is tf.distribute.get_strategy()
+    assert "using one of 2 GPUs: --batch_size=510" in notes[0]
+    assert machine._strategy(TrainConfig(), 1, notes) is tf.distribute.get_strategy() and len(notes) == 1
+
+
+def test_out_of_memory_names_the_batch(settings, tmp_path, monkeypatch):
+    from kgan.training.step import TrainStep
+
+    def exhaust(*_):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    monkeypatch.setattr(TrainStep, "__call__", exhaust)
+    with pytest.raises(UserError, match="ran out of memory at --batch_size=8: take a smaller one"):
+        kgan.train(**settings, run_dir=tmp_path / "run")
+
+
+def test_a_run_that_gets_no_better_ends(tmp_path, monkeypatch):
+    values = iter([5.0, 2.0, 3.0, 4.1, 1.0])
+    monkeypatch.setattr(scoring.Scorer, "__call__", lambda self, trained: dict.fromkeys(scoring.SCORES, next(values)))
+    monkeypatch.setenv("KGAN_CACHE_DIR", str(tmp_path / "cache"))
+    data = draw_folder(tmp_path / "images", 160, classes=0)
+    result = kgan.train(
+        dataset="folder", data_dir=str(data), image_size=28, channels=1, arch="mlp", batch_size=16, epochs=5,
+        eval_every=1, stop_when_worse=2, run_dir=tmp_path / "run",
+    )  # fmt: skip
+    assert (result.status, result.step, result.best_step) == ("finished", 36, 18)
+    assert result.scores["frechet_distance"] == 2.0 and result.metrics["frechet_distance"] == 4.1
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["ended"] == "no better score in 2 since step 18 (--stop_when_worse=2)"
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert log.count("may have collapsed") == 1 and "4.1, is 2.0 times the best, 2 at step 18" in log
+    assert np.array_equal(kgan.load(result).generate(2), kgan.load(result, 18).generate(2))
+    with pytest.raises(UserError, match="--stop_when_worse counts scores"):
+        kgan.train(stop_when_worse=2)
