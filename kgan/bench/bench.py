@@ -1,0 +1,140 @@
+"""`kgan bench`: training here, beside the loops that people write by hand, on this machine and in this process."""
+
+import contextlib
+import functools
+import io
+import json
+import logging
+import resource
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kgan.config import TrainConfig
+from kgan.files import write_atomically
+from kgan.runs.environment import import_tensorflow
+
+_NUM_IMAGES = 60_000
+
+
+@dataclass(frozen=True)
+class BenchResult:
+    """`rows` has one entry a case, `matmul_flops` the machine's own rate a precision; `peak_memory` is in bytes, of the
+    whole process, all cases together."""
+
+    rows: tuple
+    matmul_flops: dict[str, float]
+    peak_memory: int
+    hardware: dict
+
+    def to_json(self) -> str:
+        """One JSON list, a row a case."""
+        return json.dumps(
+            [asdict(row) | {"matmul_flops_per_second": self.matmul_flops[row.precision]} for row in self.rows]
+        )
+
+    def save(self, path: str | Path) -> None:
+        write_atomically(path, self.to_json().encode())
+
+
+def bench(
+    arch: str = "dcgan",
+    batch_size: int = 256,
+    rounds: int = 5,
+    seconds: float = 2.0,
+    only: str = "",
+    progress: Callable[[int, int], None] | None = None,
+) -> BenchResult:
+    """Measures training on made-up 28x28 grey images, all cases in turns.
+
+    The first case, to which the ratios are, is a plain Keras loop in float32; bfloat16 is measured too where the
+    hardware has it, PyTorch where torch is installed. `only` keeps, beside the first, the cases whose name or precision
+    contains it. `progress` is called with (rounds done, rounds).
+    """
+    import_tensorflow()
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of retracing: here every case has a graph
+    from kgan.bench.flops import matmul_flops
+    from kgan.bench.turns import measure, summarise
+    from kgan.training import machine
+
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        hardware = machine.describe(machine.set_up(TrainConfig(strategy="single")))
+        precisions = dict.fromkeys(["float32", hardware["device"]["precision"]])
+        with _cases(arch, batch_size, list(precisions), Path(folder)) as cases:
+            first, *others = cases
+            chosen = [first, *(case for case in others if only in f"{case.name} {case.precision}")]
+            rates = []
+            for rates_of_round in measure(chosen, rounds, seconds):
+                rates.append(rates_of_round)
+                if progress:
+                    progress(len(rates), rounds)
+        matmul = {precision: matmul_flops(precision) for precision in precisions}
+    return BenchResult(tuple(summarise(chosen, np.array(rates))), matmul, _peak_memory(), hardware)
+
+
+@contextlib.contextmanager
+def _cases(arch: str, batch_size: int, precisions: list[str], folder: Path) -> Iterator[list]:
+    """All cases; the trainings among them are ended when the block is left."""
+    from kgan.bench.kgan_loops import Training
+
+    images = _images()
+    one = np.zeros(1, np.uint8)
+    np.savez(folder / "mnist.npz", x_train=images, y_train=one.repeat(_NUM_IMAGES), x_test=images[:1], y_test=one)
+    default = TrainConfig(
+        dataset="mnist", data_dir=str(folder), arch=arch, batch_size=batch_size, epochs=1000, strategy="single"
+    )
+    configs = [default.replace(precision=precision) for precision in precisions]
+    trainings = [Training(config, folder / config.precision) for config in configs]
+    try:
+        yield [
+            case
+            for config, training in zip(configs, trainings, strict=True)
+            for case in _cases_of(config, training, images[..., None])
+        ]
+    finally:
+        for training in trainings:
+            training.end()
+
+
+def _cases_of(config: TrainConfig, training, images: np.ndarray) -> list:
+    """The cases of one precision, the plain Keras loop first."""
+    from kgan.bench import keras_loops, kgan_loops, torch_loop
+    from kgan.bench.flops import step_flops
+    from kgan.bench.turns import Case
+    from kgan.models.architectures import Shapes, build_discriminator, build_generator
+
+    shapes, floats = Shapes(28, 1), functools.partial(_floats, images, config.batch_size)
+    flops = step_flops(build_generator(config, shapes), build_discriminator(config, shapes))
+    starts = {
+        "Keras, tf.function": lambda: keras_loops.graph_loop(config, shapes, floats()),
+        "kgan train": training.start,
+        "kgan train, its step alone": lambda: kgan_loops.step(config, shapes, images),
+        "Keras, train_on_batch": lambda: keras_loops.fit_loop(config, shapes, floats(), predict=False),
+        "Keras, predict and train_on_batch": lambda: keras_loops.fit_loop(config, shapes, floats(), predict=True),
+    }
+    if torch_loop.is_available():
+        starts["PyTorch, eager"] = lambda: torch_loop.loop(config, shapes, floats())
+    return [Case(name, config.precision, start, flops) for name, start in starts.items()]
+
+
+def _images() -> np.ndarray:
+    """uint8 (60,000, 28, 28) of squares of 4x4 pixels: as in photographs, neighbours are alike."""
+    coarse = np.random.default_rng(0).integers(0, 256, (_NUM_IMAGES, 7, 7), np.uint8)
+    return coarse.repeat(4, axis=1).repeat(4, axis=2)
+
+
+def _floats(images: np.ndarray, batch_size: int) -> Iterator:
+    """Batches of float32 in [-1, 1], shuffled, as a plain tf.data pipeline gives them."""
+    import tensorflow as tf
+
+    data = tf.data.Dataset.from_tensor_slices(images.astype(np.float32) / 127.5 - 1.0)
+    return iter(data.shuffle(len(images)).batch(batch_size, drop_remainder=True).repeat().prefetch(4))
+
+
+def _peak_memory() -> int:
+    """Bytes: the largest resident size of this process."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
