@@ -19,7 +19,7 @@ INSTALLED = $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 # A flagfile with a grid is a sweep.
 sweeps = $(basename $(notdir $(shell grep -l '^--grid=' experiments/*.flags)))
 
-.PHONY: help train sweep report test test-slow test-fuzz docs lint clean
+.PHONY: help train sweep report test test-slow test-fuzz docs results lint clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -49,6 +49,9 @@ test-fuzz: $(VENV)/.tested  ## run the readers of files against 10,000 hostile i
 
 docs: $(INSTALLED)  ## write docs/flags.md anew
 	$(VENV)/bin/python docs/flags.py
+
+results: $(INSTALLED)  ## write README's table of results anew, from experiments/results
+	$(VENV)/bin/python experiments/results/results.py
 
 lint: $(VENV)/.tested  ## run ruff, import-linter and mypy
 	$(VENV)/bin/ruff check .

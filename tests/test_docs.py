@@ -4,14 +4,22 @@ import importlib.util
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 PLACEHOLDERS = {"kgan/commands/NAME.py", "tests/cli/test_NAME.py"}
 
 
+def loaded(path: str):
+    """A script of the repository as a module."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def test_the_page_of_settings_is_that_of_the_code():
-    spec = importlib.util.spec_from_file_location("flags", ROOT / "docs/flags.py")
-    flags = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(flags)
+    flags = loaded("docs/flags.py")
     assert flags.PAGE.read_text("utf-8") == flags.page(), "run `make docs`"
 
 
@@ -22,3 +30,21 @@ def test_files_that_the_documents_name_exist():
             assert (ROOT / name).exists(), f"{page.name} names {name}"
         for name in re.findall(r"\]\(([^)#:]+)\)", text):
             assert (page.parent / name).exists(), f"{page.name} links to {name}"
+
+
+def test_the_table_of_results_is_made_from_the_files():
+    results = loaded("experiments/results/results.py")
+    text = results.README.read_text("utf-8")
+    assert results.written(text) == text, "run `make results`"
+
+
+def test_the_lines_of_python_in_the_readme_run(tmp_path, monkeypatch):
+    pytest.importorskip("mlxtend")
+    text = (ROOT / "README.md").read_text("utf-8").split("<!-- python: run by tests/test_docs.py -->\n\n")[1]
+    lines = [line[4:] for line in text.split("\n\n")[0].splitlines()]
+    assert 5 < len(lines) <= 10
+    monkeypatch.chdir(tmp_path)
+    scope: dict = {}
+    exec("\n".join(lines), scope)
+    assert scope["images"].shape == (64, 28, 28, 1) and scope["audit"].verdict in ("no copying detected", "cannot tell")
+    assert (tmp_path / "grid.png").stat().st_size > 1000

@@ -1,0 +1,102 @@
+"""Results of the experiments, and README's table of them.
+
+    python experiments/results/results.py collect RECIPE RUN [RUN ...]   # copies what is quoted of evaluated runs
+    python experiments/results/results.py                                # writes the table into README.md
+
+A recipe's folder holds a JSON a seed: the command, the hardware, images a second, minutes, and evaluation.json and
+audit.json as `kgan evaluate` and `kgan audit` wrote them; and the last sample grid of its first run.
+"""
+
+import json
+import shutil
+import statistics
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+README = HERE.parents[1] / "README.md"
+START, END = "<!-- results: made by `make results` -->\n", "<!-- end of results -->\n"
+
+
+def collect(recipe: str, run: Path) -> None:
+    """Copies the figures of a run that `kgan evaluate`, and if you like `kgan audit`, have seen."""
+    config, record = _read(run / "config.json"), _read(run / "run.json")
+    folder = HERE / recipe
+    folder.mkdir(exist_ok=True)
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    steps = [line["step"] - before["step"] for before, line in zip([{"step": 0}, *lines], lines, strict=False)]
+    images = [count * config["batch_size"] * config["d_steps"] for count in steps]
+    seconds = sum(count / line["images_per_second"] for count, line in zip(images, lines, strict=True))
+    figures = {
+        "settings": (run / "flags.txt").read_text().split("\n")[:-1],
+        "versions": record["versions"],
+        "git_revision": record["git_revision"],
+        "hardware": {**record["device"], **record["threads"]},
+        "steps": record["step"],
+        "epochs": lines[-1]["epoch"],
+        "images_per_second": round(sum(images) / seconds),
+        "minutes": round(seconds / 60, 1),
+        "evaluation": _read(run / "evaluation.json"),
+        "audit": _read(run / "audit.json") if (run / "audit.json").exists() else None,
+    }
+    text = json.dumps(figures, indent=1) + "\n"
+    (folder / f"seed{config['seed']}.json").write_text(text)
+    if not (folder / "samples.png").exists():
+        shutil.copy(sorted((run / "samples").glob("step-*.png"))[-1], folder / "samples.png")
+
+
+def table() -> str:
+    """README's table, a row a recipe: means over seeds, with the lowest and the highest."""
+    head = "| recipe | epochs | seeds | classifier FD | real images | precision | recall | audit | images/s | minutes |"
+    lines = [head, "|" + "---|" * head.count(" | ") + "---|"]
+    for folder in sorted(path for path in HERE.iterdir() if path.is_dir() and any(path.glob("seed*.json"))):
+        lines.append(_row(folder))
+    return "\n".join(lines) + "\n"
+
+
+def _row(folder: Path) -> str:
+    runs = [_read(path) for path in sorted(folder.glob("seed*.json"))]
+    scores = [run["evaluation"]["scores"] for run in runs]
+    audits = [run["audit"] for run in runs if run["audit"]]
+    cells = [
+        f"`{folder.name}`",
+        f"{runs[0]['epochs']:g}",
+        str(len(runs)),
+        _spread([score["frechet_distance"] for score in scores]),
+        f"{runs[0]['evaluation']['floor']['frechet_distance']:.3g}",
+        _spread([score["precision"] for score in scores]),
+        _spread([score["recall"] for score in scores]),
+        _audited(audits),
+        f"{statistics.median(run['images_per_second'] for run in runs):,.0f}",
+        f"{statistics.median(run['minutes'] for run in runs):.1f}",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _spread(values: list[float]) -> str:
+    mean = f"{statistics.mean(values):.3g}"
+    return mean if len(values) == 1 else f"{mean} ({min(values):.3g} to {max(values):.3g})"
+
+
+def _audited(audits: list[dict]) -> str:
+    if not audits:
+        return "not audited"
+    return "; ".join(sorted({audit["verdict"] for audit in audits}))
+
+
+def written(readme: str) -> str:
+    """README's text with the table in its place."""
+    before, rest = readme.split(START)
+    return before + START + "\n" + table() + "\n" + END + rest.split(END)[1]
+
+
+def _read(path: Path) -> dict:
+    return json.loads(path.read_text("utf-8"))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["collect"]:
+        for path in sys.argv[3:]:
+            collect(sys.argv[2], Path(path))
+    else:
+        README.write_text(written(README.read_text("utf-8")), encoding="utf-8")
