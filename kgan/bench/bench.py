@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import importlib.util
 import io
 import json
 import logging
@@ -55,6 +56,7 @@ def bench(
     hardware has it, PyTorch where torch is installed. `only` keeps, beside the first, the cases whose name or precision
     contains it. `progress` is called with (rounds done, rounds).
     """
+    _import_torch()
     import_tensorflow()
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of retracing: here every case has a graph
     from kgan.bench.flops import matmul_flops
@@ -74,6 +76,17 @@ def bench(
                     progress(len(rates), rounds)
         matmul = {precision: matmul_flops(precision) for precision in precisions}
     return BenchResult(tuple(summarise(chosen, np.array(rates))), matmul, _peak_memory(), hardware)
+
+
+def _import_torch() -> None:
+    """Imports PyTorch, if it is installed and TensorFlow is not imported yet.
+
+    An optimizer brings PyTorch's compiler along, and the process dies if that is loaded after TensorFlow.
+    """
+    if "tensorflow" not in sys.modules and importlib.util.find_spec("torch"):
+        import torch
+
+        torch.optim.Adam([torch.zeros(1)])
 
 
 @contextlib.contextmanager
@@ -116,7 +129,7 @@ def _cases_of(config: TrainConfig, training, images: np.ndarray) -> list:
         "Keras, train_on_batch": lambda: keras_loops.fit_loop(config, shapes, floats(), predict=False),
         "Keras, predict and train_on_batch": lambda: keras_loops.fit_loop(config, shapes, floats(), predict=True),
     }
-    if torch_loop.is_available():
+    if "torch" in sys.modules:
         starts["PyTorch, eager"] = lambda: torch_loop.loop(config, shapes, floats())
     return [Case(name, config.precision, start, flops) for name, start in starts.items()]
 

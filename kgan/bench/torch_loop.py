@@ -1,7 +1,6 @@
 """The same training step in PyTorch, eager, where the package torch is installed; kgan does not depend on it."""
 
 import contextlib
-import importlib.util
 from collections.abc import Callable, Iterator
 
 from keras import layers
@@ -9,10 +8,6 @@ from keras import layers
 from kgan.bench.keras_loops import networks
 from kgan.config import TrainConfig
 from kgan.models.architectures import Shapes
-
-
-def is_available() -> bool:
-    return importlib.util.find_spec("torch") is not None
 
 
 def loop(config: TrainConfig, shapes: Shapes, batches: Iterator) -> Callable[[], int]:
