@@ -3,12 +3,12 @@
 import contextlib
 import functools
 import importlib.util
-import io
 import json
 import logging
 import resource
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -58,12 +58,11 @@ def bench(
     """
     _import_torch()
     import_tensorflow()
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of retracing: here every case has a graph
     from kgan.bench.flops import matmul_flops
     from kgan.bench.turns import measure, summarise
     from kgan.training import machine
 
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+    with tempfile.TemporaryDirectory() as folder, _quiet():
         hardware = machine.describe(machine.set_up(TrainConfig(strategy="single")))
         precisions = dict.fromkeys(["float32", hardware["device"]["precision"]])
         with _cases(arch, batch_size, list(precisions), Path(folder)) as cases:
@@ -87,6 +86,21 @@ def _import_torch() -> None:
         import torch
 
         torch.optim.Adam([torch.zeros(1)])
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No log of the trainings within, and no warning of TensorFlow's about retracing: every case has a graph."""
+    loggers = [logging.getLogger(name) for name in ("kgan", "tensorflow")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 @contextlib.contextmanager
