@@ -76,12 +76,12 @@ def check_npz(path: str | os.PathLike) -> CheckResult:
     if set(arrays) != set(_SCHEMA):
         return CheckResult(Verdict.INCONSISTENT, ("it has no kgan marks",))
     samples, labels = arrays["samples"], arrays["labels"]
+    expected = io.BytesIO()
     try:
         marks, producer = _parse(str(arrays["marks"]))
+        write(expected, samples.shape, [samples], labels, lambda _: marks, producer)
     except UserError as error:
         return CheckResult(Verdict.INCONSISTENT, (str(error),))
-    expected = io.BytesIO()
-    write(expected, samples.shape, [samples], labels, lambda _: marks, producer)
     reasons = []
     if pixels_sha256(samples) != marks.pixels_sha256:
         reasons.append("the pixels are not the ones that were marked")

@@ -23,6 +23,7 @@ from kgan.sampling.draw import Batch, SampleSettings
 from kgan.sampling.projection import Projection, project
 
 FRAMES_PER_LEG = 8
+_PAIR_TITLES = ("nearest", "given")  # the caption comes to stand under the generated one
 _THREADS = 8  # a disk makes sure of many files at once almost as fast as of one
 
 
@@ -104,8 +105,8 @@ class Writer:
         return [path]
 
     def projection(self, image: np.ndarray, name: str, caption: bool = True) -> tuple[list[Path], Projection]:
-        """A picture of an image (h, w, c) uint8 beside the nearest one that the generator makes, and the latent of that
-        one as JSON. `name` is for the files. Returns their paths and the latent."""
+        """The nearest picture that the generator makes to an image (h, w, c) uint8, both side by side, and its latent
+        as JSON. `name` is for the files. Returns their paths and the latent."""
         stem = "projection-" + re.sub(r"[^\w.-]+", "-", name)
         files = [self.folder / f"{stem}.png", self.folder / f"{stem}.json"]
         for path in files:
@@ -113,7 +114,7 @@ class Writer:
                 raise UserError(f"{path} is there already: name another folder with --out, or --overwrite it")
         nearest = project(self.trained, image, self.settings.label, self.progress)  # type: ignore[arg-type]
         made = self.trained.generate(z=np.array([nearest.z], np.float32), labels=nearest.label)
-        pair = images.captioned_grid(np.stack([image, made[0]]), 2, caption)
+        pair = images.captioned_grid(np.stack([made[0], image]), 2, caption, _PAIR_TITLES)
         info = pnginfo(describe(self.origin, pair), COMPOSITE, self.producer)
         write_atomically(files[0], images.png_bytes(pair, info))
         nearest.save(files[1])

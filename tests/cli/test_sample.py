@@ -222,7 +222,9 @@ def test_a_picture_is_projected(writer, trained_run, tmp_path):
     error = np.square((nearest - wanted.astype(float)) / 127.5).mean()
     assert record["mean_squared_error"] == pytest.approx(error, abs=1e-4)
     assert error < np.square((unlike - wanted.astype(float)) / 127.5).mean() / 4
-    assert np.array_equal(pair, images.captioned_grid(np.stack([wanted, nearest])[..., None], 2))
+    assert np.array_equal(
+        pair, images.captioned_grid(np.stack([nearest, wanted])[..., None], 2, True, ("nearest", "given"))
+    )
     checked = check(files[1])
     assert checked.verdict == Verdict.CONSISTENT and checked.source_type == COMPOSITE and checked.marks.z is None
     assert kgan("verify", files[1], f"--run={trained_run}").returncode == 2
