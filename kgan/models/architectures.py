@@ -68,11 +68,7 @@ def build_generator(
             )
             inputs, x = [z, label], layers.Concatenate(name="z_and_label")([z, embedding(label)])
         images = architecture(config).generator(make, x, shapes)
-        return keras.Model(
-            inputs,
-            layers.Activation("tanh", dtype="float32", name="images")(images),
-            name=name,
-        )
+        return keras.Model(inputs, layers.Activation("tanh", dtype="float32", name="images")(images), name=name)
 
 
 def build_discriminator(config: TrainConfig, shapes: Shapes, precision: str = "float32") -> keras.Model:
