@@ -20,14 +20,12 @@ from rich.text import Text
 from kgan import cli
 from kgan.data import cache, sources
 from kgan.data.licensing import summary
-from kgan.data.licensing.card import FILE_NAME, DatasetCard, normal_license, read_card
-from kgan.data.licensing.inspection import Inspection, inspect
+from kgan.data.licensing.card import FILE_NAME, DatasetCard, normal_license
+from kgan.data.licensing.inspection import SAID, Inspection, put_on_record
 from kgan.errors import UserError
-from kgan.files import write_atomically
 from kgan.text import one_line
 
 FLAGS = flags.FLAGS
-_SAID = ("name", "license", "origin", "holder", "contains_people", "consent")
 
 
 def define_flags() -> None:
@@ -56,23 +54,20 @@ def _list() -> None:
     for source in sources.SOURCES.values():
         if source.image_shape:
             license = source.license or "none stated"
-            table.add_row(source.name, license, _images(source), source.origin, _place(source))
+            table.add_row(
+                source.name, license, _images(source.splits.values(), source.image_shape), source.origin, _place(source)
+            )
     _console().print(table)
     if cached := cache.list_cached():
         table = Table("folder", "decoded images", "size", box=None, pad_edge=False)
         for one in cached:
             count, *shape = one.shape
-            table.add_row(one.root, f"{count:,} of {_sides(shape)}", f"{one.num_bytes / 1e6:,.1f} MB")
+            table.add_row(one.root, _images([count], shape), f"{one.num_bytes / 1e6:,.1f} MB")
         _console().print("", table, f"in {cached[0].place.parent}; `kgan data clear` removes them", sep="\n")
 
 
-def _sides(shape: Iterable[int]) -> str:
-    return "x".join(map(str, shape))
-
-
-def _images(source: sources.Source) -> str:
-    counts = " + ".join(f"{count:,}" for count in source.splits.values())
-    return f"{counts} of {_sides(source.image_shape or ())}"
+def _images(counts: Iterable[int], shape: Iterable[int]) -> str:
+    return f"{' + '.join(f'{count:,}' for count in counts)} of {'x'.join(map(str, shape))}"
 
 
 def _place(source: sources.Source) -> str:
@@ -82,20 +77,13 @@ def _place(source: sources.Source) -> str:
 
 
 def _inspect(folder: Path) -> None:
-    given = {name: FLAGS["source" if name == "origin" else name].value for name in _SAID}
+    given = {name: FLAGS["source" if name == "origin" else name].value for name in SAID}
     said = {name: value for name, value in given.items() if value is not None}
     if "license" in said:
         said["license"] = normal_license(said["license"])
-    before = read_card(folder) if folder.is_dir() else None
-    kept = {key: getattr(before, key) for key in _SAID} if before else {}
-    inspected = inspect(folder, **kept | said)
-    path = folder / FILE_NAME
-    try:
-        write_atomically(path, inspected.card.to_json().encode("utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror})") from None
+    inspected = put_on_record(folder, said)
     _show(inspected)
-    print(f"wrote {path}")
+    print(f"wrote {folder / FILE_NAME}")
     print(_next(folder, inspected.card))
 
 

@@ -9,9 +9,8 @@ from kgan.errors import UserError
 from kgan.files import write_atomically
 from kgan.reports import facts, page
 from kgan.reports.listing import UNREADABLE, by_score, is_run, list_runs
-from kgan.runs.rundir import RunDir
+from kgan.runs.rundir import REPORT, RunDir
 
-FILE_NAME = "report.html"
 _FRAMES, _MIN_FRAMES = 36, 3  # sample grids on the whole page; of each run
 _BEST = 3  # runs of a folder that are shown in detail
 _PICTURE_BYTES = 3_000_000  # of all of them, roughly
@@ -46,7 +45,7 @@ def report(runs: str | os.PathLike | Sequence[str | os.PathLike], *, out: str | 
     listed = list_runs(named[0]) if len(named) == 1 and not is_run(named[0]) else []
     detailed = [run.path for run in by_score(listed) if run.status != UNREADABLE][:_BEST] if listed else named
     opened = [RunDir.open(path) for path in detailed]
-    path = Path(out) if out else named[0] / FILE_NAME if len(named) == 1 else Path(FILE_NAME)
+    path = Path(out) if out else named[0] / REPORT if len(named) == 1 else Path(REPORT)
     if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         raise UserError(f"{path}: cannot be written; name a file with --out")
     frames = max(_MIN_FRAMES, min(12, _FRAMES // len(opened)))

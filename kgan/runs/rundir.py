@@ -21,6 +21,7 @@ from kgan.runs import schema
 RUNS = Path("runs")
 EVALUATION, AUDIT, AUDIT_PAIRS, AUDIT_RATIOS = "evaluation.json", "audit.json", "audit-pairs.png", "audit-ratios.png"
 """What evaluation and audit write, into a run folder or beside samples."""
+REPORT = "report.html"
 _SAMPLE = re.compile(r"step-(\d{7,18})\.png")
 
 
@@ -45,7 +46,7 @@ class RunDir:
         self.audit_file = self.path / AUDIT
         self.audit_pairs_file = self.path / AUDIT_PAIRS
         self.audit_ratios_file = self.path / AUDIT_RATIOS
-        self.report_file = self.path / "report.html"
+        self.report_file = self.path / REPORT
         self._lock: TextIO | None = None
 
     @classmethod

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from kgan.data.folder import class_of, list_others
-from kgan.data.licensing.card import MAX_SIZES, DatasetCard, range_of_sizes
+from kgan.data.licensing.card import FILE_NAME, MAX_SIZES, DatasetCard, range_of_sizes, read_card
 from kgan.data.licensing.optout import data_mining
 from kgan.data.manifest import file_sha256, images_in, join_hashes
 from kgan.data.picture import decoded, quiet
 from kgan.errors import UserError
+from kgan.files import write_atomically
+
+SAID = ("name", "license", "origin", "holder", "contains_people", "consent")
+"""The fields of a dataset card that only people know."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,22 @@ class _Seen:
     size: str
     problem: str
     mining: str
+
+
+def put_on_record(root: Path, said: Mapping) -> Inspection:
+    """Inspects a folder and writes its dataset.json. What an earlier one said stays unless `said` says it anew.
+
+    Raises UserError if there are no images, or the file cannot be written.
+    """
+    before = read_card(root) if root.is_dir() else None
+    kept = {name: getattr(before, name) for name in SAID} if before else {}
+    inspection = inspect(root, **kept | dict(said))
+    path = root / FILE_NAME
+    try:
+        write_atomically(path, inspection.card.to_json().encode("utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror})") from None
+    return inspection
 
 
 def inspect(root: Path, **facts) -> Inspection:
