@@ -62,7 +62,8 @@ def compare(regenerated: np.ndarray, image: np.ndarray, other: str) -> Judgement
         return Judgement(Verdict.INCONSISTENT, words)
     if count > MAX_ROUNDED_FEW + MAX_ROUNDED_SHARE * size:
         return Judgement(Verdict.INCONSISTENT, f"{differs}, which is more than rounding elsewhere gives{made}")
-    words = f"{differs}: rounding elsewhere gives as much{made}, and so would up to {count:,} hidden bits"
+    hidden = "a hidden bit" if count == 1 else f"up to {count:,} hidden bits"
+    words = f"{differs}: rounding elsewhere gives as much{made}, and so would {hidden}"
     return Judgement(Verdict.CLOSE, words)
 
 
