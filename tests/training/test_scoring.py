@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 import kgan as package
@@ -70,12 +71,13 @@ def test_the_score_is_that_of_evaluate(run, config):
     assert evaluator.scores(found.generate(72, config.seed))["frechet_distance"] == scores(run)[27]
 
 
-def test_what_was_read_again_and_what_was_there_already_are_the_same(config):
-    at_hand = scoring.prepare(make_plan(config)).reference
-    everything = make_plan(config.replace(num_train=144))
-    again = scoring.prepare(everything).reference
-    assert (at_hand.images == again.images).all() and (at_hand.fit_images == again.fit_images).all()
-    assert at_hand.data_sha256 == again.data_sha256 and at_hand.num_heldout == again.num_heldout
+@pytest.mark.parametrize("num_train", [None, 140])
+def test_samples_are_held_against_the_images_that_are_trained_on(config, num_train):
+    plan = make_plan(config.replace(num_train=num_train))
+    reference = scoring.prepare(plan).reference
+    assert np.array_equal(reference.images[:], plan.data.images[plan.training])
+    assert np.array_equal(reference.fit_images[:], plan.data.images[make_plan(config).training])  # all not held out
+    assert (reference.data_sha256, reference.num_heldout) == (plan.data.sha256, plan.card["num_heldout"])
 
 
 @pytest.mark.parametrize("moment", ["save", "keep_if_best"])
