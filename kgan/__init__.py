@@ -9,7 +9,7 @@ Importing kgan imports no TensorFlow; the first function that needs it does.
 
 from importlib import import_module
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _PUBLIC = {
     "TrainConfig": "kgan.config",
