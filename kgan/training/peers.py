@@ -4,6 +4,7 @@ import contextlib
 import logging
 import re
 import signal
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,6 +15,9 @@ from kgan.text import one_line
 from kgan.training.cluster import Cluster
 
 _FAILED = -1
+_SECONDS_TO_TELL = 5
+"""TensorFlow passes on which worker is lost to those that ask this one for results. One that leaves sooner may be taken
+for the lost one."""
 _TASK = re.compile(r"/job:(\w+)/replica:\d+/task:(\d+)")
 
 
@@ -80,6 +84,7 @@ class Peers:
             yield
         except tf.errors.OpError as error:
             if lost := _lost(self.cluster, error):
+                time.sleep(_SECONDS_TO_TELL)
                 raise LostWorker(lost) from None
             raise
         self._are_listening = True
