@@ -4,11 +4,10 @@
     python experiments/results/results.py                                # writes the table into README.md
 
 A recipe's folder holds a JSON a seed: the command, the hardware, images a second, minutes, and evaluation.json and
-audit.json as `kgan evaluate` and `kgan audit` wrote them; and the last sample grid of its first run.
+audit.json as `kgan evaluate` and `kgan audit` wrote them.
 """
 
 import json
-import shutil
 import statistics
 import sys
 from pathlib import Path
@@ -41,8 +40,6 @@ def collect(recipe: str, run: Path) -> None:
     }
     text = json.dumps(figures, indent=1) + "\n"
     (folder / f"seed{config['seed']}.json").write_text(text)
-    if not (folder / "samples.png").exists():
-        shutil.copy(sorted((run / "samples").glob("step-*.png"))[-1], folder / "samples.png")
 
 
 def table() -> str:
@@ -81,7 +78,9 @@ def _spread(values: list[float]) -> str:
 def _audited(audits: list[dict]) -> str:
     if not audits:
         return "not audited"
-    return "; ".join(sorted({audit["verdict"] for audit in audits}))
+    verdicts = "; ".join(sorted({audit["verdict"] for audit in audits}))
+    limits = [audit["detection_limit"].get("exact") for audit in audits]
+    return f"{verdicts}; exact copies from {max(limits):.2%}" if all(limits) else verdicts
 
 
 def written(readme: str) -> str:
