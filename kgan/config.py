@@ -165,7 +165,7 @@ class TrainConfig:
         "auto", "Compile the step with XLA. auto: on one GPU only.", choices=("auto", "on", "off"), may_change=True
     )
     steps_per_call: int | None = _setting(
-        None, "Steps in one graph call. Default: 1 on CPUs, 20 on GPUs.", lower=1, may_change=True
+        None, "Steps in one graph call. Default: 20 on GPUs and for mlp, else 1.", lower=1, may_change=True
     )
     deterministic: bool = _setting(False, "Only deterministic kernels: slower, and equal runs are equal bit for bit.")
 

@@ -4,9 +4,13 @@ There is no shuffle buffer and no iterator state to save: to resume at a step is
 """
 
 import functools
+import math
 
 import numpy as np
 import tensorflow as tf
+
+_BLOCK_BYTES = 2**22  # of images gathered at once
+_MAX_BLOCK = 32  # steps
 
 
 def batches_per_epoch(num_images: int, batch_size: int) -> int:
@@ -46,28 +50,37 @@ def step_batches(
     An element is (step int64 scalar, images uint8 (d_steps, b, h, w, c), labels int64 (d_steps, b)) with
     b = batch_size // num_replicas: replica r always gets rows r*b..(r+1)*b of each global batch. Labels are 0
     for unlabelled images. Only `rows`, indices into `images`, are trained on (None: all), and only their images are
-    ever read: `images` may be mapped from a file.
+    ever read: `images` may be mapped from a file. Python gathers the images of several small steps at once.
     """
     per_replica = batch_size // num_replicas
     num_images = len(images) if rows is None else len(rows)
 
+    step_bytes = d_steps * batch_size * math.prod(images.shape[1:])
+    block = int(np.clip(_BLOCK_BYTES // step_bytes, 1, _MAX_BLOCK))
+
     def indices(step: int) -> np.ndarray:
-        batches = [batch_indices(seed, step * d_steps + critic, num_images, batch_size) for critic in range(d_steps)]
-        chosen = np.stack(batches).reshape(d_steps, num_replicas, per_replica)[:, replicas].swapaxes(0, 1)
+        """Those of the block of steps from this one on: (steps x replicas, d_steps, b)."""
+        numbers = range(step * d_steps, (step + block) * d_steps)
+        batches = np.stack([batch_indices(seed, number, num_images, batch_size) for number in numbers])
+        shared = batches.reshape(block, d_steps, num_replicas, per_replica)[:, :, replicas].swapaxes(1, 2)
+        chosen = shared.reshape(-1, d_steps, per_replica)
         return chosen if rows is None else rows[chosen]
 
     def gather(step: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         chosen = indices(int(step))
-        return images[chosen], np.zeros(chosen.shape, np.int64) if labels is None else labels[chosen]
+        pixels = images.take(chosen, axis=0)  # without holding up other Python threads, as indexing would
+        return pixels, np.zeros(chosen.shape, np.int64) if labels is None else labels[chosen]
 
     def elements(step: tf.Tensor) -> tf.data.Dataset:
         pixels, classes = tf.numpy_function(gather, [step], (tf.uint8, tf.int64))
-        shape = (len(replicas), d_steps, per_replica)
+        shape = (block * len(replicas), d_steps, per_replica)
         pixels, classes = tf.ensure_shape(pixels, shape + images.shape[1:]), tf.ensure_shape(classes, shape)
-        return tf.data.Dataset.from_tensor_slices((tf.repeat(step, len(replicas)), pixels, classes))
+        steps = tf.repeat(tf.range(step, step + block), len(replicas))
+        return tf.data.Dataset.from_tensor_slices((steps, pixels, classes))
 
-    dataset = tf.data.Dataset.range(first_step, np.iinfo(np.int64).max).flat_map(elements)
+    starts = tf.data.Dataset.range(first_step, np.iinfo(np.int64).max - block, block)
+    dataset = starts.flat_map(elements)
     options = tf.data.Options()
     options.deterministic = True
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return dataset.with_options(options).prefetch(4)
+    return dataset.with_options(options).prefetch(max(4, 2 * block * len(replicas)))

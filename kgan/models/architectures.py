@@ -32,12 +32,14 @@ class Architecture:
 
     `generator(make, x, shapes)` maps a tensor (n, k), the latent vectors, to (n, h, w, c) before the tanh, and
     `discriminator(make, images)` maps images (n, h, w, c) to features (n, m); `make` is a `LayerFactory`.
-    `spectral_norm` says whether the discriminator has it unless --spectral_norm says otherwise.
+    `spectral_norm` says whether the discriminator has it unless --spectral_norm says otherwise; `steps_per_call` is how
+    many steps a CPU makes in one graph call, more than 1 where a step is so short that Python would hold it up.
     """
 
     generator: Callable
     discriminator: Callable
     spectral_norm: bool = False
+    steps_per_call: int = 1
 
 
 def architecture(config: TrainConfig) -> Architecture:
@@ -197,7 +199,7 @@ def _sndcgan_discriminator(make: LayerFactory, x):
 
 
 DCGAN = Architecture(_dcgan_generator, _dcgan_discriminator)
-MLP = Architecture(_mlp_generator, _mlp_discriminator)
+MLP = Architecture(_mlp_generator, _mlp_discriminator, steps_per_call=20)
 SNDCGAN = Architecture(_sndcgan_generator, _sndcgan_discriminator, spectral_norm=True)
 
 

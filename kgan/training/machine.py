@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from kgan.config import TrainConfig
 from kgan.errors import UserError
+from kgan.models.architectures import architecture
 from kgan.runs import environment
 from kgan.training import cluster
 from kgan.training.peers import Peers, join
@@ -51,7 +52,7 @@ def set_up(config: TrainConfig, earlier: Mapping | None = None) -> Hardware:
         strategy,
         _precision(config, gpus, earlier.get("precision")),
         _xla(config, gpus, strategy, earlier.get("xla"), notes),
-        config.steps_per_call or (20 if gpus else 1),
+        config.steps_per_call or (20 if gpus else architecture(config).steps_per_call),
         Peers(workers, strategy),
         tuple(notes),
     )
