@@ -58,20 +58,6 @@ def sample_grid(images: np.ndarray, columns: int = 8) -> Figure:
     return figure
 
 
-def real_and_generated(real: np.ndarray, generated: np.ndarray, columns: int = 6) -> Figure:
-    """(n, h, w, c) and (m, h, w, c) uint8: real images on the left, generated ones on the right."""
-    rows = max(-(-len(images) // columns) for images in (real, generated))
-    figure = Figure(figsize=(2 * columns * _CELL + 0.5, rows * _CELL + 0.5), layout="constrained")
-    for part, images, title in zip(
-        figure.subfigures(1, 2, squeeze=False)[0], (real, generated), ("real", _CAPTION), strict=True
-    ):
-        part.suptitle(title)
-        axes = part.subplots(rows, columns, squeeze=False).ravel()
-        for place, axis in enumerate(axes):
-            _draw_image(axis, images[place] if place < len(images) else None)
-    return figure
-
-
 def sweep(
     settings: Sequence[Mapping], scores: Sequence[float], name: str = "Frechet distance", floor: float | None = None
 ) -> Figure:

@@ -35,7 +35,6 @@ COLOUR = np.zeros((4, 32, 32, 3), np.uint8)
     "figure, count",
     [
         (lambda: plots.sample_grid(GREY, columns=8), 12),
-        (lambda: plots.real_and_generated(GREY[:5], GREY, columns=4), 17),
     ],
 )
 def test_pictures_show_every_image_and_say_which_are_generated(figure, count):
