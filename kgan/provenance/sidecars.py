@@ -5,6 +5,8 @@ import json
 import os
 from pathlib import Path
 
+from kgan.errors import UserError
+from kgan.files import read_bounded
 from kgan.provenance.check import CheckResult, Verdict
 from kgan.provenance.marks import COMPOSITE, GENERATED, Marks, read_implicit_label, sidecar
 from kgan.provenance.png import MAX_FILE_BYTES, MAX_TEXT_BYTES, UnreadableImage
@@ -45,10 +47,6 @@ def check_animation(path: str | os.PathLike) -> CheckResult:
 
 def _read(path: Path, limit: int) -> bytes:
     try:
-        with path.open("rb") as stream:
-            content = stream.read(limit + 1)
-    except OSError as error:
-        raise UnreadableImage(f"{one_line(path)}: {error.strerror or error}") from None
-    if len(content) > limit:
-        raise UnreadableImage(f"{one_line(path)}: longer than {limit >> 20} MiB")
-    return content
+        return read_bounded(path, limit)
+    except UserError as error:
+        raise UnreadableImage(one_line(str(error))) from None
