@@ -31,12 +31,24 @@ LOSSES = {
 }
 """The objectives by name. They are named here, not imported, so that reading flags does not wait for TensorFlow."""
 
+
+class Networks(typing.NamedTuple):
+    """`architecture` is "module:attribute", an `architectures.Architecture`; it is for images of `smallest` pixels a
+    side or more."""
+
+    architecture: str
+    smallest: int = 28
+
+
 ARCHITECTURES = {
-    "dcgan": "kgan.models.architectures:DCGAN",
-    "mlp": "kgan.models.architectures:MLP",
-    "sndcgan": "kgan.models.architectures:SNDCGAN",
+    "dcgan": Networks("kgan.models.architectures:DCGAN"),
+    "mlp": Networks("kgan.models.architectures:MLP"),
+    "sndcgan": Networks("kgan.models.architectures:SNDCGAN", smallest=32),
 }
-"""The pairs of networks by name: "module:attribute", an `architectures.Architecture`."""
+"""The pairs of networks by name."""
+
+IMAGE_SIZES = (28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256)
+"""4, 5, 6 or 7 times a power of two, because convolutional networks halve and double the side."""
 
 
 def _setting(default, text: str, *, choices=None, lower=None, upper=None, above=None, below=None, may_change=False):
@@ -69,7 +81,7 @@ class TrainConfig:
     image_size: int | None = _setting(
         None,
         "Pixels a side for --dataset=folder. Default: 64. Other data sets keep theirs.",
-        choices=(28, 32, 64, 128),
+        choices=IMAGE_SIZES,
     )
     channels: int | None = _setting(
         None, "1 (grey) or 3 (colour) for --dataset=folder. Default: 3; other data sets keep their own.", choices=(1, 3)
@@ -304,8 +316,10 @@ def _check_together(config: TrainConfig) -> None:
         for name, size in (("image_size", shape[0]), ("channels", shape[2])):
             if getattr(config, name) not in (None, size):
                 raise UserError(f"--{name} is for --dataset=folder; {config.dataset} has {name} {size}")
-    if config.arch == "sndcgan" and 28 in (config.image_size, shape and shape[0]):
-        raise UserError("--arch=sndcgan is for images of 32, 64 or 128 pixels, not 28: take dcgan or mlp")
+    side = config.image_size or (shape and shape[0])
+    if side and side < (smallest := ARCHITECTURES[config.arch].smallest):
+        others = " or ".join(name for name, networks in ARCHITECTURES.items() if side >= networks.smallest)
+        raise UserError(f"--arch={config.arch} is for images of {smallest} pixels or more, not {side}: take {others}")
     if config.label_smoothing and not LOSSES[config.loss].has_targets:
         others = ", ".join(name for name, loss in LOSSES.items() if loss.has_targets)
         raise UserError(f"--label_smoothing has no meaning for --loss={config.loss}: it needs one of {others}")

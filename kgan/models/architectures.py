@@ -44,7 +44,7 @@ class Architecture:
 
 def architecture(config: TrainConfig) -> Architecture:
     """The architecture that `config` asks for."""
-    return pkgutil.resolve_name(ARCHITECTURES[config.arch])
+    return pkgutil.resolve_name(ARCHITECTURES[config.arch].architecture)
 
 
 def build_generator(
@@ -134,15 +134,21 @@ class LayerFactory:
         return self._batch_norm(momentum=self.config.bn_momentum, synchronized=True, name=name)
 
 
-def _doublings(start: int, size: int) -> int:
-    return (size // start).bit_length() - 1
+def _doublings(size: int, least: int) -> tuple[int, int]:
+    """The side of the smallest feature maps and how often it is doubled to reach `size`: a side of `least` or more,
+    halved no further."""
+    start = size
+    while start % 2 == 0 and start // 2 >= least:
+        start //= 2
+    return start, (size // start).bit_length() - 1
 
 
 def _dcgan_generator(make: LayerFactory, x, shapes: Shapes):
-    """Radford et al. 2016 (arXiv:1511.06434) at small sizes; 28 pixels without biases, the others with them."""
-    start = 7 if shapes.image_size == 28 else 8
-    doublings, use_bias = _doublings(start, shapes.image_size), shapes.image_size != 28
-    first, *widths = [make.channels(64 * 2**i) for i in reversed(range(doublings + 1))]
+    """Radford et al. 2016 (arXiv:1511.06434), from 7 to 12 pixels on, with at most their 1,024 channels; 28 pixels
+    without biases, the others with them."""
+    start, doublings = _doublings(shapes.image_size, 7)
+    use_bias = shapes.image_size != 28
+    first, *widths = [make.channels(min(1024, 64 * 2**i)) for i in reversed(range(doublings + 1))]
     x = make.dense(start * start * first, use_bias=False, name="dense")(x)
     x = layers.LeakyReLU(0.2, name="relu_0")(make.batch_norm("bn_0")(x))
     x = layers.Reshape((start, start, first), name="reshape")(x)
@@ -153,8 +159,8 @@ def _dcgan_generator(make: LayerFactory, x, shapes: Shapes):
 
 
 def _dcgan_discriminator(make: LayerFactory, x):
-    start = 7 if x.shape[1] == 28 else 8
-    for i in range(_doublings(start, x.shape[1])):
+    _, halvings = _doublings(x.shape[1], 7)
+    for i in range(halvings):
         x = make.d_conv(make.channels(64 * 2**i), 5, 2, f"conv_{i + 1}")(x)
         x = layers.LeakyReLU(0.2, name=f"relu_{i + 1}")(x)
         x = Dropout(0.3, name=f"dropout_{i + 1}")(x)
@@ -179,10 +185,10 @@ def _mlp_discriminator(make: LayerFactory, x):
 
 
 def _sndcgan_generator(make: LayerFactory, x, shapes: Shapes):
-    """The standard CNN of Miyato et al. 2018, table 3; sizes above 32 repeat its widest level."""
-    doublings = _doublings(4, shapes.image_size)
+    """The standard CNN of Miyato et al. 2018, table 3, from 4 to 7 pixels on; sizes from 64 repeat its widest level."""
+    start, doublings = _doublings(shapes.image_size, 4)
     first, *widths = map(make.channels, [512] * (doublings - 2) + [256, 128, 64])
-    x = layers.Reshape((4, 4, first), name="reshape")(make.dense(4 * 4 * first, name="dense")(x))
+    x = layers.Reshape((start, start, first), name="reshape")(make.dense(start * start * first, name="dense")(x))
     x = layers.ReLU(name="relu_0")(make.batch_norm("bn_0")(x))
     for i, width in enumerate(widths, 1):
         x = layers.ReLU(name=f"relu_{i}")(make.batch_norm(f"bn_{i}")(make.upconv(width, 4, 2, True, f"upconv_{i}")(x)))
@@ -191,7 +197,8 @@ def _sndcgan_generator(make: LayerFactory, x, shapes: Shapes):
 
 def _sndcgan_discriminator(make: LayerFactory, x):
     x = layers.LeakyReLU(0.1, name="relu_0")(make.d_conv(make.channels(64), 3, 1, "conv_0")(x))
-    widths = map(make.channels, [128, 256, 512] + [512] * (_doublings(4, x.shape[1]) - 3))
+    _, halvings = _doublings(x.shape[1], 4)
+    widths = map(make.channels, [128, 256, 512] + [512] * (halvings - 3))
     for i, width in enumerate(widths, 1):
         x = layers.LeakyReLU(0.1, name=f"relu_{i}a")(make.d_conv(width, 4, 2, f"conv_{i}a")(x))
         x = layers.LeakyReLU(0.1, name=f"relu_{i}b")(make.d_conv(width, 3, 1, f"conv_{i}b")(x))

@@ -1,9 +1,12 @@
+import zlib
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from kgan import TrainConfig
+from kgan.config import ARCHITECTURES, IMAGE_SIZES
 from kgan.models.architectures import Shapes, build_discriminator, build_generator
 from kgan.models.layers import FusedBatchNormalization, update_spectral_norms
 
@@ -12,8 +15,8 @@ def count(variables):
     return sum(int(np.prod(variable.shape)) for variable in variables)
 
 
-def outputs(arch, size, channels, num_classes, precision="float32"):
-    config = TrainConfig(dataset="folder", arch=arch)
+def outputs(arch, size, channels, num_classes, precision="float32", width=1.0):
+    config = TrainConfig(dataset="folder", arch=arch, width=width)
     shapes = Shapes(size, channels, num_classes)
     generator = build_generator(config, shapes, precision=precision)
     discriminator = build_discriminator(config, shapes, precision)
@@ -32,6 +35,51 @@ def test_the_articles_networks_have_their_parameters():
     assert build_discriminator(dense, Shapes(28, 1)).count_params() == 533_505
 
 
+# Parameters of generator and discriminator at three channels, and a checksum of their variables' names and shapes, as
+# version 0.1 had them: its checkpoints are read by them.
+FIRST_SIZES = {
+    ("dcgan", 28, 0): (2_334_144, 216_065, 3061307248),
+    ("dcgan", 28, 10): (3_589_544, 278_785, 1608707808),
+    ("dcgan", 32, 0): (2_733_699, 217_985, 2598259315),
+    ("dcgan", 64, 0): (7_715_715, 1_045_633, 2068602473),
+    ("dcgan", 128, 0): (24_233_347, 4_339_329, 3177012096),
+    ("mlp", 28, 0): (1_387_184, 1_336_321, 4276977559),
+    ("mlp", 32, 10): (1_770_344, 1_707_521, 912657561),
+    ("mlp", 64, 0): (6_484_352, 6_423_553, 1826736405),
+    ("mlp", 128, 0): (25_395_584, 25_297_921, 1395179219),
+    ("sndcgan", 32, 0): (3_585_923, 5_886_173, 840862217),
+    ("sndcgan", 64, 10): (8_602_987, 12_544_743, 344788208),
+    ("sndcgan", 128, 0): (11_979_651, 19_023_069, 3738978189),
+}
+
+
+@pytest.mark.parametrize("arch, size, num_classes", FIRST_SIZES)
+def test_the_first_sizes_keep_their_networks(arch, size, num_classes):
+    config = TrainConfig(dataset="folder", arch=arch)
+    networks = [build(config, Shapes(size, 3, num_classes)) for build in (build_generator, build_discriminator)]
+    names = "".join(f"{variable.path} {tuple(variable.shape)}\n" for model in networks for variable in model.variables)
+    counts = (model.count_params() for model in networks)
+    assert (*counts, zlib.crc32(names.encode())) == FIRST_SIZES[arch, size, num_classes]
+
+
+@pytest.mark.parametrize("arch, size, first, last", [
+    ("dcgan", 48, 12, 12), ("dcgan", 112, 7, 7), ("dcgan", 160, 10, 10), ("dcgan", 256, 8, 8),
+    ("sndcgan", 48, 6, 6), ("sndcgan", 56, 7, 7), ("sndcgan", 160, 5, 5), ("sndcgan", 256, 4, 4),
+])  # fmt: skip
+def test_feature_maps_are_halved_to_the_last_whole_side_that_is_large_enough(arch, size, first, last):
+    config, shapes = TrainConfig(dataset="folder", arch=arch, width=0.05), Shapes(size, 3)
+    assert build_generator(config, shapes).get_layer("reshape").output.shape[1] == first
+    features = build_discriminator(config, shapes).get_layer("features").input
+    assert features.shape[1:3] == (last, last)
+
+
+def test_dcgan_is_never_wider_than_its_paper():
+    config = TrainConfig(dataset="folder")
+    generator = build_generator(config, Shapes(256, 3))
+    widths = [generator.get_layer(name).output.shape[-1] for name in ("reshape", *(f"upconv_{i}" for i in range(1, 7)))]
+    assert widths == [1024, 1024, 512, 256, 128, 64, 3]
+
+
 @pytest.mark.parametrize("arch, size", [("dcgan", 28), ("mlp", 28), ("sndcgan", 64)])
 def test_width_scales_every_hidden_layer(arch, size):
     networks = []
@@ -47,14 +95,13 @@ def test_width_scales_every_hidden_layer(arch, size):
         assert half.output.shape == full.output.shape
 
 
-@pytest.mark.parametrize("num_classes", [0, 10])
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("size", [28, 32, 64, 128])
-@pytest.mark.parametrize("arch", ["dcgan", "mlp", "sndcgan"])
+@pytest.mark.parametrize("channels, num_classes", [(1, 10), (3, 0)])
+@pytest.mark.parametrize("size", IMAGE_SIZES)
+@pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_every_size_fits(arch, size, channels, num_classes):
-    if arch == "sndcgan" and size == 28:
+    if size < ARCHITECTURES[arch].smallest:
         pytest.skip("refused by TrainConfig")
-    images, logits = outputs(arch, size, channels, num_classes)
+    images, logits = outputs(arch, size, channels, num_classes, width=0.05)
     assert images.shape == (2, size, size, channels)
     assert logits.shape == (2, 1)
     assert np.abs(images).max() <= 1
