@@ -12,6 +12,7 @@ import typing
 
 from kgan.data.sources import SOURCES
 from kgan.errors import UserError
+from kgan.text import one_line
 
 
 class Loss(typing.NamedTuple):
@@ -227,7 +228,8 @@ class TrainConfig:
             raise UserError("the saved settings are not readable: they must be a JSON object")
         unknown = sorted(set(values) - {field.name for field in dataclasses.fields(cls)})
         if unknown:
-            raise UserError(f"the saved settings name {', '.join(unknown)}, which this version of kgan does not have")
+            names = one_line(", ".join(unknown))
+            raise UserError(f"the saved settings name {names}, which this version of kgan does not have")
         if "width" not in values and values.get("spectral_norm") is False:  # version 0.1, where False meant the default
             values["spectral_norm"] = None
         return cls(**values)
@@ -281,9 +283,9 @@ def _checked(field: dataclasses.Field, value):
     kind, legal = value_type(field), field.metadata
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not ((isinstance(value, kind) and isinstance(value, bool) == (kind is bool)) or (kind is float and is_number)):
-        raise UserError(f"--{field.name}={value!r}: must be {kind.__name__}")
+        raise UserError(f"--{field.name}={one_line(repr(value))}: must be {kind.__name__}")
     if legal["choices"] and value not in legal["choices"]:
-        raise UserError(f"--{field.name}={value}: must be one of {', '.join(map(str, legal['choices']))}")
+        raise UserError(f"--{field.name}={one_line(value)}: must be one of {', '.join(map(str, legal['choices']))}")
     if is_number and not _within(value, legal):
         raise UserError(f"--{field.name}={value}: must be {_describe(legal)}")
     return kind(value)

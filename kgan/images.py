@@ -175,8 +175,7 @@ def read_gif(content: bytes, channels: int, max_bytes: int) -> np.ndarray | None
     Equal frames in a row are one frame in a GIF, and come back as one.
     """
     try:
-        with warnings.catch_warnings(), Image.open(io.BytesIO(content), formats=["GIF"]) as picture:
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content), formats=["GIF"]) as picture:
             shape = (picture.height, picture.width, channels)
             if getattr(picture, "n_frames", 1) * math.prod(shape) > max_bytes:
                 return None

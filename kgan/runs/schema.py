@@ -26,8 +26,17 @@ class DataRecord(typing.TypedDict, total=False):
     num_images: int
     num_train: int
     num_heldout: int
+    unreadable: int | None
+    other_formats: dict[str, int]
+    duplicates: int | None
+    datamining_prohibited: int | None
     image_shape: list[int] | None
+    sizes: dict[str, int]
+    size_range: list[str]
     classes: dict[str, int]
+    contains_people: bool | None
+    consent: str
+    files_sha256: str
     overrides: list[str]
 
 

@@ -1,6 +1,5 @@
 """What a person sees of a sweep: on a terminal a bar for each running cell, elsewhere a line now and then."""
 
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -11,7 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-from kgan.errors import NonFiniteLoss
+from kgan.errors import NonFiniteLoss, UserError
+from kgan.runs import schema
 from kgan.sweeping.cells import RUNNING, Cell
 from kgan.sweeping.grid import shown
 from kgan.sweeping.jobs import Task
@@ -110,8 +110,8 @@ def last_step(metrics: Path) -> int:
     """The step of the last whole line of a metrics.jsonl; 0 before there is one."""
     for line in reversed(_end(metrics).splitlines()):
         try:
-            return int(json.loads(line)["step"])
-        except (ValueError, KeyError, TypeError):
+            return schema.parse(line, schema.MetricsLine, metrics)["step"]
+        except UserError:
             continue
     return 0
 

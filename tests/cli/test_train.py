@@ -1,5 +1,6 @@
 """`kgan train` as its users meet it: real commands in subprocesses."""
 
+import contextlib
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from PIL import Image
 import kgan as package
 from kgan.runs import checkpoint
 from tests.conftest import draw_folder, kgan, refused
+from tests.fuzzing import damaged, fuzz
 
 
 def test_help_lists_the_commands_without_tensorflow():
@@ -223,3 +225,18 @@ def test_a_folder_with_spaces_can_be_pasted(folder_flags, tmp_path):
     done = kgan("train", *folder_flags, f"--run_dir={run}")
     assert f"kgan sample '{run}' --num=64" in done.stdout
     assert "Real ones: " in done.stdout and f"audit '{run}'" in done.stdout
+
+
+FLAGFILE = b"# mnist\n--dataset=mnist\n--epochs=3\n--flip\n--loss=hinge\n--flagfile=other.flags\n--noconditional\n"
+
+
+@fuzz(damaged(FLAGFILE, b"--flagfile=damaged.flags\n", b"--help\n"))
+def test_a_damaged_flagfile_is_read_or_one_line(tmp_path_factory, content):
+    folder = tmp_path_factory.getbasetemp()
+    (folder / "damaged.flags").write_bytes(content)
+    with contextlib.chdir(folder):
+        done = kgan("train", "--flagfile=damaged.flags", "--dataset=folder", "--data_dir=nowhere", "--dry_run")
+    *warnings, last = done.stderr.splitlines() or [""]
+    assert all(line.startswith("Warning: Hit circular flagfile") for line in warnings)
+    if b"help" not in content or done.returncode:
+        assert done.returncode == 2 and last.startswith("kgan: error: "), done

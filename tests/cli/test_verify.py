@@ -9,17 +9,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 from PIL import Image
 
 import kgan as package
 from kgan.errors import UserError
 from kgan.images import write_png
+from kgan.latents import draws_recipe, slerp_recipe
 from kgan.provenance import npz, png
-from kgan.provenance.check import Verdict, check, check_png
-from kgan.provenance.marks import COMPOSITE, pixels_sha256, pnginfo, sidecar
+from kgan.provenance.check import CheckResult, Verdict, check, check_png
+from kgan.provenance.marks import COMPOSITE, GENERATED, Marks, encode_latent, pixels_sha256, pnginfo, sidecar
 from kgan.provenance.npz import check_npz
 from kgan.provenance.sidecars import check_animation, sidecar_path
 from tests.conftest import kgan, refused
+from tests.fuzzing import fuzz
 from tests.provenance.marked_pngs import join, png_bytes, split, with_text
 
 VERIFIED, CLOSE, CONSISTENT = Verdict.VERIFIED, Verdict.CLOSE, Verdict.CONSISTENT
@@ -360,3 +363,45 @@ def test_exit_codes_and_words_of_the_command(made, trained_run, tmp_path):
     assert "3 images: 1 verified, 1 not what it claims, 1 cannot tell" in mixed.stdout
     assert "nowhere: not a run folder" in refused("verify", made[0], "--run=nowhere", cwd=tmp_path)
     assert "name the images" in refused("verify")
+
+
+SMALL = st.integers(0, 40)
+LATENTS = st.one_of(
+    st.sampled_from([0, 1, 99, 100, 101]).map(lambda length: encode_latent(np.zeros(length + 1, np.float32))),
+    st.builds(draws_recipe, SMALL, SMALL),
+    st.builds(slerp_recipe, st.lists(SMALL, max_size=3), SMALL, st.none() | SMALL),
+    st.none(),
+)
+CLAIMS = {
+    "run_id": st.just("another"),
+    "checkpoint_sha256": st.just("0" * 64),
+    "data_sha256": st.just("0" * 64),
+    "data_license": st.just("MIT"),
+    "ema": st.booleans(),
+    "versions": st.just({"kgan": "9"}),
+    "seed": st.none() | SMALL,
+    "index": st.none() | SMALL | st.just(2**64 - 1),
+    "label": st.none() | st.integers(0, 3) | st.lists(st.integers(0, 2), max_size=40),
+    "truncation": st.none() | st.just(0.5),
+    "z": LATENTS,
+}
+SHAPES = st.sampled_from([(28, 28, 1), (28, 28, 3), (1, 1, 1), (200, 200, 1), (3, 28, 28, 1), (40, 28, 28, 1)])
+
+
+@fuzz(st.dictionaries(st.sampled_from(sorted(CLAIMS)), st.none(), max_size=4), st.data())
+def test_claims_of_any_content_are_judged_and_never_verified(made, judge, trained_run, chosen, data):
+    from kgan.sampling.regenerate import Regenerator
+
+    original = check(made[0])
+    changes = {name: data.draw(CLAIMS[name]) for name in chosen}
+    shape = data.draw(st.none() | SHAPES)
+    image = None if shape is None else np.zeros(shape, np.uint8)
+    labels = np.zeros(shape[0], np.int64) if shape and len(shape) == 4 else None
+    try:
+        marks = Marks(**{**dataclasses.asdict(original.marks), **changes})
+    except (ValueError, UserError):
+        return
+    path = next(path for path in made if path.suffix == ".gif")
+    claim = CheckResult(Verdict.CONSISTENT, (), marks, GENERATED, image, labels=labels)
+    ((_, judgement),) = Regenerator(trained_run).judge([(str(path), claim)])
+    assert judgement.verdict != VERIFIED and judgement.reason.isprintable()

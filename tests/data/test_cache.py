@@ -9,10 +9,12 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
 from kgan.data import cache, manifest, picture, sources
 from kgan.errors import UserError
 from tests.conftest import draw_folder, kgan
+from tests.fuzzing import damage, fuzz, only_user_errors
 
 
 @pytest.fixture(autouse=True)
@@ -107,14 +109,14 @@ def test_a_damaged_cache_is_made_anew(tmp_path, store, decoded_files):
     root = draw_folder(tmp_path / "images", 6)
     first = np.array(cache.read_folder(root, 28, 1).images)
     (place,) = [path for path in (store / "decoded").iterdir() if path.is_dir()]
-    for damage in (
+    for spoil in (
         lambda: (place / "record.json").write_text("{"),
         lambda: (place / "record.json").unlink(),
         lambda: (place / "images.npy").write_bytes((place / "images.npy").read_bytes()[:-1]),
         lambda: (place / "record.json").write_text(json.dumps({"root": "x", "shape": [1], "broken": {}})),
         lambda: (place / "record.json").write_text(json.dumps([])),
     ):
-        damage()
+        spoil()
         decoded_files.clear()
         assert np.array_equal(cache.read_folder(root, 28, 1).images, first)
         assert len(decoded_files) == 6
@@ -162,3 +164,22 @@ def test_the_cache_is_listed_and_cleared(tmp_path):
     assert cache.list_cached() == []
     assert images.sum() > 0  # what is in use stays readable
     assert np.array_equal(cache.read_folder(root, 28, 1).images, images)
+
+
+@fuzz(st.tuples(damage(), damage(), damage()))
+def test_a_cache_of_any_content_is_used_or_made_anew(tmp_path_factory, damages):
+    root = tmp_path_factory.getbasetemp() / "three images"
+    if not root.exists():
+        draw_folder(root, 3)
+    images = cache.read_folder(root, 28, 1).images
+    (place,) = (path for path in cache._decoded().iterdir() if path.is_dir())
+    manifests = (cache.cache_folder() / "manifests").glob("*")
+    for path, damaged in zip([place / "images.npy", place / "record.json", *manifests], damages, strict=False):
+        content = path.read_bytes()
+        path.unlink()  # what is mapped stays as it is
+        path.write_bytes(damaged(content))
+    with only_user_errors():
+        read = cache.read_folder(root, 28, 1)
+        assert read.images.dtype == np.uint8 and read.images.shape[1:] == images.shape[1:]
+    assert all(cached.num_bytes > 0 for cached in cache.list_cached())
+    cache.clear()

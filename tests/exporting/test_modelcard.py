@@ -7,7 +7,9 @@ import yaml
 
 from kgan.data.licensing.card import DatasetCard
 from kgan.exporting.modelcard import model_card
+from kgan.runs import schema
 from kgan.text import markdown, one_line
+from tests.fuzzing import changed, fuzz
 
 NASTY = [
     'a"b',
@@ -214,3 +216,16 @@ def test_markdown_is_escaped_and_one_line_is_one_line():
     assert markdown("[a](b) <i> *c*\n# d") == "\\[a\\]\\(b\\) \\<i\\> \\*c\\*�\\# d"
     assert one_line("a\nb\u202ec\ud800") == "a�b�c�"
     assert one_line("x" * 300) == "x" * 199 + "…"
+
+
+def of_kind(value: dict, kind: type):
+    """The value with changes that a reader of run folders would let through."""
+    return changed(value).filter(lambda found: schema.mismatch(found, kind) is None)
+
+
+@fuzz(
+    of_kind(FACTS["dataset"], schema.DataRecord), of_kind(EVALUATION, schema.Evaluation), of_kind(AUDIT, schema.Audit)
+)
+def test_records_of_any_content_make_a_card(dataset, evaluation, audit):
+    facts = FACTS | {"dataset": dataset, "evaluation": evaluation, "audit": audit}
+    assert front_matter(model_card(facts))["library_name"] == "keras"

@@ -6,11 +6,13 @@ import random
 import sys
 
 import pytest
+from hypothesis import strategies as st
 
 from kgan.errors import UserError
 from kgan.provenance.c2pa import SignatureReader, Signer
 from kgan.provenance.check import Verdict, check
 from kgan.provenance.marks import GENERATED
+from tests.fuzzing import damaged, fuzz, only_user_errors
 from tests.provenance.authorities import authority
 from tests.provenance.marked_pngs import join, sample_png, split
 
@@ -149,3 +151,21 @@ def test_without_the_library(signed, checked, ours, monkeypatch):
     finding = checked(signed)
     assert (finding.verdict, finding.note) == (Verdict.CONSISTENT, "C2PA: not checked (pip install 'kgan[c2pa]')")
     assert checked(sample_png()).note == ""
+
+
+@fuzz(st.data())
+def test_a_damaged_manifest_is_judged_all_the_same(signed, checked, ours, data):
+    chunks = split(signed)
+    place = next(number for number, (kind, _) in enumerate(chunks) if kind == b"caBX")
+    manifest = data.draw(damaged(chunks[place][1]))
+    found = checked(join([*chunks[:place], (b"caBX", manifest), *chunks[place + 1 :]]), ours.ca)
+    assert all(reason.isprintable() for reason in (*found.reasons, found.note))
+    assert found.verdict == Verdict.INCONSISTENT or "valid signature of A Signer of kgan tests" in found.note
+
+
+@fuzz(st.data())
+def test_damaged_certificates_are_read_or_refused(ours, tmp_path_factory, data):
+    path = tmp_path_factory.getbasetemp() / "damaged.pem"
+    path.write_bytes(data.draw(damaged(ours.ca.read_bytes(), ours.cert.read_bytes(), ours.key.read_bytes())))
+    with only_user_errors():
+        SignatureReader(path)

@@ -14,6 +14,7 @@ from kgan.latents import draws_recipe
 from kgan.provenance import npz
 from kgan.provenance.check import Verdict
 from kgan.provenance.marks import Origin, describe
+from tests.fuzzing import changed, damaged, fuzz
 
 SAMPLES = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 1), np.uint8)
 LABELS = np.array([0, 1, 0], np.int64)
@@ -76,3 +77,20 @@ def test_any_changed_byte_is_noticed(place, position, difference):
     changed[position] ^= difference
     place.write_bytes(changed)
     assert npz.check_npz(place).verdict in (Verdict.INCONSISTENT, Verdict.CANNOT_TELL)
+
+
+@fuzz(damaged(CONTENT, written("Acme Labs")))
+def test_a_damaged_file_is_judged_all_the_same(place, content):
+    place.write_bytes(content)
+    result = npz.check_npz(place)
+    assert all(reason.isprintable() for reason in result.reasons)
+    assert result.verdict != Verdict.CONSISTENT or content in (CONTENT, written("Acme Labs"))
+
+
+RECORD = json.loads(str(np.load(io.BytesIO(written("Acme Labs")))["marks"]))
+
+
+@fuzz(changed(RECORD))
+def test_marks_of_any_content_are_judged_all_the_same(place, record):
+    np.savez(place, samples=SAMPLES, labels=LABELS, marks=json.dumps(record))
+    assert (npz.check_npz(place).verdict == Verdict.CONSISTENT) == (record == RECORD)

@@ -4,6 +4,7 @@ import pytest
 
 from kgan.provenance.png import BadMetadata
 from kgan.provenance.xmp import named, packet, parse_xml, properties
+from tests.fuzzing import damaged, fuzz, only_user_errors
 
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 
@@ -101,3 +102,9 @@ def test_the_parser_refuses_a_document_type_even_if_its_text_were_missed(monkeyp
     for content in ("<!DOCTYPE a><a/>", '<!DOCTYPE x [<!ENTITY l0 "ha">' + LAUGHS + "]><a>&l9;</a>"):
         with pytest.raises(BadMetadata, match="document type"):
             parse_xml(content)
+
+
+@fuzz(damaged(rdf("<xmp:Rating>1</xmp:Rating>").encode(), rdf("", 'xmp:Rating="2"').encode()))
+def test_damaged_xmp_is_read_or_one_clear_line(content):
+    with only_user_errors():
+        assert all(isinstance(name, str) for name in properties(content))

@@ -8,17 +8,19 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 import kgan
 from kgan import TrainConfig
 from kgan.errors import UserError
 from kgan.images import write_png
-from kgan.reports import facts, page, pictures
+from kgan.reports import facts, listing, page, pictures
 from kgan.reports.curves import curves
 from kgan.reports.scores import score_rows
 from kgan.runs.rundir import RunDir
 from kgan.training.plan import resolve
+from tests.fuzzing import changed, damaged, fuzz, only_user_errors
 
 EVIL = "<script>alert('x')</script>\"&\x00\u202e"
 CARD = {"name": "digits", "license": "CC-BY-SA-3.0", "num_images": 5000, "num_train": 4500, "num_heldout": 500}
@@ -335,3 +337,37 @@ def test_a_folder_of_runs_has_all_of_them_in_a_table(tmp_path):
     assert f"seed=0 0 unreadable {DASH} {DASH} " in words
     with pytest.raises(UserError, match="nothing here: not a run folder"):
         kgan.report(tmp_path / "nothing here")
+
+
+@pytest.fixture(scope="module")
+def some_run(tmp_path_factory) -> RunDir:
+    """A run with everything, and what its files hold."""
+    run = make_run(tmp_path_factory.mktemp("runs") / "run")
+    (run.checkpoints / "step-0000280.npz").touch()
+    (run.checkpoints / "best.json").write_text(json.dumps({"step": 280, "score": 4.25}))
+    run.evaluation_file.write_text(json.dumps(EVALUATION))
+    run.audit_file.write_text(json.dumps(AUDIT))
+    write_png(run.audit_pairs_file, np.zeros((8, 8, 3), np.uint8))
+    return run
+
+
+@fuzz(st.data())
+def test_a_run_of_any_content_is_shown_or_refused_in_one_line(some_run, data):
+    files = [some_run.config_file, some_run.record_file, some_run.evaluation_file, some_run.audit_file]
+    files.append(some_run.checkpoints / "best.json")
+    whole = {path: path.read_bytes() for path in [*files, some_run.metrics_file, some_run.sample_file(100)]}
+    try:
+        for path in data.draw(st.sets(st.sampled_from(files), min_size=1, max_size=3)):
+            path.write_text(json.dumps(data.draw(changed(json.loads(whole[path])))))
+        lines = [json.loads(line) for line in whole[some_run.metrics_file].splitlines()]
+        written = [
+            json.dumps(data.draw(changed(line) if data.draw(st.booleans()) else st.just(line))) for line in lines
+        ]
+        some_run.metrics_file.write_text("".join(line + "\n" for line in written))
+        some_run.sample_file(100).write_bytes(data.draw(damaged(whole[some_run.sample_file(100)])))
+        assert listing.table(listing.list_runs(some_run.path.parent)).count("\n") == 1
+        with only_user_errors():
+            render(some_run)
+    finally:
+        for path, content in whole.items():
+            path.write_bytes(content)

@@ -12,13 +12,8 @@ from kgan.config import TrainConfig
 from kgan.errors import UserError
 from kgan.runs import checkpoint, results, schema
 from kgan.runs.rundir import RunDir
-from tests.fuzzing import damaged, fuzz, only_user_errors
+from tests.fuzzing import JSON, damaged, fuzz, only_user_errors
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=6,
-)
 RECORD = {
     "id": "a",
     "step": 5,

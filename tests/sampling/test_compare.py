@@ -2,11 +2,17 @@
 
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
+from kgan.images import gif
+from kgan.latents import slerp_recipe
 from kgan.provenance.check import Verdict
+from kgan.provenance.marks import describe
 from kgan.runs import environment
 from kgan.sampling import compare
 from kgan.sampling.compare import MAX_ROUNDED_FEW, MAX_ROUNDED_SHARE
+from tests.fuzzing import damaged, fuzz
+from tests.provenance.marked_pngs import ORIGIN
 
 IMAGE = np.random.default_rng(0).integers(1, 255, (100, 100, 3), np.uint8)
 LIMIT = MAX_ROUNDED_FEW + int(MAX_ROUNDED_SHARE * IMAGE.size)
@@ -72,3 +78,18 @@ def test_the_device_is_named_for_marks():
     name = environment.device()
     assert name.isascii() and name.isprintable() and 3 < len(name) <= 200
     assert name == environment.device()
+
+
+FRAMES = np.random.default_rng(1).integers(0, 256, (4, 12, 12, 3), np.uint8)
+GIFS = {channels: gif(FRAMES[..., :channels]) for channels in (1, 3)}
+
+
+@pytest.mark.parametrize("channels", GIFS)
+@fuzz(st.data())
+def test_a_damaged_animation_is_judged_and_never_verified(channels, data):
+    content = data.draw(damaged(GIFS[channels]))
+    frames = FRAMES[..., :channels]
+    marks = describe(ORIGIN, frames, seed=1, z=slerp_recipe([0, 1], 4))
+    judgement = compare.judge_animation(content, frames, marks, {})
+    assert judgement.reason.isprintable()
+    assert (judgement.verdict == Verdict.VERIFIED) == (content == GIFS[channels])

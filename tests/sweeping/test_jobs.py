@@ -1,13 +1,19 @@
 """How tasks share the machine, end, fail and are stopped; the commands here are quick ones of kgan."""
 
+import json
 import os
 import signal
 
 import pytest
 
 from kgan.errors import Stopped
+from kgan.runs import schema
 from kgan.sweeping import display, jobs
 from kgan.sweeping.jobs import Listener, Slot, Task
+from tests.fuzzing import damaged, fuzz
+
+LINE = dict.fromkeys(schema.MetricsLine.__required_keys__, 1.0)
+LINES = "".join(json.dumps(LINE | {"step": step}) + "\n" for step in (10, 20))
 
 
 class Ends(Listener):
@@ -86,5 +92,13 @@ def test_a_signal_stops_what_runs_and_starts_no_more(tmp_path, monkeypatch, numb
 def test_the_last_step_is_read_past_an_unfinished_line(tmp_path):
     path = tmp_path / "metrics.jsonl"
     assert display.last_step(path) == 0
-    path.write_text('{"step": 10}\n{"step": 20}\n{"st')
+    path.write_text(LINES + '{"st')
     assert display.last_step(path) == 20
+
+
+@fuzz(damaged(LINES.encode(), LINES.replace("20", "Infinity").encode(), b"[" * 9000 + b"\n"))
+def test_damaged_metrics_and_logs_are_shown_all_the_same(tmp_path_factory, content):
+    path = tmp_path_factory.getbasetemp() / "damaged.jsonl"
+    path.write_bytes(content)
+    assert display.last_step(path) >= 0
+    assert all(line.isprintable() for line in display.tail(path))

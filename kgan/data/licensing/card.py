@@ -103,7 +103,7 @@ def read_card(folder: str | os.PathLike) -> DatasetCard | None:
 
 def describe_sizes(sizes: Mapping[str, int], size_range: Sequence[str]) -> str:
     """The sizes of images for people: each with its count, or the range if there are more than ten."""
-    if size_range and not sizes:
+    if len(size_range) == 3 and not sizes:
         least, median, most = size_range
         return f"{least} to {most}, median {median}"
     if len(sizes) > MAX_SIZES:
@@ -113,7 +113,7 @@ def describe_sizes(sizes: Mapping[str, int], size_range: Sequence[str]) -> str:
 
 def range_of_sizes(sizes: Mapping[str, int]) -> tuple[str, ...]:
     """The smallest, the median and the largest of sizes such as "640x480", by their pixels; () if there are none."""
-    ordered = sorted(sizes, key=lambda size: math.prod(int(side) for side in re.findall(r"\d+", size)))
+    ordered = sorted(sizes, key=lambda size: math.prod(int(side) for side in re.findall(r"\d{1,9}", size)))
     numbers = [sizes[size] for size in ordered]
     if not sum(numbers):
         return ()

@@ -7,6 +7,7 @@ from PIL import Image
 
 from kgan.data.licensing.optout import data_mining
 from kgan.images import to_pillow
+from tests.fuzzing import damaged, fuzz
 from tests.provenance.marked_pngs import join, picture, png_bytes, sample_png, split, text_chunk
 
 PLUS = "http://ns.useplus.org/ldf/xmp/1.0/"
@@ -129,3 +130,16 @@ def test_bombs_are_a_problem(tmp_path):
     assert "too long" in look(tmp_path, join([start, bomb, *rest])).problem
     huge = b"RIFF\0\0\0\0WEBPXMP " + struct.pack("<I", 2**32 - 1)
     assert "longer" in look(tmp_path, huge).problem
+
+
+WHOLE = [saved(kind, packet("DMI-PROHIBITED", form)) for kind in ("PNG", "JPEG", "WEBP") for form in ("element", "bag")]
+
+
+@fuzz(damaged(*WHOLE, packet("DMI-ALLOWED")))
+def test_damaged_metadata_never_stop_an_inspection(tmp_path_factory, content):
+    path = tmp_path_factory.getbasetemp() / "damaged-metadata"
+    path.write_bytes(content)
+    found = data_mining(path)
+    assert found.problem.isprintable() and all(value.isprintable() for value in found.values)
+    if content in WHOLE:
+        assert found.prohibited
