@@ -45,6 +45,7 @@ ARCHITECTURES = {
     "dcgan": Networks("kgan.models.architectures:DCGAN"),
     "mlp": Networks("kgan.models.architectures:MLP"),
     "sndcgan": Networks("kgan.models.architectures:SNDCGAN", smallest=32),
+    "resnet": Networks("kgan.models.resnet:RESNET", smallest=32),
 }
 """The pairs of networks by name."""
 
@@ -113,14 +114,19 @@ class TrainConfig:
     )
 
     # networks
-    arch: str = _setting("dcgan", "The pair of networks.", choices=ARCHITECTURES)
+    arch: str = _setting(
+        "dcgan",
+        "The pair of networks. mlp: dense layers; sndcgan, resnet: the SNGAN paper's, for images of 32 pixels or more.",
+        choices=ARCHITECTURES,
+    )
     width: float = _setting(
         1.0, "Channels of every hidden layer, as a multiple of the architecture's own.", lower=0.05, upper=16.0
     )
     latent_dim: int = _setting(100, "Length of the latent vector z.", lower=1, upper=4096)
     conditional: bool = _setting(False, "Give both networks the class label.")
     spectral_norm: bool | None = _setting(
-        None, "Spectral norm on every discriminator layer. Default: as the architecture's paper has it (sndcgan)."
+        None,
+        "Spectral norm on every discriminator layer. Default: as the architecture's paper has it (sndcgan, resnet).",
     )
     bn_momentum: float = _setting(0.9, "Momentum of the batch-norm statistics.", lower=0.0, below=1.0)
     init_stddev: float = _setting(

@@ -14,7 +14,7 @@ import numpy as np
 from keras import layers
 
 from kgan.config import ARCHITECTURES, TrainConfig
-from kgan.models.layers import Dropout, FusedBatchNormalization, SpectralConv2D, SpectralDense
+from kgan.models.layers import Dropout, FusedBatchNormalization, SpectralConv2D, SpectralDense, scaled_by_class
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,16 @@ class Architecture:
 
     `generator(make, x, shapes)` maps a tensor (n, k), the latent vectors, to (n, h, w, c) before the tanh, and
     `discriminator(make, images)` maps images (n, h, w, c) to features (n, m); `make` is a `LayerFactory`.
-    `spectral_norm` says whether the discriminator has it unless --spectral_norm says otherwise; `steps_per_call` is how
-    many steps a CPU makes in one graph call, more than 1 where a step is so short that Python would hold it up.
+    `spectral_norm` says whether the discriminator has it unless --spectral_norm says otherwise. In a conditional
+    generator x holds an embedding of the class beside the latent, unless `class_in_norm`: `make.class_batch_norm` has
+    it then. `steps_per_call` is how many steps a CPU makes in one graph call, more than 1 where a step is so short that
+    Python would hold it up.
     """
 
     generator: Callable
     discriminator: Callable
     spectral_norm: bool = False
+    class_in_norm: bool = False
     steps_per_call: int = 1
 
 
@@ -60,15 +63,11 @@ def build_generator(
     saved for others.
     """
     with _policy(precision):
-        make = LayerFactory(config, np.random.default_rng([config.seed, 1]), for_training)
         z = keras.Input((config.latent_dim,), name="z")
-        inputs, x = z, z  # a list of one would have Keras warn of every call with z alone
-        if shapes.num_classes:
-            label = keras.Input((), dtype="int64", name="label")
-            embedding = layers.Embedding(
-                shapes.num_classes, config.latent_dim, embeddings_initializer=make.initializer(), name="embedding"
-            )
-            inputs, x = [z, label], layers.Concatenate(name="z_and_label")([z, embedding(label)])
+        label = keras.Input((), dtype="int64", name="label") if shapes.num_classes else None
+        make = LayerFactory(config, np.random.default_rng([config.seed, 1]), for_training, label, shapes.num_classes)
+        inputs = z if label is None else [z, label]  # a list of one would have Keras warn of every call with z alone
+        x = z if label is None or architecture(config).class_in_norm else make.with_label(z)
         images = architecture(config).generator(make, x, shapes)
         return keras.Model(inputs, layers.Activation("tanh", dtype="float32", name="images")(images), name=name)
 
@@ -96,11 +95,15 @@ def build_discriminator(config: TrainConfig, shapes: Shapes, precision: str = "f
 class LayerFactory:
     """Makes layers with the width, initial weights, batch norm and spectral norm that a configuration asks for.
 
-    `d_dense` and `d_conv` are for discriminators: they may be spectrally normalised.
+    `d_dense` and `d_conv` are for discriminators: they may be spectrally normalised. `label` is the Keras input of a
+    conditional generator.
     """
 
-    def __init__(self, config: TrainConfig, seeds: np.random.Generator, for_training: bool):
+    def __init__(
+        self, config: TrainConfig, seeds: np.random.Generator, for_training: bool, label=None, num_classes: int = 0
+    ):
         self.config, self._seeds = config, seeds
+        self._label, self._num_classes = label, num_classes
         self._batch_norm = FusedBatchNormalization if for_training else layers.BatchNormalization
         self.spectral = architecture(config).spectral_norm if config.spectral_norm is None else config.spectral_norm
 
@@ -125,16 +128,33 @@ class LayerFactory:
         layer = SpectralConv2D if self.spectral else layers.Conv2D
         return layer(filters, kernel, strides, "same", kernel_initializer=self.initializer(), name=name)
 
+    def conv(self, filters, kernel, name):
+        return layers.Conv2D(filters, kernel, padding="same", kernel_initializer=self.initializer(), name=name)
+
     def upconv(self, filters, kernel, strides, use_bias, name):
         return layers.Conv2DTranspose(
             filters, kernel, strides, "same", use_bias=use_bias, kernel_initializer=self.initializer(), name=name
         )
 
-    def batch_norm(self, name):
-        return self._batch_norm(momentum=self.config.bn_momentum, synchronized=True, name=name)
+    def batch_norm(self, name, **options):
+        return self._batch_norm(momentum=self.config.bn_momentum, synchronized=True, name=name, **options)
+
+    def class_batch_norm(self, x, name):
+        """`x` after batch norm, with a scale and a shift for each class in a conditional generator."""
+        if self._label is None:
+            return self.batch_norm(name)(x)
+        normal = self.batch_norm(name, center=False, scale=False)(x)
+        return scaled_by_class(normal, self._label, self._num_classes, name)
+
+    def with_label(self, z):
+        """`z` (n, k) beside an embedding of the label, as long: (n, 2 k)."""
+        embedding = layers.Embedding(
+            self._num_classes, z.shape[-1], embeddings_initializer=self.initializer(), name="embedding"
+        )
+        return layers.Concatenate(name="z_and_label")([z, embedding(self._label)])
 
 
-def _doublings(size: int, least: int) -> tuple[int, int]:
+def doublings(size: int, least: int) -> tuple[int, int]:
     """The side of the smallest feature maps and how often it is doubled to reach `size`: a side of `least` or more,
     halved no further."""
     start = size
@@ -146,20 +166,20 @@ def _doublings(size: int, least: int) -> tuple[int, int]:
 def _dcgan_generator(make: LayerFactory, x, shapes: Shapes):
     """Radford et al. 2016 (arXiv:1511.06434), from 7 to 12 pixels on, with at most their 1,024 channels; 28 pixels
     without biases, the others with them."""
-    start, doublings = _doublings(shapes.image_size, 7)
+    start, levels = doublings(shapes.image_size, 7)
     use_bias = shapes.image_size != 28
-    first, *widths = [make.channels(min(1024, 64 * 2**i)) for i in reversed(range(doublings + 1))]
+    first, *widths = [make.channels(min(1024, 64 * 2**i)) for i in reversed(range(levels + 1))]
     x = make.dense(start * start * first, use_bias=False, name="dense")(x)
     x = layers.LeakyReLU(0.2, name="relu_0")(make.batch_norm("bn_0")(x))
     x = layers.Reshape((start, start, first), name="reshape")(x)
     for i, width in enumerate(widths, 1):
         x = make.upconv(width, 5, 1 if i == 1 else 2, use_bias, f"upconv_{i}")(x)
         x = layers.LeakyReLU(0.2, name=f"relu_{i}")(make.batch_norm(f"bn_{i}")(x))
-    return make.upconv(shapes.channels, 5, 2, use_bias, f"upconv_{doublings + 1}")(x)
+    return make.upconv(shapes.channels, 5, 2, use_bias, f"upconv_{levels + 1}")(x)
 
 
 def _dcgan_discriminator(make: LayerFactory, x):
-    _, halvings = _doublings(x.shape[1], 7)
+    _, halvings = doublings(x.shape[1], 7)
     for i in range(halvings):
         x = make.d_conv(make.channels(64 * 2**i), 5, 2, f"conv_{i + 1}")(x)
         x = layers.LeakyReLU(0.2, name=f"relu_{i + 1}")(x)
@@ -186,18 +206,18 @@ def _mlp_discriminator(make: LayerFactory, x):
 
 def _sndcgan_generator(make: LayerFactory, x, shapes: Shapes):
     """The standard CNN of Miyato et al. 2018, table 3, from 4 to 7 pixels on; sizes from 64 repeat its widest level."""
-    start, doublings = _doublings(shapes.image_size, 4)
-    first, *widths = map(make.channels, [512] * (doublings - 2) + [256, 128, 64])
+    start, levels = doublings(shapes.image_size, 4)
+    first, *widths = map(make.channels, [512] * (levels - 2) + [256, 128, 64])
     x = layers.Reshape((start, start, first), name="reshape")(make.dense(start * start * first, name="dense")(x))
     x = layers.ReLU(name="relu_0")(make.batch_norm("bn_0")(x))
     for i, width in enumerate(widths, 1):
         x = layers.ReLU(name=f"relu_{i}")(make.batch_norm(f"bn_{i}")(make.upconv(width, 4, 2, True, f"upconv_{i}")(x)))
-    return layers.Conv2D(shapes.channels, 3, padding="same", kernel_initializer=make.initializer(), name="conv")(x)
+    return make.conv(shapes.channels, 3, "conv")(x)
 
 
 def _sndcgan_discriminator(make: LayerFactory, x):
     x = layers.LeakyReLU(0.1, name="relu_0")(make.d_conv(make.channels(64), 3, 1, "conv_0")(x))
-    _, halvings = _doublings(x.shape[1], 4)
+    _, halvings = doublings(x.shape[1], 4)
     widths = map(make.channels, [128, 256, 512] + [512] * (halvings - 3))
     for i, width in enumerate(widths, 1):
         x = layers.LeakyReLU(0.1, name=f"relu_{i}a")(make.d_conv(width, 4, 2, f"conv_{i}a")(x))

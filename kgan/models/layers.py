@@ -36,10 +36,11 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
             return super().call(inputs, training=training, mask=mask)
         images = inputs if inputs.shape.rank == 4 else inputs[:, None, None, :]
         values = images.shape.num_elements() // images.shape[-1]
+        channels = images.shape[-1]
         fused = tf.raw_ops.FusedBatchNormV3(
             x=images,
-            scale=self.gamma.value,
-            offset=self.beta.value,
+            scale=self.gamma.value if self.scale else tf.ones(channels),
+            offset=self.beta.value if self.center else tf.zeros(channels),
             mean=tf.zeros(0),
             variance=tf.zeros(0),
             epsilon=self.epsilon,
@@ -50,6 +51,28 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
     def _move(self, average: keras.Variable, value: tf.Tensor) -> None:
         average.assign(self.momentum * average.value + (1.0 - self.momentum) * value)
+
+
+def scaled_by_class(images, label, num_classes: int, name: str):
+    """`images` (n, h, w, c) times the gamma and plus the beta (c,) of each one's class, `label` (n,).
+
+    After a batch norm without scale and shift it makes the conditional batch norm of Dumoulin et al. 2017
+    (arXiv:1610.07629) and de Vries et al. 2017 (arXiv:1707.00683). The layers are Keras's own, so that a generator with
+    them can be saved for others.
+    """
+    channels, factors = images.shape[-1], {}
+    for part, start in (("gamma", "ones"), ("beta", "zeros")):
+        rows = keras.layers.Embedding(num_classes, channels, embeddings_initializer=start, name=f"{name}_{part}")(label)
+        factors[part] = keras.layers.Reshape((1, 1, channels), name=f"{name}_{part}_row")(rows)
+    scaled = keras.layers.Multiply(name=f"{name}_scaled")([images, factors["gamma"]])
+    return keras.layers.Add(name=f"{name}_shifted")([scaled, factors["beta"]])
+
+
+class GlobalSumPooling2D(keras.layers.Layer):
+    """Sums images (n, h, w, c) over their pixels: (n, c)."""
+
+    def call(self, images):
+        return tf.reduce_sum(images, axis=(1, 2))
 
 
 class _SpectralNorm(keras.layers.Layer):

@@ -73,6 +73,78 @@ def test_feature_maps_are_halved_to_the_last_whole_side_that_is_large_enough(arc
     assert features.shape[1:3] == (last, last)
 
 
+# Miyato et al. 2018: channels of a generator's dense layer and blocks (table 4, 5, 6, left), and of a discriminator's
+# blocks with how many of them halve the side (right).
+RESIDUAL = {
+    32: ((256, 256, 256, 256), (128, 128, 128, 128), 2),
+    48: ((512, 256, 128, 64), (64, 128, 256, 512, 1024), 4),
+    128: ((1024, 1024, 512, 256, 128, 64), (64, 128, 256, 512, 1024, 1024), 5),
+}
+
+
+@pytest.mark.parametrize("size", RESIDUAL)
+def test_the_residual_networks_are_those_of_the_paper(size):
+    (first, *ups), downs, halvings = RESIDUAL[size]
+    config = TrainConfig(dataset="folder", arch="resnet", latent_dim=128)
+    generator, discriminator = build_generator(config, Shapes(size, 3)), build_discriminator(config, Shapes(size, 3))
+    start = size >> len(ups)
+    assert generator.get_layer("reshape").output.shape[1:] == (start, start, first)
+    assert generator.get_layer(f"block_{len(ups)}").output.shape[1:] == (size, size, ups[-1])
+    last = size >> halvings
+    assert discriminator.get_layer(f"block_{len(downs)}").output.shape[1:] == (last, last, downs[-1])
+
+    def conv(side, before, after):
+        return side * side * before * after + after
+
+    expected, before = 128 * start * start * first + start * start * first, first
+    for width in ups:  # scale and shift before each 3x3 convolution, and a 1x1 convolution around
+        expected += 2 * before + conv(3, before, width) + 2 * width + conv(3, width, width) + conv(1, before, width)
+        before = width
+    assert count(generator.trainable_variables) == expected + 2 * before + conv(3, before, 3)
+    expected, before = 0, 3
+    for number, width in enumerate(downs):
+        inner = before if number else width
+        expected += conv(3, before, inner) + conv(3, inner, width)
+        expected += conv(1, before, width) if number < halvings or before != width else 0
+        before = width
+    assert count(discriminator.trainable_variables) == expected + before + 1
+
+
+def test_the_residual_networks_of_cifar_10_in_numbers():
+    config = TrainConfig(dataset="cifar10", arch="resnet", latent_dim=128)
+    generator, discriminator = build_generator(config, Shapes(32, 3)), build_discriminator(config, Shapes(32, 3))
+    assert count(generator.trainable_variables) == 4_276_739
+    assert count(discriminator.trainable_variables) == 1_053_825
+    conditional = build_generator(config, Shapes(32, 3, 10))
+    # Ten pairs of scale and shift in place of one, in two norms of three blocks; the last norm has one pair still.
+    assert count(conditional.trainable_variables) == 4_276_739 + 9 * 2 * 256 * 6
+
+
+def test_the_class_scales_and_shifts_in_conditional_batch_norm():
+    config = TrainConfig(dataset="folder", arch="resnet", width=0.05)
+    training, saved = (build_generator(config, Shapes(32, 3, 3), for_training=flag) for flag in (True, False))
+    random = np.random.default_rng(0)
+    assert [variable.path for variable in saved.variables] == [variable.path for variable in training.variables]
+    values = {variable.path: random.uniform(0.5, 1.5, variable.shape) for variable in training.variables}
+    for variable in (*training.variables, *saved.variables):
+        if "kernel" not in variable.path:
+            variable.assign(values[variable.path])
+    z, labels = tf.random.stateless_normal((4, 100), (5, 6)), tf.constant([0, 2, 2, 1], tf.int64)
+    images = saved([z, labels])
+    np.testing.assert_allclose(training([z, labels]), images, rtol=1e-4, atol=1e-5)
+    assert not np.allclose(saved([z, labels[::-1]])[0], images[0])
+
+    inner = keras.Model(
+        training.inputs, [training.get_layer(name).output for name in ("reshape", "block_1_bn_1_shifted")]
+    )
+    before, after = inner([z, labels], training=True)
+    normal = (before - tf.reduce_mean(before, (0, 1, 2))) / tf.sqrt(tf.math.reduce_variance(before, (0, 1, 2)) + 1e-3)
+    gamma, beta = (
+        values[f"block_1_bn_1_{part}/embeddings"][labels.numpy()][:, None, None] for part in ("gamma", "beta")
+    )
+    np.testing.assert_allclose(after, gamma * normal + beta, rtol=1e-3, atol=1e-3)
+
+
 def test_dcgan_is_never_wider_than_its_paper():
     config = TrainConfig(dataset="folder")
     generator = build_generator(config, Shapes(256, 3))
@@ -95,12 +167,12 @@ def test_width_scales_every_hidden_layer(arch, size):
         assert half.output.shape == full.output.shape
 
 
-@pytest.mark.parametrize("channels, num_classes", [(1, 10), (3, 0)])
 @pytest.mark.parametrize("size", IMAGE_SIZES)
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_every_size_fits(arch, size, channels, num_classes):
+def test_every_size_fits(arch, size):
     if size < ARCHITECTURES[arch].smallest:
         pytest.skip("refused by TrainConfig")
+    channels, num_classes = ((3, 0), (1, 10))[IMAGE_SIZES.index(size) % 2]
     images, logits = outputs(arch, size, channels, num_classes, width=0.05)
     assert images.shape == (2, size, size, channels)
     assert logits.shape == (2, 1)
@@ -146,20 +218,21 @@ def test_spectral_norm_is_the_largest_singular_value_and_carries_a_gradient():
         assert (gradient * layer.kernel.numpy()).sum() == pytest.approx(scale.numpy(), rel=1e-3)
 
 
+@pytest.mark.parametrize("learns", [True, False])
 @pytest.mark.parametrize("shape", [(6, 5), (6, 4, 4, 5)])
-def test_fused_batch_norm_is_that_of_keras(shape):
+def test_fused_batch_norm_is_that_of_keras(shape, learns):
     inputs = tf.random.stateless_normal(shape, (1, 2), mean=3.0, stddev=2.0)
     results = []
     for kind in (keras.layers.BatchNormalization, FusedBatchNormalization):
-        layer = kind(momentum=0.9)
+        layer = kind(momentum=0.9, center=learns, scale=learns)
         layer.build(shape)
-        layer.gamma.assign(tf.range(1.0, 6.0))
-        layer.beta.assign(tf.range(5.0))
+        for variable, start in zip(layer.trainable_variables, (1.0, 0.0), strict=False):  # gamma, beta
+            variable.assign(tf.range(start, start + 5.0))
         with tf.GradientTape() as tape:
             tape.watch(inputs)
             outputs = layer(inputs, training=True)
             loss = tf.reduce_sum(outputs**3)
-        gradients = tape.gradient(loss, [inputs, layer.gamma.value, layer.beta.value])
+        gradients = tape.gradient(loss, [inputs, *(variable.value for variable in layer.trainable_variables)])
         results.append([outputs, *gradients, *layer.get_weights(), layer(inputs)])
     for keras_value, value in zip(*results, strict=True):
         np.testing.assert_allclose(value, keras_value, rtol=1e-4, atol=1e-3)
