@@ -7,6 +7,7 @@ import dataclasses
 import difflib
 import json
 import math
+import os
 import types
 import typing
 
@@ -53,13 +54,16 @@ IMAGE_SIZES = (28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256)
 """4, 5, 6 or 7 times a power of two, because convolutional networks halve and double the side."""
 
 
-def _setting(default, text: str, *, choices=None, lower=None, upper=None, above=None, below=None, may_change=False):
+def _setting(
+    default, text: str, *, choices=None, lower=None, upper=None, above=None, below=None, normal=None, may_change=False
+):
     """A field with its help and its legal values: `choices`, or bounds (lower/upper inclusive, above/below not).
 
-    `choices` may be a table by name; what is added to the table is legal from then on. A resumed run keeps its
-    settings but for those that `may_change`.
+    `choices` may be a table by name; what is added to the table is legal from then on. `normal` gives a value the one
+    form that is kept and compared, or raises UserError. A resumed run keeps its settings but for those that
+    `may_change`.
     """
-    legal = {"choices": choices, "lower": lower, "upper": upper, "above": above, "below": below}
+    legal = {"choices": choices, "lower": lower, "upper": upper, "above": above, "below": below, "normal": normal}
     return dataclasses.field(default=default, metadata={"help": text, "may_change": may_change, **legal})
 
 
@@ -131,6 +135,20 @@ class TrainConfig:
     bn_momentum: float = _setting(0.9, "Momentum of the batch-norm statistics.", lower=0.0, below=1.0)
     init_stddev: float = _setting(
         0.02, "Standard deviation of the initial weights; 0 takes Glorot's uniform initialisation.", lower=0.0
+    )
+
+    # an earlier run to start from
+    init_from: str | None = _setting(
+        None,
+        "The folder of an earlier run of the same networks, whose weights to start from (of its best checkpoint if it "
+        "was scored, else the last; averaged ones if it has them), with new optimizers and, if you like, other images. "
+        "Default: new weights.",
+        normal=os.path.abspath,
+    )
+    freeze_d: int = _setting(
+        0,
+        "Keep the first so many layers of the discriminator, of those with weights, as they were in --init_from.",
+        lower=0,
     )
 
     # objective
@@ -258,6 +276,11 @@ class TrainConfig:
         return dataclasses.replace(self, **changes)
 
 
+def checked(name: str, value):
+    """A value of the setting of this name in the form that a TrainConfig keeps it. Raises UserError."""
+    return _checked(next(field for field in dataclasses.fields(TrainConfig) if field.name == name), value)
+
+
 def check_name(name: str) -> None:
     """Raises UserError, with the nearest name, unless there is a setting of this name."""
     names = [field.name for field in dataclasses.fields(TrainConfig)]
@@ -287,6 +310,7 @@ def _checked(field: dataclasses.Field, value):
     if value is None and field.default is None:
         return None
     kind, legal = value_type(field), field.metadata
+    value = os.fspath(value) if kind is str and isinstance(value, os.PathLike) else value
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not ((isinstance(value, kind) and isinstance(value, bool) == (kind is bool)) or (kind is float and is_number)):
         raise UserError(f"--{field.name}={one_line(repr(value))}: must be {kind.__name__}")
@@ -294,7 +318,7 @@ def _checked(field: dataclasses.Field, value):
         raise UserError(f"--{field.name}={one_line(value)}: must be one of {', '.join(map(str, legal['choices']))}")
     if is_number and not _within(value, legal):
         raise UserError(f"--{field.name}={value}: must be {_describe(legal)}")
-    return kind(value)
+    return legal["normal"](value) if legal["normal"] else kind(value)
 
 
 def _within(value: float, legal) -> bool:
@@ -319,6 +343,8 @@ def _check_together(config: TrainConfig) -> None:
         raise UserError("--stop_when_worse counts scores: say how often to score with --eval_every")
     if config.epochs and config.steps:
         raise UserError("--epochs and --steps both say how long to train: give one of them")
+    if config.freeze_d and not config.init_from:
+        raise UserError("--freeze_d keeps layers of an earlier run as they are: name that run with --init_from")
     shape = SOURCES[config.dataset].image_shape
     if shape:
         for name, size in (("image_size", shape[0]), ("channels", shape[2])):

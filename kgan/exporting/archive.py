@@ -113,6 +113,7 @@ def facts(trained: TrainedGenerator, run: RunDir, license: str, checkpoint_choic
         },
         "objective": _objective(config),
         "dataset": dataset,
+        "ancestors": list(record.get("ancestors", [])),
         "overrides": list(dataset.get("overrides", [])),
         "evaluation": _of_checkpoint(results.read(run, results.EVALUATION), trained.checkpoint_sha256),
         "audit": _of_checkpoint(results.read(run, results.AUDIT), trained.checkpoint_sha256),

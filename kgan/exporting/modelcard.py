@@ -32,7 +32,7 @@ HUB_LICENSES = {
 }
 _HUB_GNU = {"agpl-3.0", "gpl-2.0", "gpl-3.0", "lgpl-2.1", "lgpl-3.0"}
 # settings that say where things lay on the user's machine
-_PRIVATE = re.compile(r"(^|_)(dir|path|file|folder|out|resume)$")
+_PRIVATE = re.compile(r"(^|_)(dir|path|file|folder|out|resume|from)$")
 _SCORES = (
     *("frechet_distance", "kernel_distance", "kernel_distance_std", "precision", "recall", "density", "coverage"),
     "inception_score",
@@ -41,6 +41,7 @@ _AUDIT_KEYS = (
     *("verdict", "reason", "alpha", "measured_false_positive_rate", "num_samples", "num_flagged", "detection_limit"),
 )
 _UNKNOWN = "not recorded"
+_WEIGHTS = {True: "moving average", False: "as trained, not averaged", None: None}
 
 
 def model_card(facts: Mapping) -> str:
@@ -49,8 +50,9 @@ def model_card(facts: Mapping) -> str:
     name, license (SPDX, of the weights), run_id, checkpoint_sha256, checkpoint_choice ("best", "last" or a step), ema,
     step, epochs, passes_per_image (how often each training image was shown), versions {package: version}, device,
     config {setting: value}, chosen (those of them that the user gave), architecture {what: value or [values]},
-    objective, dataset (DatasetCard.to_dict()), overrides [names], evaluation (evaluation.json), audit (audit.json),
-    sample_grid (a file beside README.md that shows the first draws of seed sample_seed), sample_seed.
+    objective, dataset (DatasetCard.to_dict()), ancestors (run.json's), overrides [names], evaluation
+    (evaluation.json), audit (audit.json), sample_grid (a file beside README.md that shows the first draws of seed
+    sample_seed), sample_seed.
     """
     facts = {key: value for key, value in facts.items() if value is not None}
     config, evaluation, audit = (facts.get(key) or {} for key in ("config", "evaluation", "audit"))
@@ -65,6 +67,7 @@ def model_card(facts: Mapping) -> str:
         "latent_dim": latent_dim if type(latent_dim) is int else 128,
         "conditional": bool(config.get("conditional")),
         "data": data_facts(facts.get("dataset", {}), facts.get("overrides", [])),
+        "ancestors": [_ancestor(ancestor) for ancestor in facts.get("ancestors", [])],
         "training": _training(facts),
         "settings": Markup(settings),
         "scores": _scores(evaluation),
@@ -95,13 +98,14 @@ def _front_matter(facts: Mapping) -> Markup:
     """The Hub's metadata as YAML, with whatever characters strangers' names have."""
     config, dataset, scores = facts.get("config", {}), facts.get("dataset", {}), _scores(facts.get("evaluation"))
     name, model = _characters(dataset.get("name", "")), _characters(facts.get("name", "kgan"))
-    hub_name = (name in SOURCES and SOURCES[name].hub_id) or re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")
+    trained_on = [dataset, *(ancestor.get("dataset", {}) for ancestor in facts.get("ancestors", []))]
+    hub_names = (_hub_name(_characters(data.get("name", ""))) for data in trained_on)
     kind = "unconditional-image-generation"  # the Hub has no other for images from vectors, with classes or without
     meta: dict[str, Any] = _license(_characters(facts.get("license", ""))) | {
         "library_name": "keras",
         "pipeline_tag": kind,
         "tags": ["gan", *_tags(config), "image-generation", "kgan"],
-        "datasets": [hub_name] if hub_name else [],
+        "datasets": [hub_name for hub_name in dict.fromkeys(hub_names) if hub_name],
         "metrics": list(scores),
     }
     if scores:
@@ -111,6 +115,10 @@ def _front_matter(facts: Mapping) -> Markup:
         meta["model-index"] = [{"name": model, "results": [result]}]
     meta = {key: value for key, value in meta.items() if value}
     return Markup(yaml.dump(meta, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=math.inf))
+
+
+def _hub_name(dataset: str) -> str:
+    return (dataset in SOURCES and SOURCES[dataset].hub_id) or re.sub(r"[^A-Za-z0-9._-]+", "-", dataset).strip("-.")
 
 
 def _characters(text: object) -> str:
@@ -140,12 +148,11 @@ def _license(spdx: str) -> dict[str, str]:
 
 
 def _summary(facts: Mapping) -> dict:
-    weights = {True: "moving average", False: "as trained, not averaged", None: None}[facts.get("ema")]
     return {
         "Licence of the weights": facts.get("license") or "none stated",
         "Run": facts.get("run_id"),
         "Checkpoint (sha256)": facts.get("checkpoint_sha256"),
-        "Weights": weights,
+        "Weights": _WEIGHTS[facts.get("ema")],
         "Versions": facts.get("versions"),
     }
 
@@ -174,6 +181,17 @@ def data_facts(card: Mapping, overrides: Iterable[str] = ()) -> dict:
         "sha256 of pixels and labels": card.get("sha256"),
         **({"sha256 of the files": card["files_sha256"]} if card.get("files_sha256") else {}),
         "Checks switched off": list(overrides) or card.get("overrides") or "none",
+    }
+
+
+def _ancestor(ancestor: Mapping) -> dict:
+    """A run that the weights came from, and what it was trained on."""
+    return {
+        "Run": ancestor.get("run_id"),
+        "Checkpoint (sha256)": ancestor.get("checkpoint_sha256"),
+        "Generator updates": ancestor.get("step"),
+        "Weights": _WEIGHTS[ancestor.get("ema")],
+        **{f"Data: {heading}": value for heading, value in data_facts(ancestor.get("dataset", {})).items()},
     }
 
 

@@ -131,7 +131,7 @@ class SpectralDense(_SpectralNorm, keras.layers.Dense):
 
 
 def update_spectral_norms(model: keras.Model) -> None:
-    """One power iteration for every spectrally normalised layer of `model`, nested ones included."""
+    """One power iteration for every spectrally normalised layer of `model` that is trained, nested ones included."""
     for layer in model._flatten_layers(include_self=False, recursive=True):
-        if isinstance(layer, _SpectralNorm):
+        if isinstance(layer, _SpectralNorm) and layer.trainable:
             layer.power_iteration()

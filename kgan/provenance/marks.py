@@ -15,7 +15,7 @@ import hashlib
 import json
 import re
 import uuid
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 
 import numpy as np
 from PIL.PngImagePlugin import PngInfo
@@ -41,7 +41,11 @@ _SHORT_ASCII = re.compile(r"[ -~]{0,200}")
 
 @dataclass(frozen=True)
 class Origin:
-    """What all images of one checkpoint have in common. `versions` has at least "kgan"; an unknown licence is ""."""
+    """What all images of one checkpoint have in common. `versions` has at least "kgan"; an unknown licence is "".
+
+    `ancestors` are the runs that the weights came from by way of --init_from, the nearest first, each with its run_id,
+    checkpoint_sha256, data_sha256 and data_license.
+    """
 
     run_id: str
     checkpoint_sha256: str
@@ -49,6 +53,7 @@ class Origin:
     data_license: str
     ema: bool
     versions: dict[str, str]
+    ancestors: list[dict[str, str]] = field(default_factory=list, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ class Marks(Origin):
     pixels_sha256: str
 
     def __post_init__(self):
-        wrong = [field.name for field in fields(self) if not _CHECKS[field.name](getattr(self, field.name))]
+        wrong = [item.name for item in fields(self) if not _CHECKS[item.name](getattr(self, item.name))]
         if self.index is not None and not wrong:
             unnamed = [name for name in ("run_id", "checkpoint_sha256", "data_sha256") if not getattr(self, name)]
             wrong = unnamed + [name for name in ("seed", "z") if getattr(self, name) is None]
@@ -79,9 +84,16 @@ class Marks(Origin):
         if wrong:
             raise ValueError(f"bad value of {', '.join(wrong)}")
 
+    def to_dict(self) -> dict:
+        """Plain JSON values. Without ancestors there is no such key, as in images from before there were any."""
+        content = asdict(self)
+        if not self.ancestors:
+            del content["ancestors"]
+        return content
+
     def to_json(self) -> str:
         """One line of ASCII JSON with sorted keys: the same marks are always the same bytes."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> "Marks":
@@ -160,7 +172,7 @@ def sidecar(marks: Marks, file_name: str, content: bytes, source_type: str = GEN
         "file": file_name,
         "file_sha256": hashlib.sha256(content).hexdigest(),
         "xmp": xmp_fields(marks, source_type, producer),
-        "kgan": asdict(marks),
+        "kgan": marks.to_dict(),
     }
     return json.dumps(record, indent=1) + "\n"
 
@@ -275,6 +287,16 @@ def _is_latent(value) -> bool:
     return canonical and len(content) > 0 and len(content) % 4 == 0
 
 
+def _are_ancestors(value) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(ancestor, dict)
+        and set(ancestor) == {"run_id", "checkpoint_sha256", "data_sha256", "data_license"}
+        and all(_CHECKS[key](text) for key, text in ancestor.items())
+        and bool(ancestor["run_id"] and ancestor["checkpoint_sha256"])
+        for ancestor in value
+    )
+
+
 def _are_versions(value) -> bool:
     return (
         isinstance(value, dict)
@@ -291,6 +313,7 @@ _CHECKS = {
     "data_license": _is_short_ascii,
     "ema": lambda value: type(value) is bool,
     "versions": _are_versions,
+    "ancestors": _are_ancestors,
     "seed": lambda value: value is None or _is_whole(value),
     "index": lambda value: value is None or _is_whole(value),
     "label": lambda value: (

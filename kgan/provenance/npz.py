@@ -6,7 +6,6 @@ import json
 import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
 from typing import BinaryIO
 
 import numpy as np
@@ -49,7 +48,7 @@ def write(
         _write_member(archive, "samples", shape, "|u1", pixels())
         _write_member(archive, "labels", labels.shape, "<i8", [labels.astype("<i8").tobytes()])
         record = marks(digest.hexdigest())
-        text = json.dumps({"kgan": asdict(record), "xmp": xmp_fields(record, producer=producer)})
+        text = json.dumps({"kgan": record.to_dict(), "xmp": xmp_fields(record, producer=producer)})
         _write_member(archive, "marks", (), f"<U{len(text)}", [text.encode("utf-32-le")])
 
 

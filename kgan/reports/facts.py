@@ -15,7 +15,7 @@ from kgan.exporting.modelcard import data_facts, public
 from kgan.images import class_columns, grid_rows_height
 from kgan.reports import pictures
 from kgan.reports.pictures import Picture
-from kgan.runs import results
+from kgan.runs import ancestry, results
 from kgan.runs.rundir import RunDir
 from kgan.training.plan import RESOLVED, resolve
 
@@ -82,7 +82,7 @@ def read_run(run: RunDir, max_frames: int, max_bytes: int) -> Run:
         settings=settings,
         changed=changed,
         defaults=defaults,
-        data=data_facts(card),
+        data=data_facts(card) | _started_from(record),
         machine=_machine(record),
         speed=_speed(config, metrics),
         metrics=metrics,
@@ -127,6 +127,11 @@ def _defaults(config: TrainConfig, card: Mapping) -> dict:
     if isinstance(card.get("num_images"), int):
         defaults["num_heldout"] = default_heldout(card["num_images"])
     return defaults
+
+
+def _started_from(record: Mapping) -> dict:
+    ancestors = record.get("ancestors", [])
+    return {"Weights started from": [ancestry.in_words(ancestor) for ancestor in ancestors]} if ancestors else {}
 
 
 def _machine(record: Mapping) -> dict:
@@ -187,7 +192,7 @@ def _reproduce(config: TrainConfig, changed: Mapping, record: Mapping, path: str
         changes = ["# and changes of its own"] if revision.endswith("+") else []
         commands.append(["git", "checkout", revision.rstrip("+"), *changes])
     flags = [as_flag(name, value) for name, value in changed.items() if value is not None]
-    place = ["--data_dir=DIR"] if config.dataset == "folder" else []
+    place = ["--data_dir=DIR"] * (config.dataset == "folder") + ["--init_from=RUN"] * bool(config.init_from)
     training = ["kgan", "train", *dict.fromkeys([f"--dataset={config.dataset}", *place, *flags])]
     return [
         *commands,

@@ -11,7 +11,7 @@ from kgan.reports.listing import RunSummary, by_score
 from kgan.runs.rundir import RunDir
 from kgan.training.plan import RESOLVED
 
-_LEFT_OUT = (*RESOLVED, "data_dir")
+_LEFT_OUT = (*RESOLVED, "data_dir", "init_from")
 
 
 @dataclass(frozen=True)

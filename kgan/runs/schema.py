@@ -56,6 +56,16 @@ class ScoringRecord(typing.TypedDict, total=False):
     floor: typing.Required[dict[str, float]]
 
 
+class AncestorRecord(typing.TypedDict, total=False):
+    """A run whose weights another started from, by way of others or at once; `ema` says which weights of it."""
+
+    run_id: typing.Required[str]
+    checkpoint_sha256: typing.Required[str]
+    step: int
+    ema: bool
+    dataset: typing.Required[DataRecord]
+
+
 class RunRecord(typing.TypedDict, total=False):
     """run.json."""
 
@@ -72,6 +82,7 @@ class RunRecord(typing.TypedDict, total=False):
     versions: dict[str, str]
     git_revision: str | None
     evaluation: ScoringRecord
+    ancestors: list[AncestorRecord]
     resumed: list[dict]
     ended: str
 

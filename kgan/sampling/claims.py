@@ -10,6 +10,7 @@ from kgan import images
 from kgan.config import TrainConfig
 from kgan.provenance.check import CheckResult, Verdict
 from kgan.provenance.marks import GENERATED, Marks
+from kgan.runs import ancestry
 
 _MAX_REGENERATED = 2**28  # bytes of pixels: recipes come from untrusted files
 
@@ -68,6 +69,8 @@ def _check_origin(marks: Marks, config: TrainConfig, record: dict) -> None:
         raise Refused(f"another run made it: {marks.run_id}" if marks.run_id else "it does not name a run")
     if (marks.data_sha256, marks.data_license) != (dataset["sha256"], dataset["license"]):
         raise Refused("its marks name other training data, or another licence of them, than run.json")
+    if marks.ancestors != ancestry.named(record):
+        raise Refused("its marks name other runs that its weights came from than run.json")
     if marks.ema and not config.ema_decay:
         raise Refused("it claims averaged weights, which this run does not have")
 

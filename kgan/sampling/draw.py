@@ -14,7 +14,7 @@ from kgan import images
 from kgan.errors import UserError
 from kgan.latents import draws_recipe, follow, latents
 from kgan.provenance.marks import Marks, Origin, describe
-from kgan.runs import environment
+from kgan.runs import ancestry, environment
 from kgan.runs.generator import BATCH, TrainedGenerator
 
 GRID_IMAGES = 64
@@ -50,6 +50,7 @@ def origin(trained: TrainedGenerator) -> Origin:
             data_license=dataset["license"],
             ema=trained.ema,
             versions=environment.versions() | {"device": environment.device()},
+            ancestors=ancestry.named(trained.record),
         )
         describe(source, np.zeros((1, 1, 1), np.uint8))
     except (KeyError, TypeError, ValueError) as error:

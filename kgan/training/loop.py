@@ -16,15 +16,15 @@ from kgan.data.licensing import permission
 from kgan.data.pipeline import step_batches
 from kgan.errors import LostWorker, NonFiniteLoss, Stopped, UserError
 from kgan.models.architectures import Shapes
-from kgan.runs import checkpoint
+from kgan.runs import ancestry, checkpoint
 from kgan.runs.rundir import RunDir
-from kgan.training import machine, scoring, snapshots
+from kgan.training import machine, scoring, snapshots, start
 from kgan.training.background import BackgroundWriter
 from kgan.training.logging import Reporter
 from kgan.training.meter import Meter
 from kgan.training.plan import Plan
 from kgan.training.recording import Recorder
-from kgan.training.state import create_state
+from kgan.training.state import create_state, layers_with_weights
 from kgan.training.step import METRICS, TrainStep
 from kgan.training.stopping import stop_signals
 
@@ -35,8 +35,14 @@ class TrainingRun:
     """One training run in this process: the state, the step function and how far it is. Nothing is written before
     `run`."""
 
-    def __init__(self, plan: Plan, hardware: machine.Hardware, prepared: scoring.Preparation | None = None):
-        self.plan, self.config, self.hardware = plan, plan.config, hardware
+    def __init__(
+        self,
+        plan: Plan,
+        hardware: machine.Hardware,
+        prepared: scoring.Preparation | None = None,
+        origin: start.Start | None = None,
+    ):
+        self.plan, self.config, self.hardware, self.origin = plan, plan.config, hardware, origin
         self._prepared = prepared  # holds the real images: let go once the scorer has its features
         num_classes = plan.num_classes if self.config.conditional else 0
         size, _, channels = plan.data.images.shape[1:]
@@ -44,6 +50,7 @@ class TrainingRun:
         self.peers = hardware.peers
         with self.peers.watched(), hardware.strategy.scope():
             self.state = create_state(self.config, shapes, plan.total_steps, hardware.precision)
+            self._fresh = start.put_in_place(origin, self.state, num_classes) if origin else []
             self.step_function = TrainStep(
                 self.config, self.state, hardware.strategy, xla=hardware.xla, conditional=bool(num_classes)
             )
@@ -59,6 +66,7 @@ class TrainingRun:
             "total_steps": self.plan.total_steps,
             "parameters": {name: network.count_params() for name, network in networks.items()},
             "disk_bytes": self.disk_bytes(),
+            **self._ancestors(),
             **machine.describe(self.hardware),
         }
 
@@ -101,6 +109,8 @@ class TrainingRun:
                     if self._prepared:
                         recorder.prepare_scores(self._prepared)
                         self._prepared = None
+                    if self.origin:
+                        recorder.begin()
                     self._run_steps(recorder)
                     if recorder.end_reason:
                         reporter.say(f"ended at step {self.step}: {recorder.end_reason}")
@@ -166,8 +176,13 @@ class TrainingRun:
             status="running",
             dataset=self.plan.card,
             total_steps=self.plan.total_steps,
+            **self._ancestors(),
             **machine.describe(self.hardware),
         )
+
+    def _ancestors(self) -> dict:
+        """For run.json; nothing where the weights are new, or were saved by this run before."""
+        return {"ancestors": self.origin.ancestors} if self.origin else {}
 
     def _introduce(self, run: RunDir, reporter: Reporter, changes: Mapping) -> None:
         for line in self.plan.data.unreadable:
@@ -176,9 +191,23 @@ class TrainingRun:
             reporter.say(line, logging.WARNING)
         snapshots.write_reals(run, self.plan)
         reporter.introduce(self.hardware)
+        if self.origin:
+            self._introduce_origin(reporter, self.origin)
         if self.config.lr_decay != "none" and self.step and ("epochs" in changes or "steps" in changes):
             decay, last = self.config.lr_decay, self.plan.total_steps
             reporter.say(f"--lr_decay={decay}: the learning rates now fall until step {last}")
+
+    def _introduce_origin(self, reporter: Reporter, origin: start.Start) -> None:
+        for ancestor in origin.ancestors:
+            reporter.say(f"weights of {ancestry.in_words(ancestor)}")
+            for line in permission.license_warnings(dict(ancestor["dataset"])):
+                reporter.say(line, logging.WARNING)
+        if self._fresh:
+            now = self.plan.num_classes if self.config.conditional else 0
+            reporter.say(f"{origin.num_classes} classes there, {now} here: new weights for {', '.join(self._fresh)}")
+        if self.config.freeze_d:
+            layers = layers_with_weights(self.state.discriminator)[: self.config.freeze_d]
+            reporter.say(f"kept as they are: discriminator layers {', '.join(layer.name for layer in layers)}")
 
     def _run_steps(self, recorder: Recorder | None) -> None:
         """All workers decide together whether to stop, so that they stop at the same step."""
@@ -209,8 +238,10 @@ class TrainingRun:
         )
         precision = zlib.crc32(self.hardware.precision.encode())
         self.peers.check_same(precision, "another precision", "give all workers the same --precision")
-        settings = {**vars(self.config), "data_dir": None, "strategy": None}  # each machine may have its own
-        fingerprint = zlib.crc32(repr((settings, self.plan.card["sha256"], self.plan.total_steps)).encode())
+        own = dict.fromkeys(("data_dir", "init_from", "strategy"))  # each machine may have its own
+        origin = self.origin and self.origin.sha256
+        shared = ({**vars(self.config), **own}, self.plan.card["sha256"], self.plan.total_steps, origin)
+        fingerprint = zlib.crc32(repr(shared).encode())
         self.peers.check_same(fingerprint, "other settings or images", "start all workers with the same flags and data")
 
     def _stop(self, recorder: Recorder | None, signal_number: int) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from kgan.config import TrainConfig, may_change
+from kgan.config import TrainConfig, checked, may_change
 from kgan.data import sources
 from kgan.data.licensing import permission
 from kgan.data.sources import ImageSet
@@ -113,6 +113,7 @@ def resume_config(saved: TrainConfig, given: Mapping[str, object]) -> TrainConfi
     Raises UserError showing every other difference.
     """
     changeable = may_change()
+    given = {name: checked(name, value) for name, value in given.items()}
     changes = {name: value for name, value in given.items() if name in changeable}
     different = [name for name in given if name not in changeable and given[name] != getattr(saved, name)]
     if different:

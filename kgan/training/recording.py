@@ -42,6 +42,14 @@ class Recorder:
             self.scorer = scoring.Scorer(prepared, self.plan.config.seed, self.reporter.say)
         self.run.update_record(evaluation=self.scorer.record())
 
+    def begin(self) -> None:
+        """Saves and draws what the run starts from, where that is another run's work, as step 0."""
+        networks = self.state.to_arrays()
+        trained = self._generator(networks)
+        grid = snapshots.draw_grid(trained)
+        self.reporter.show(0, grid)
+        self.writer.submit(self._write, 0, networks | self.meter.to_arrays(), trained, grid, True, None)
+
     def after(self, step: int, waited: float) -> None:
         """Records that `step` was reached, `waited` seconds of that for data, and all that is due at it."""
         self.writer.check()

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from kgan.config import TrainConfig
+from kgan.errors import UserError
 from kgan.models.architectures import Shapes, build_discriminator, build_generator
 from kgan.training.optimizers import Adam, take_summed_gradients
 
@@ -55,12 +56,30 @@ def create_state(config: TrainConfig, shapes: Shapes, total_steps: int, precisio
     make_optimizer = make_optimizer or (lambda rate: Adam(rate, config.beta_1, config.beta_2))
     generator = build_generator(config, shapes, precision=precision, for_training=True)
     discriminator = build_discriminator(config, shapes, precision=precision)
+    _freeze(discriminator, config.freeze_d)
     ema = build_generator(config, shapes, name="ema_generator", precision=precision) if config.ema_decay else None
     g_optimizer = take_summed_gradients(make_optimizer(_rate(config, config.g_lr, total_steps)))
     d_optimizer = take_summed_gradients(make_optimizer(_rate(config, config.d_lr, total_steps * config.d_steps)))
     g_optimizer.build(generator.trainable_variables)
     d_optimizer.build(discriminator.trainable_variables)
     return State(generator, discriminator, ema, g_optimizer, d_optimizer, tf.Variable(0, dtype=tf.int64, name="step"))
+
+
+def layers_with_weights(network: keras.Model) -> list[keras.Layer]:
+    """From the input to the output."""
+    return [layer for layer in network.layers if layer.weights]
+
+
+def _freeze(discriminator: keras.Model, count: int) -> None:
+    """Keeps the first `count` layers from being trained, as Mo et al. 2020 (arXiv:2002.10964) transfer a discriminator.
+
+    Raises UserError if no layer would be left.
+    """
+    layers = layers_with_weights(discriminator)
+    if count >= len(layers):
+        raise UserError(f"--freeze_d={count}: must be less than {len(layers)}, the discriminator's layers with weights")
+    for layer in layers[:count]:
+        layer.trainable = False
 
 
 def _rate(config: TrainConfig, rate: float, updates: int):

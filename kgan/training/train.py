@@ -11,7 +11,7 @@ from kgan.config import TrainConfig, check_name
 from kgan.errors import UserError
 from kgan.runs import checkpoint, environment
 from kgan.runs.rundir import RunDir
-from kgan.training import cluster, scoring
+from kgan.training import cluster, scoring, start
 from kgan.training.logging import LOGGER
 from kgan.training.plan import Plan, make_plan, resume_config
 
@@ -142,11 +142,13 @@ def _build(request: _Request):
     cluster.is_multiworker(config)  # TF_CONFIG is readable
     plan = make_plan(config)
     earlier = _check_resumed(request.resumed, plan) if request.resumed else None
+    resumes_saved = request.resumed is not None and bool(checkpoint.paths(request.resumed.checkpoints))
+    origin = start.read(plan.config) if config.init_from and not resumes_saved else None
     prepared = scoring.prepare(plan)
     environment.import_tensorflow()
     from kgan.training import loop, machine
 
-    return loop.TrainingRun(plan, machine.set_up(plan.config, earlier), prepared)
+    return loop.TrainingRun(plan, machine.set_up(plan.config, earlier), prepared, origin)
 
 
 def _check_resumed(run: RunDir, plan: Plan) -> Mapping | None:

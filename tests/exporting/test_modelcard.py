@@ -72,9 +72,28 @@ FACTS = {
 }
 
 
+ANCESTOR = {
+    "run_id": "00003-cifar10-dcgan-ns",
+    "checkpoint_sha256": "a" * 64,
+    "step": 1200,
+    "ema": True,
+    "dataset": DatasetCard(name="fashion_mnist", license="MIT", holder="Zalando SE").to_dict(),
+}
+
+
 def front_matter(text: str) -> dict:
     assert text.startswith("---\n")
     return yaml.safe_load(text[4:].partition("\n---\n")[0])
+
+
+def test_runs_it_started_from_are_named_with_their_data_and_licence():
+    text = model_card(FACTS | {"ancestors": [ANCESTOR], "config": {"init_from": "/home/ann/runs/3"}})
+    section = text[text.index("## Weights it started from") : text.index("## Architecture")]
+    assert markdown(ANCESTOR["run_id"]) in section and ANCESTOR["checkpoint_sha256"] in section
+    assert "1,200" in section and "Zalando SE" in section and "**Data\\: Licence:** MIT" in section
+    assert front_matter(text)["datasets"] == ["ylecun/mnist", "zalando-datasets/fashion_mnist"]
+    assert "/home/ann" not in text
+    assert "started from" not in model_card(FACTS)
 
 
 def test_scores_that_random_pixels_get_too_stay_out():
@@ -168,7 +187,16 @@ def test_a_conditional_generator_is_called_with_labels():
 
 def card_of_strangers(text: str) -> str:
     card = DatasetCard(name=text, origin=text, holder=text, consent=text, classes={text: 1}).to_dict()
-    facts = {"name": text, "dataset": card, "objective": text, "device": text, "license": text, "sample_grid": text}
+    ancestor = ANCESTOR | {"run_id": text, "checkpoint_sha256": text, "dataset": card}
+    facts = {
+        "name": text,
+        "dataset": card,
+        "ancestors": [ancestor],
+        "objective": text,
+        "device": text,
+        "license": text,
+        "sample_grid": text,
+    }
     audit = AUDIT | {"reason": text, "protocol": {text: [text]}}
     return model_card(FACTS | facts | {"config": {"x": text}, "chosen": {text: text}, "audit": audit})
 

@@ -6,6 +6,7 @@ import json
 import re
 import uuid
 import xml.dom.minidom
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from kgan.provenance.marks import COMPOSITE, Marks, describe, pixels_sha256, png
 from kgan.provenance.png import BadMetadata
 from tests.provenance.marked_pngs import ORIGIN, picture, png_bytes, sample_marks, sample_png, sheet_png, split, text_in
 
+ANCESTOR = {"run_id": "0a", "checkpoint_sha256": "a" * 64, "data_sha256": "", "data_license": "MIT"}
 IPTC = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 XMP = "http://ns.adobe.com/xap/1.0/"
 TC260 = "http://www.tc260.org.cn/ns/AIGC/1.0/"
@@ -146,6 +148,16 @@ def test_numpy_numbers_are_written_as_plain_json():
     assert Marks.from_json(marks.to_json()) == marks
 
 
+def test_ancestors_are_named_where_there_are_any():
+    marks = replace(sample_marks(picture()), ancestors=[ANCESTOR])
+    assert json.loads(marks.to_json())["ancestors"] == [ANCESTOR]
+    assert Marks.from_json(marks.to_json()) == marks
+    plain = sample_marks(picture()).to_json()
+    assert "ancestors" not in plain
+    with pytest.raises(BadMetadata, match="rewritten"):
+        Marks.from_json('{"ancestors":[],' + plain[1:])
+
+
 def test_the_latent_comes_back_bit_for_bit():
     marks = Marks.from_json(sample_marks(picture()).to_json())
     np.testing.assert_array_equal(marks.latent(), latents(11, [3], 16)[0])
@@ -163,6 +175,12 @@ def test_the_latent_comes_back_bit_for_bit():
         ("data_sha256", "d" * 63),
         ("data_license", "\x1b[31m"),
         ("ema", 1),
+        ("ancestors", [{}]),
+        ("ancestors", {"run_id": "a"}),
+        ("ancestors", [ANCESTOR | {"run_id": ""}]),
+        ("ancestors", [ANCESTOR | {"run_id": "/home/ann/runs/1"}]),
+        ("ancestors", [ANCESTOR | {"data_license": "\n"}]),
+        ("ancestors", [ANCESTOR | {"path": "x"}]),
         ("versions", {}),
         ("versions", {"tensorflow": "2"}),
         ("versions", {"kgan": 1}),

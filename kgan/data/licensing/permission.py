@@ -8,10 +8,18 @@ from dataclasses import replace
 
 from kgan.data.folder import list_images, others_line
 from kgan.data.licensing import inspection
-from kgan.data.licensing.card import FILE_NAME, DatasetCard, permit, read_card
+from kgan.data.licensing.card import (
+    ACCEPTED_UNKNOWN_LICENSE,
+    FILE_NAME,
+    IGNORED_DATAMINING,
+    DatasetCard,
+    permit,
+    read_card,
+)
 from kgan.data.manifest import files_sha256
 from kgan.data.sources import SOURCES, ImageSet, folder_root
 from kgan.errors import UserError
+from kgan.text import one_line
 
 
 def permitted(
@@ -48,6 +56,20 @@ def permitted(
     return permit(card, accept_unknown_license=accept_unknown_license, ignore_datamining=ignore_datamining)
 
 
+def inherited(card: dict, *, accept_unknown_license: bool = False, ignore_datamining: bool = False) -> None:
+    """Asks anew for data that weights to start from were trained on: `card` is the record that their run kept.
+
+    What its own training needed an override for needs it here too. Raises UserError, in one line with the way out.
+    """
+    given = {ACCEPTED_UNKNOWN_LICENSE: accept_unknown_license, IGNORED_DATAMINING: ignore_datamining}
+    missing = [name for name in card.get("overrides", ()) if not given.get(name)]
+    if missing:
+        raise UserError(
+            f"the run to start from was trained on {one_line(card.get('name', 'images'), 80)} with "
+            f"{' '.join(f'--{one_line(name, 40)}' for name in missing)}: answer for it here too, or start from another"
+        )
+
+
 def training_card(data: ImageSet, permission: DatasetCard | None, num_train: int, num_heldout: int) -> dict:
     """The record of the data that a run keeps: what was read, and for a folder what its card says of it."""
     read = data.card()
@@ -70,6 +92,11 @@ def warnings(card: dict) -> list[str]:
     lines = [f"warning: --{name} is set: it stands in run.json and every card" for name in card["overrides"]]
     if others := others_line(card.get("other_formats", {})):
         lines.append(f"warning: {others}")
-    if not card["license"]:
-        lines.append(f"warning: {card['name']} states no licence: find out what you may do with what is trained on it")
-    return lines
+    return lines + license_warnings(card)
+
+
+def license_warnings(card: dict) -> list[str]:
+    """The line for data, a run's own or those of one it started from, that are under no licence."""
+    if card.get("license"):
+        return []
+    return [f"warning: {card.get('name')} states no licence: find out what you may do with what is trained on it"]

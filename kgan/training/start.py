@@ -1,0 +1,109 @@
+"""Starting from an earlier run (--init_from): its weights are read, held against the settings, and put in place."""
+
+import os
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kgan.config import TrainConfig
+from kgan.data.licensing import permission
+from kgan.errors import UserError
+from kgan.runs import ancestry, checkpoint, environment
+from kgan.runs.rundir import RunDir
+from kgan.runs.schema import AncestorRecord
+
+if TYPE_CHECKING:
+    from kgan.training.state import State
+
+_NETWORKS = ("arch", "width", "latent_dim", "image_size", "channels")
+"""The settings, but for spectral norm, that decide what the networks are."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """The weights that a run starts from: `arrays` of the checkpoint at `path`, of networks with `num_classes` classes
+    (0: unconditional). `ancestors` is what the new run's record says of where they come from, the nearest first."""
+
+    path: os.PathLike
+    arrays: Mapping[str, np.ndarray]
+    num_classes: int
+    ancestors: list[AncestorRecord]
+
+    @property
+    def sha256(self) -> str:
+        """That of the checkpoint."""
+        return self.ancestors[0]["checkpoint_sha256"]
+
+
+def read(config: TrainConfig) -> Start:
+    """What --init_from names: the best checkpoint if one was scored, else the last, with the averaged weights.
+
+    `config` is resolved. Raises UserError, in one line, if there is no such run, its networks are others than those of
+    `config`, or its data want a permission that was not given.
+    """
+    try:
+        run = RunDir.open(str(config.init_from))
+        theirs, record = run.read_config(), run.read_record()
+        path = checkpoint.find(run.checkpoints)
+        arrays = checkpoint.read(path)
+    except UserError as error:
+        raise UserError(f"--init_from: {error}") from None
+    if different := _differences(config, theirs):
+        raise UserError(
+            f"--init_from={run.path} has other networks: {', '.join(different)}; give both the same, or start afresh"
+        )
+    try:
+        ancestors = ancestry.ancestors(record, checkpoint.sha256(arrays), int(arrays["step"]), bool(theirs.ema_decay))
+        num_classes = len(record["dataset"]["classes"]) if theirs.conditional else 0
+    except KeyError:
+        raise UserError(f"{run.record_file}: does not say which run this is, and what it was trained on") from None
+    for ancestor in ancestors:
+        permission.inherited(
+            dict(ancestor["dataset"]),
+            accept_unknown_license=config.accept_unknown_license,
+            ignore_datamining=config.ignore_datamining,
+        )
+    return Start(path, arrays, num_classes, ancestors)
+
+
+def _differences(mine: TrainConfig, theirs: TrainConfig) -> list[str]:
+    """In words, each setting that makes one's networks others than the other's; classes may differ."""
+    pairs = [(name, getattr(theirs, name), getattr(mine, name)) for name in _NETWORKS]
+    if mine.arch == theirs.arch and mine.spectral_norm != theirs.spectral_norm:
+        pairs.append(("spectral_norm", _has_spectral_norm(theirs), _has_spectral_norm(mine)))
+    return [f"--{name} was {was} and is {now}" for name, was, now in pairs if was != now]
+
+
+def _has_spectral_norm(config: TrainConfig) -> bool:
+    environment.import_tensorflow()
+    from kgan.models.architectures import architecture
+
+    return architecture(config).spectral_norm if config.spectral_norm is None else config.spectral_norm
+
+
+def put_in_place(start: Start, state: "State", num_classes: int) -> list[str]:
+    """Gives the networks of a new state their weights: both generators the averaged ones, if there are any.
+
+    A layer that has another shape because the number of classes is another keeps its own first weights; returns the
+    names of those layers. Raises UserError if any other layer does not fit.
+    """
+    averaged = "ema_generator" if start.ancestors[0].get("ema") else "generator"
+    sources = {"generator": averaged, "ema_generator": averaged, "discriminator": "discriminator"}
+    layers: defaultdict[str, dict] = defaultdict(dict)
+    for name, variable in state.variables().items():
+        network, _, rest = name.partition("/")
+        if network in sources:
+            layers[name.rpartition("/")[0]][f"{sources[network]}/{rest}"] = variable
+    fresh = []
+    for layer, variables in layers.items():
+        if all(name in start.arrays and start.arrays[name].shape == own.shape for name, own in variables.items()):
+            for name, variable in variables.items():
+                variable.assign(start.arrays[name])
+        else:
+            fresh.append(layer)
+    if fresh and num_classes == start.num_classes:
+        raise UserError(f"{start.path}: does not fit the networks that its config.json describes ({fresh[0]})")
+    return [layer for layer in fresh if not layer.startswith("ema_generator/")]
