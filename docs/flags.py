@@ -4,7 +4,7 @@ import dataclasses
 import re
 from pathlib import Path
 
-from kgan import config
+from kgan import config, settings
 
 PAGE = Path(__file__).with_suffix(".md")
 
@@ -50,7 +50,7 @@ def _row(field: dataclasses.Field) -> str:
 def _kind(field: dataclasses.Field) -> str:
     signs = {"lower": "≥", "above": ">", "upper": "≤", "below": "<"}
     bounds = [f"{sign} {field.metadata[name]}" for name, sign in signs.items() if field.metadata[name] is not None]
-    return " ".join([config.value_type(field).__name__, *bounds])
+    return " ".join([settings.value_type(field).__name__, *bounds])
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from absl import app, flags
 
-from kgan import config
+from kgan import config, settings
 from kgan.arguments import check_run_or_samples
 from kgan.errors import LostWorker, NonFiniteLoss, Stopped, UserError
 
@@ -28,7 +28,7 @@ def define_settings() -> None:
         text = field.metadata["help"]
         if field.default is not None:
             text += f" Default: {str(field.default).lower() if isinstance(field.default, bool) else field.default}."
-        kind, choices = config.value_type(field), field.metadata["choices"]
+        kind, choices = settings.value_type(field), field.metadata["choices"]
         module = sys.argv[0]
         if kind is bool:
             flags.DEFINE_bool(field.name, None, text, module_name=module)

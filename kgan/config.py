@@ -6,13 +6,13 @@ Flags, JSON, bounds and help all come from the fields below, so a new setting is
 import dataclasses
 import difflib
 import json
-import math
 import os
-import types
 import typing
 
+from kgan import settings
 from kgan.data.sources import SOURCES
 from kgan.errors import UserError
+from kgan.settings import setting
 from kgan.text import one_line
 
 
@@ -53,18 +53,28 @@ ARCHITECTURES = {
 IMAGE_SIZES = (28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256)
 """4, 5, 6 or 7 times a power of two, because convolutional networks halve and double the side."""
 
+AUGMENTATIONS = {
+    "color": "kgan.training.augmentation:recolour",
+    "translation": "kgan.training.augmentation:translate",
+    "cutout": "kgan.training.augmentation:cutout",
+}
+"""What --augment may be made of, in the order in which it is applied: "module:function" of images and a stream."""
 
-def _setting(
-    default, text: str, *, choices=None, lower=None, upper=None, above=None, below=None, normal=None, may_change=False
-):
-    """A field with its help and its legal values: `choices`, or bounds (lower/upper inclusive, above/below not).
+DIFFAUG, NO_AUGMENTATION = "diffaug", "none"
 
-    `choices` may be a table by name; what is added to the table is legal from then on. `normal` gives a value the one
-    form that is kept and compared, or raises UserError. A resumed run keeps its settings but for those that
-    `may_change`.
-    """
-    legal = {"choices": choices, "lower": lower, "upper": upper, "above": above, "below": below, "normal": normal}
-    return dataclasses.field(default=default, metadata={"help": text, "may_change": may_change, **legal})
+
+def augmentations(policy: str) -> list[str]:
+    """The names in AUGMENTATIONS that a value of --augment stands for. Raises UserError for any other."""
+    names = {NO_AUGMENTATION: [], DIFFAUG: list(AUGMENTATIONS)}.get(policy, policy.split(","))
+    if not set(names) <= set(AUGMENTATIONS):
+        legal = f"{NO_AUGMENTATION}, {DIFFAUG} or some of {','.join(AUGMENTATIONS)}"
+        raise UserError(f"--augment={one_line(policy)}: must be {legal}")
+    return [name for name in AUGMENTATIONS if name in names]
+
+
+def _augmentation_policy(policy: str) -> str:
+    names = augmentations(policy)
+    return DIFFAUG if len(names) == len(AUGMENTATIONS) else ",".join(names) or NO_AUGMENTATION
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,108 +86,111 @@ class TrainConfig:
     """
 
     # data
-    dataset: str = _setting("mnist", "The images.", choices=SOURCES)
-    data_dir: str | None = _setting(
+    dataset: str = setting("mnist", "The images.", choices=SOURCES)
+    data_dir: str | None = setting(
         None,
         "Where the data set lies: DATA_DIR/DATASET/ or DATA_DIR/; for folder, the parent of the class folders or of "
         "the images (PNG, JPEG, WebP, BMP, GIF; the middle square of each is scaled to --image_size). Default: "
         "$KGAN_DATA_DIR (for folder, $KGAN_DATA_DIR/folder), else Keras's cache, else a download.",
         may_change=True,
     )
-    image_size: int | None = _setting(
+    image_size: int | None = setting(
         None,
         "Pixels a side for --dataset=folder. Default: 64. Other data sets keep theirs.",
         choices=IMAGE_SIZES,
     )
-    channels: int | None = _setting(
+    channels: int | None = setting(
         None, "1 (grey) or 3 (colour) for --dataset=folder. Default: 3; other data sets keep their own.", choices=(1, 3)
     )
-    num_heldout: int | None = _setting(
+    num_heldout: int | None = setting(
         None, "Training images kept back for the audit, never trained on. Default: min(5000, a tenth).", lower=0
     )
-    num_train: int | None = _setting(
+    num_train: int | None = setting(
         None, "Train on only this many images. Default: all that are not held out.", lower=1
     )
-    accept_unknown_license: bool = _setting(
+    accept_unknown_license: bool = setting(
         False,
         "Train on --dataset=folder though no licence is on record (kgan data inspect writes one).",
         may_change=True,
     )
-    ignore_datamining: bool = _setting(
+    ignore_datamining: bool = setting(
         False, "Train on --dataset=folder though the XMP of some images forbids mining.", may_change=True
     )
-    verify_data: bool = _setting(
+    verify_data: bool = setting(
         False,
         "Read the files of --dataset=folder again even if their names, sizes and times are as they were.",
         may_change=True,
     )
-    flip: bool = _setting(False, "Mirror half of the real images, at random.")
-    dequantize: bool = _setting(False, "Add uniform noise of one grey level to the real images.")
-    augment: str = _setting(
-        "none", "Differentiable augmentation of everything the discriminator sees.", choices=("none", "diffaug")
+    flip: bool = setting(False, "Mirror half of the real images, at random.")
+    dequantize: bool = setting(False, "Add uniform noise of one grey level to the real images.")
+    augment: str = setting(
+        NO_AUGMENTATION,
+        "Differentiable augmentation of everything the discriminator sees: some of color,translation,cutout, or all "
+        "as diffaug.",
+        normal=_augmentation_policy,
     )
 
     # networks
-    arch: str = _setting(
+    arch: str = setting(
         "dcgan",
         "The pair of networks. mlp: dense layers; sndcgan, resnet: the SNGAN paper's, for images of 32 pixels or more.",
         choices=ARCHITECTURES,
     )
-    width: float = _setting(
+    width: float = setting(
         1.0, "Channels of every hidden layer, as a multiple of the architecture's own.", lower=0.05, upper=16.0
     )
-    latent_dim: int = _setting(100, "Length of the latent vector z.", lower=1, upper=4096)
-    conditional: bool = _setting(False, "Give both networks the class label.")
-    spectral_norm: bool | None = _setting(
+    latent_dim: int = setting(100, "Length of the latent vector z.", lower=1, upper=4096)
+    conditional: bool = setting(False, "Give both networks the class label.")
+    spectral_norm: bool | None = setting(
         None,
         "Spectral norm on every discriminator layer. Default: as the architecture's paper has it (sndcgan, resnet).",
     )
-    bn_momentum: float = _setting(0.9, "Momentum of the batch-norm statistics.", lower=0.0, below=1.0)
-    init_stddev: float = _setting(
+    bn_momentum: float = setting(0.9, "Momentum of the batch-norm statistics.", lower=0.0, below=1.0)
+    init_stddev: float = setting(
         0.02, "Standard deviation of the initial weights; 0 takes Glorot's uniform initialisation.", lower=0.0
     )
 
     # an earlier run to start from
-    init_from: str | None = _setting(
+    init_from: str | None = setting(
         None,
         "The folder of an earlier run of the same networks, whose weights to start from (of its best checkpoint if it "
         "was scored, else the last; averaged ones if it has them), with new optimizers and, if you like, other images. "
         "Default: new weights.",
         normal=os.path.abspath,
     )
-    freeze_d: int = _setting(
+    freeze_d: int = setting(
         0,
         "Keep the first so many layers of the discriminator, of those with weights, as they were in --init_from.",
         lower=0,
     )
 
     # objective
-    loss: str = _setting("ns", "The objective.", choices=LOSSES)
-    r1_weight: float = _setting(0.0, "Weight of the R1 penalty on the gradient at real images.", lower=0.0)
-    r2_weight: float = _setting(0.0, "Weight of the R2 penalty on the gradient at generated images.", lower=0.0)
-    penalty_every: int = _setting(
+    loss: str = setting("ns", "The objective.", choices=LOSSES)
+    r1_weight: float = setting(0.0, "Weight of the R1 penalty on the gradient at real images.", lower=0.0)
+    r2_weight: float = setting(0.0, "Weight of the R2 penalty on the gradient at generated images.", lower=0.0)
+    penalty_every: int = setting(
         1, "Take the penalties at every so many steps only, with so many times their weight.", lower=1, upper=64
     )
-    gp_weight: float = _setting(0.0, "Weight of the WGAN-GP penalty between real and generated images.", lower=0.0)
-    label_smoothing: float = _setting(
+    gp_weight: float = setting(0.0, "Weight of the WGAN-GP penalty between real and generated images.", lower=0.0)
+    label_smoothing: float = setting(
         0.0, "One-sided: the real images' target is 1 minus this, for losses that have one.", lower=0.0, below=0.5
     )
-    d_steps: int = _setting(1, "Discriminator updates before each generator update.", lower=1, upper=100)
-    g_batch_multiplier: int = _setting(1, "The generator's batch, in multiples of --batch_size.", lower=1, upper=16)
+    d_steps: int = setting(1, "Discriminator updates before each generator update.", lower=1, upper=100)
+    g_batch_multiplier: int = setting(1, "The generator's batch, in multiples of --batch_size.", lower=1, upper=16)
 
     # optimisation
-    epochs: int | None = _setting(
+    epochs: int | None = setting(
         None, "Passes over the training images. Default: 50, if not --steps.", lower=1, may_change=True
     )
-    steps: int | None = _setting(None, "Generator updates, instead of --epochs.", lower=1, may_change=True)
-    batch_size: int = _setting(64, "Global batch: the images of one discriminator update, over all replicas.", lower=2)
-    g_lr: float = _setting(2e-4, "Learning rate of the generator.", above=0.0)
-    d_lr: float = _setting(4e-4, "Learning rate of the discriminator.", above=0.0)
-    beta_1: float = _setting(0.5, "Adam's first moment decay.", lower=0.0, below=1.0)
-    beta_2: float = _setting(0.999, "Adam's second moment decay.", lower=0.0, below=1.0)
-    lr_decay: str = _setting("none", "linear: both rates fall to 0 at the last step.", choices=("none", "linear"))
-    clip_norm: float = _setting(0.0, "Clip each network's summed gradient to this norm; 0: never.", lower=0.0)
-    ema_decay: float = _setting(
+    steps: int | None = setting(None, "Generator updates, instead of --epochs.", lower=1, may_change=True)
+    batch_size: int = setting(64, "Global batch: the images of one discriminator update, over all replicas.", lower=2)
+    g_lr: float = setting(2e-4, "Learning rate of the generator.", above=0.0)
+    d_lr: float = setting(4e-4, "Learning rate of the discriminator.", above=0.0)
+    beta_1: float = setting(0.5, "Adam's first moment decay.", lower=0.0, below=1.0)
+    beta_2: float = setting(0.999, "Adam's second moment decay.", lower=0.0, below=1.0)
+    lr_decay: str = setting("none", "linear: both rates fall to 0 at the last step.", choices=("none", "linear"))
+    clip_norm: float = setting(0.0, "Clip each network's summed gradient to this norm; 0: never.", lower=0.0)
+    ema_decay: float = setting(
         0.999,
         "Decay of the averaged weights that samples are drawn with; 0: no average.",
         lower=0.0,
@@ -185,55 +198,55 @@ class TrainConfig:
     )
 
     # machine
-    seed: int = _setting(0, "Fixes the weights, the order of images and every draw.", lower=0, upper=2**31 - 1)
-    strategy: str = _setting(
+    seed: int = setting(0, "Fixes the weights, the order of images and every draw.", lower=0, upper=2**31 - 1)
+    strategy: str = setting(
         "auto",
         "auto: all workers of TF_CONFIG or of a Slurm step (docs/clusters.md), else all GPUs, else one device.",
         choices=("auto", "single", "mirrored", "multiworker"),
         may_change=True,
     )
-    precision: str = _setting(
+    precision: str = setting(
         "auto",
         "auto: bfloat16 where the hardware has it, else float32.",
         choices=("auto", "float32", "bfloat16"),
         may_change=True,
     )
-    xla: str = _setting(
+    xla: str = setting(
         "auto", "Compile the step with XLA. auto: on one GPU only.", choices=("auto", "on", "off"), may_change=True
     )
-    steps_per_call: int | None = _setting(
+    steps_per_call: int | None = setting(
         None, "Steps in one graph call. Default: 20 on GPUs and for mlp, else 1.", lower=1, may_change=True
     )
-    deterministic: bool = _setting(False, "Only deterministic kernels: slower, and equal runs are equal bit for bit.")
+    deterministic: bool = setting(False, "Only deterministic kernels: slower, and equal runs are equal bit for bit.")
 
     # what is recorded
-    log_every: int | None = _setting(
+    log_every: int | None = setting(
         None, "Steps between log lines. Default: a twentieth of an epoch, 10 to 100.", lower=1, may_change=True
     )
-    sample_every: int | None = _setting(
+    sample_every: int | None = setting(
         None, "Steps between sample grids. Default: an epoch or a tenth of the run.", lower=1, may_change=True
     )
-    save_every: int | None = _setting(
+    save_every: int | None = setting(
         None, "Steps between checkpoints. Default: an epoch, at least 100.", lower=1, may_change=True
     )
-    eval_every: int | None = _setting(
+    eval_every: int | None = setting(
         None,
         "Epochs between scores of the generator (see kgan evaluate); the best checkpoint is kept. Default: never.",
         lower=1,
         may_change=True,
     )
-    stop_when_worse: int | None = _setting(
+    stop_when_worse: int | None = setting(
         None,
         "End the run after this many scores in a row without a better one (with --eval_every). Default: never.",
         lower=1,
         may_change=True,
     )
-    eval_samples: int = _setting(5000, "Samples of each score; at most half the training images.", lower=2)
-    tensorboard: bool = _setting(False, "Also write TensorBoard events (needs kgan[tensorboard]).", may_change=True)
+    eval_samples: int = setting(5000, "Samples of each score; at most half the training images.", lower=2)
+    tensorboard: bool = setting(False, "Also write TensorBoard events (needs kgan[tensorboard]).", may_change=True)
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
-            object.__setattr__(self, field.name, _checked(field, getattr(self, field.name)))
+            object.__setattr__(self, field.name, settings.checked(field, getattr(self, field.name)))
         _check_together(self)
 
     @classmethod
@@ -278,7 +291,7 @@ class TrainConfig:
 
 def checked(name: str, value):
     """A value of the setting of this name in the form that a TrainConfig keeps it. Raises UserError."""
-    return _checked(next(field for field in dataclasses.fields(TrainConfig) if field.name == name), value)
+    return settings.checked(next(field for field in dataclasses.fields(TrainConfig) if field.name == name), value)
 
 
 def check_name(name: str) -> None:
@@ -297,44 +310,6 @@ def may_change() -> tuple[str, ...]:
 def as_flag(name: str, value: bool | int | float | str) -> str:
     """The flag that gives a setting this value: --flip, --noflip or --g_lr=0.0002."""
     return f"--{'no' * (value is False)}{name}" + ("" if isinstance(value, bool) else f"={value}")
-
-
-def value_type(field: dataclasses.Field) -> type:
-    """The plain type behind a field's annotation: bool, int, float or str."""
-    if isinstance(field.type, types.UnionType):
-        return next(kind for kind in typing.get_args(field.type) if kind is not type(None))
-    return typing.cast(type, field.type)
-
-
-def _checked(field: dataclasses.Field, value):
-    if value is None and field.default is None:
-        return None
-    kind, legal = value_type(field), field.metadata
-    value = os.fspath(value) if kind is str and isinstance(value, os.PathLike) else value
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not ((isinstance(value, kind) and isinstance(value, bool) == (kind is bool)) or (kind is float and is_number)):
-        raise UserError(f"--{field.name}={one_line(repr(value))}: must be {kind.__name__}")
-    if legal["choices"] and value not in legal["choices"]:
-        raise UserError(f"--{field.name}={one_line(value)}: must be one of {', '.join(map(str, legal['choices']))}")
-    if is_number and not _within(value, legal):
-        raise UserError(f"--{field.name}={value}: must be {_describe(legal)}")
-    return legal["normal"](value) if legal["normal"] else kind(value)
-
-
-def _within(value: float, legal) -> bool:
-    return (
-        math.isfinite(value)
-        and (legal["lower"] is None or value >= legal["lower"])
-        and (legal["upper"] is None or value <= legal["upper"])
-        and (legal["above"] is None or value > legal["above"])
-        and (legal["below"] is None or value < legal["below"])
-    )
-
-
-def _describe(legal) -> str:
-    signs = {"lower": "at least", "above": "more than", "upper": "at most", "below": "less than"}
-    bounds = [f"{sign} {legal[name]}" for name, sign in signs.items() if legal[name] is not None]
-    return " and ".join(bounds) or "a finite number"
 
 
 def _check_together(config: TrainConfig) -> None:

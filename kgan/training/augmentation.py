@@ -1,7 +1,10 @@
 """What happens to images on their way to the discriminator. Every random number comes from a `RandomStream`."""
 
+import pkgutil
+
 import tensorflow as tf
 
+from kgan.config import AUGMENTATIONS, augmentations
 from kgan.models.random import RandomStream
 
 
@@ -20,16 +23,18 @@ def prepare_real(images: tf.Tensor, stream: RandomStream, flip: bool, dequantize
     return images / 127.5 - 1.0
 
 
-def diffaug(images: tf.Tensor, stream: RandomStream) -> tf.Tensor:
-    """Colour, translation and cutout, differentiable in the images: float32 (b, h, w, c) to the same shape.
+def augment(policy: str, images: tf.Tensor, stream: RandomStream) -> tf.Tensor:
+    """What --augment asks for, differentiable in the images: float32 (b, h, w, c) to the same shape.
 
-    Zhao et al. 2020 (arXiv:2006.10738): brightness +-0.5, saturation 0..2, contrast 0.5..1.5, shifts of up to an
-    eighth of the side with zeros coming in, and a square of half the side set to zero.
+    All of it together is DiffAugment (Zhao et al. 2020, arXiv:2006.10738), with its ranges.
     """
-    return _cutout(_translate(_recolour(images, stream), stream.fold("translation")), stream.fold("cutout"))
+    for name in augmentations(policy):
+        images = pkgutil.resolve_name(AUGMENTATIONS[name])(images, stream)
+    return images
 
 
-def _recolour(images: tf.Tensor, stream: RandomStream) -> tf.Tensor:
+def recolour(images: tf.Tensor, stream: RandomStream) -> tf.Tensor:
+    """Brightness +-0.5, saturation 0..2 and contrast 0.5..1.5, each image by its own."""
     one_each = (images.shape[0], 1, 1, 1)
     images += stream.fold("brightness").uniform(one_each, -0.5, 0.5)
     grey = tf.reduce_mean(images, axis=3, keepdims=True)
@@ -38,17 +43,21 @@ def _recolour(images: tf.Tensor, stream: RandomStream) -> tf.Tensor:
     return mean + (images - mean) * stream.fold("contrast").uniform(one_each, 0.5, 1.5)
 
 
-def _translate(images: tf.Tensor, stream: RandomStream) -> tf.Tensor:
-    """Each axis is shifted by a product with a 0/1 matrix: fast, differentiable and deterministic everywhere."""
-    batch, side = images.shape[0], images.shape[1]
+def translate(images: tf.Tensor, stream: RandomStream) -> tf.Tensor:
+    """Shifts by up to an eighth of the side, with zeros coming in.
+
+    Each axis is shifted by a product with a 0/1 matrix: fast, differentiable and deterministic everywhere.
+    """
+    batch, side, stream = images.shape[0], images.shape[1], stream.fold("translation")
     reach = side // 8
     shifts = [stream.fold(axis).integers((batch, 1), -reach, reach) for axis in ("y", "x")]
     rows, columns = (tf.one_hot(tf.range(side, dtype=tf.int64) + shift, side) for shift in shifts)
     return tf.einsum("byi,bijc,bxj->byxc", rows, images, columns)
 
 
-def _cutout(images: tf.Tensor, stream: RandomStream) -> tf.Tensor:
-    batch, side = images.shape[0], images.shape[1]
+def cutout(images: tf.Tensor, stream: RandomStream) -> tf.Tensor:
+    """A square of half the side, part of which may lie outside, is set to zero."""
+    batch, side, stream = images.shape[0], images.shape[1], stream.fold("cutout")
     hole, places = side // 2, tf.range(side, dtype=tf.int64)
     inside = []
     for axis in ("y", "x"):

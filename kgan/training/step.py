@@ -10,7 +10,7 @@ import tensorflow as tf
 from kgan.config import TrainConfig
 from kgan.models.layers import update_spectral_norms
 from kgan.models.random import RandomStream, dropout_from
-from kgan.training.augmentation import diffaug, prepare_real
+from kgan.training.augmentation import augment, prepare_real
 from kgan.training.objectives import build_objective, gradient_penalty, zero_centred_penalty
 from kgan.training.state import State
 
@@ -141,7 +141,7 @@ class TrainStep:
         return tf.squeeze(logits, axis=1)
 
     def _augment(self, images, stream: RandomStream) -> tf.Tensor:
-        return diffaug(images, stream) if self.config.augment == "diffaug" else images
+        return augment(self.config.augment, images, stream)
 
     def _scores(self, real, fake, labels, stream: RandomStream, penalty_weight: float):
         """The logits (b,) of real and of generated images, and the penalties (b,), `penalty_weight` times.
