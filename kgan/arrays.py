@@ -5,9 +5,10 @@ import contextlib
 import math
 import os
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -83,6 +84,37 @@ def read_npy(path: str | os.PathLike, wanted: Array | None = None, max_bytes: in
         return _read_array(stream, size, "the array", wanted or Array())
 
 
+@contextlib.contextmanager
+def opened(
+    path: str | os.PathLike, names: Sequence[str], wanted: Array, max_ratio: float
+) -> Iterator[tuple[tuple[int, ...], np.dtype, Stream]]:
+    """An array to be read in parts: its shape, its type, and the stream of its elements in C order.
+
+    Of an .npz it is the first of `names` that is there, if it unpacks to at most `max_ratio` times the file's bytes.
+    Raises UserError as `read_npz` does, also for what is raised while the stream is read.
+    """
+    with open_regular(path) as file, _in_one_line(path, "not a readable array file"):
+        size = os.fstat(file.fileno()).st_size
+        if Path(path).suffix.lower() == ".npy":
+            yield *_read_header(file, size, "the array", wanted), file
+            return
+        with zipfile.ZipFile(file) as archive:
+            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            name = next((name for name in names if name in members), None)
+            if name is None:
+                there = ", ".join(members) or "none"
+                raise UserError(f"it has no array called {' or '.join(names)} (arrays in it: {there})")
+            length = members[name].file_size
+            if length > max_ratio * size:
+                raise UserError(
+                    f"{name} announces {length:,} bytes, more than {max_ratio:g} times the file's: "
+                    "save it uncompressed, with np.savez"
+                )
+            _check_sizes({name: members[name]}, size, length)
+            with archive.open(members[name]) as stream:
+                yield *_read_header(stream, length, name, wanted), stream
+
+
 def read_exactly(stream: Stream, count: int) -> np.ndarray:
     """`count` bytes as uint8 (count,), read piece by piece into their place. Raises EOFError if there are fewer."""
     content = np.empty(count, np.uint8)
@@ -129,6 +161,28 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, wan
 
 def _read_array(stream: Stream, size: int, name: str, wanted: Array) -> np.ndarray:
     """An array in .npy format that must fill the `size` bytes of its stream."""
+    shape, dtype, order = _read_any_header(stream, size, name, wanted)
+    length = math.prod(shape) * dtype.itemsize
+    content = read_exactly(stream, length)
+    if stream.read(1):  # also checks the sum at the end of a zip's member
+        raise UserError(f"{name} is longer than it announces")
+    if dtype.kind == "U" and length and content.view(np.dtype("u4").newbyteorder(dtype.byteorder)).max() > 0x10FFFF:
+        raise UserError(f"{name} is not text")
+    array = content.view(dtype).reshape(shape, order=order)
+    return array.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _read_header(stream: Stream, size: int, name: str, wanted: Array) -> tuple[tuple[int, ...], np.dtype]:
+    shape, dtype, order = _read_any_header(stream, size, name, wanted)
+    if order == "F":
+        raise UserError(f"{name} is in Fortran order: save it again from np.ascontiguousarray")
+    return shape, dtype
+
+
+def _read_any_header(
+    stream: Stream, size: int, name: str, wanted: Array
+) -> tuple[tuple[int, ...], np.dtype, Literal["C", "F"]]:
+    """Shape, type and order of an array that must fill the `size` bytes of its stream."""
     version = np.lib.format.read_magic(stream)
     if version not in _HEADER_READERS:
         raise UserError(f"{name} is written in version {version} of the .npy format, not 1.0 or 2.0")
@@ -137,13 +191,6 @@ def _read_array(stream: Stream, size: int, name: str, wanted: Array) -> np.ndarr
         raise UserError(f"{name} is of type {dtype}: only plain numbers and strings are read")
     if refusal := wanted.refusal(dtype, shape):
         raise UserError(f"{name} {refusal}")
-    length = math.prod(shape) * dtype.itemsize
-    if min(shape, default=0) < 0 or length != size - stream.tell():
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != size - stream.tell():
         raise UserError(f"{name} is of shape {shape}, which does not fit its {size:,} bytes")
-    content = read_exactly(stream, length)
-    if stream.read(1):  # also checks the sum at the end of a zip's member
-        raise UserError(f"{name} is longer than it announces")
-    if dtype.kind == "U" and length and content.view(np.dtype("u4").newbyteorder(dtype.byteorder)).max() > 0x10FFFF:
-        raise UserError(f"{name} is not text")
-    array = content.view(dtype).reshape(shape, order="F" if fortran_order else "C")
-    return array.astype(dtype.newbyteorder("="), copy=False)
+    return shape, dtype, "F" if fortran_order else "C"

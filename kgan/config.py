@@ -90,17 +90,20 @@ class TrainConfig:
     data_dir: str | None = setting(
         None,
         "Where the data set lies: DATA_DIR/DATASET/ or DATA_DIR/; for folder, the parent of the class folders or of "
-        "the images (PNG, JPEG, WebP, BMP, GIF; the middle square of each is scaled to --image_size). Default: "
-        "$KGAN_DATA_DIR (for folder, $KGAN_DATA_DIR/folder), else Keras's cache, else a download.",
+        "the images (PNG, JPEG, WebP, BMP, GIF; the middle square of each is scaled to --image_size), or an .npy, .npz "
+        "or .zip file of images. Default: $KGAN_DATA_DIR (for folder, $KGAN_DATA_DIR/folder), else Keras's cache, else "
+        "a download.",
         may_change=True,
     )
     image_size: int | None = setting(
         None,
-        "Pixels a side for --dataset=folder. Default: 64. Other data sets keep theirs.",
+        "Pixels a side for --dataset=folder. Default: 64, or as a file has them. Other data sets keep theirs.",
         choices=IMAGE_SIZES,
     )
     channels: int | None = setting(
-        None, "1 (grey) or 3 (colour) for --dataset=folder. Default: 3; other data sets keep their own.", choices=(1, 3)
+        None,
+        "1 (grey) or 3 (colour) for --dataset=folder. Default: 3, or as a file has them. Other data sets keep theirs.",
+        choices=(1, 3),
     )
     num_heldout: int | None = setting(
         None, "Training images kept back for the audit, never trained on. Default: min(5000, a tenth).", lower=0
@@ -118,7 +121,7 @@ class TrainConfig:
     )
     verify_data: bool = setting(
         False,
-        "Read the files of --dataset=folder again even if their names, sizes and times are as they were.",
+        "Read the files of --dataset=folder and their decoded images again even if sizes and times are as they were.",
         may_change=True,
     )
     flip: bool = setting(False, "Mirror half of the real images, at random.")

@@ -1,12 +1,12 @@
-"""List the built-in data sets, inspect a folder of images and put its licence on record, or clear decoded images.
+"""List the built-in data sets, inspect your own images and put their licence on record, or clear decoded images.
 
 usage: kgan data list
        kgan data clear
-       kgan data inspect DIR --license=SPDX-ID --source=... --holder=... [--contains_people] [--consent=...]
+       kgan data inspect DIR|FILE --license=SPDX-ID --source=... --holder=... [--contains_people] [--consent=...]
 
-`inspect` writes DIR/dataset.json, which `kgan train --dataset=folder` asks for. What was said in an earlier one stays
-unless it is said anew. Folders that were trained on lie decoded in $KGAN_CACHE_DIR, else ~/.cache/kgan: `list` shows
-them, `clear` removes them.
+`inspect` reads a folder of images, or an .npy, .npz or .zip of them, and writes DIR/dataset.json or FILE.dataset.json,
+which `kgan train --dataset=folder` asks for. What was said in an earlier one stays unless it is said anew. What was
+trained on lies decoded in $KGAN_CACHE_DIR, else ~/.cache/kgan: `list` shows it, `clear` removes it.
 """
 
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ from rich.text import Text
 from kgan import cli
 from kgan.data import cache, sources
 from kgan.data.licensing import summary
-from kgan.data.licensing.card import FILE_NAME, DatasetCard, normal_license
+from kgan.data.licensing.card import DatasetCard, card_file, normal_license
 from kgan.data.licensing.inspection import SAID, Inspection, put_on_record
 from kgan.errors import UserError
 from kgan.text import one_line
@@ -30,7 +30,7 @@ FLAGS = flags.FLAGS
 
 def define_flags() -> None:
     flags.DEFINE_string("data_dir", None, "list: also look here. Default: $KGAN_DATA_DIR, then Keras's cache.")
-    flags.DEFINE_string("name", None, "inspect: what to call the data. Default: the folder's name.")
+    flags.DEFINE_string("name", None, "inspect: what to call the data. Default: the name of the folder or file.")
     flags.DEFINE_string("license", None, "inspect: an SPDX id such as CC-BY-4.0, or LicenseRef-NAME for another.")
     flags.DEFINE_string("source", None, "inspect: where the images come from: an address, a person, a device.")
     flags.DEFINE_string("holder", None, "inspect: who holds the rights.")
@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> None:
     elif arguments[:1] == ["inspect"] and len(arguments) == 2:
         _inspect(Path(arguments[1]))
     else:
-        raise UserError("say `kgan data list`, `kgan data clear`, or `kgan data inspect DIR --license=SPDX-ID`")
+        raise UserError("say `kgan data list`, `kgan data clear`, or `kgan data inspect DIR|FILE --license=SPDX-ID`")
 
 
 def _list() -> None:
@@ -59,7 +59,7 @@ def _list() -> None:
             )
     _console().print(table)
     if cached := cache.list_cached():
-        table = Table("folder", "decoded images", "size", box=None, pad_edge=False)
+        table = Table("folder or file", "decoded images", "size", box=None, pad_edge=False)
         for one in cached:
             count, *shape = one.shape
             table.add_row(one.root, _images([count], shape), f"{one.num_bytes / 1e6:,.1f} MB")
@@ -76,23 +76,23 @@ def _place(source: sources.Source) -> str:
     return f"in {source.package}" if place and source.package else str(place or f"no: {missing}")
 
 
-def _inspect(folder: Path) -> None:
+def _inspect(place: Path) -> None:
     given = {name: FLAGS["source" if name == "origin" else name].value for name in SAID}
     said = {name: value for name, value in given.items() if value is not None}
     if "license" in said:
         said["license"] = normal_license(said["license"])
-    inspected = put_on_record(folder, said)
+    inspected = put_on_record(place, said)
     _show(inspected)
-    print(f"wrote {folder / FILE_NAME}")
-    print(_next(folder, inspected.card))
+    print(f"wrote {card_file(place)}")
+    print(_next(place, inspected.card))
 
 
-def _next(folder: Path, card: DatasetCard) -> str:
+def _next(place: Path, card: DatasetCard) -> str:
     """What to type next, in one or two lines."""
     if not card.license:
-        command = cli.command_line("data", "inspect", folder, "--license=SPDX-ID", "--source=...")
+        command = cli.command_line("data", "inspect", place, "--license=SPDX-ID", "--source=...")
         return f"No licence is on record, and `kgan train` stops without one.\nNext: {command}"
-    training = ["train", "--dataset=folder", f"--data_dir={folder.absolute()}"]
+    training = ["train", "--dataset=folder", f"--data_dir={place.absolute()}"]
     if len(card.classes) > 1:
         training.append("--conditional")
     if card.datamining_prohibited:

@@ -1,19 +1,18 @@
-"""Folders of images, decoded once: their pixels lie in the cache folder and are mapped into memory from there.
+"""Pictures of one's own, decoded once: their pixels lie in the cache folder and are mapped into memory from there.
 
-One folder DECODED/KEY/ for each folder of images, size and number of channels. It has images.npy and record.json, is
-written whole or not at all, and may be deleted at any time.
+One folder DECODED/KEY/ for each folder or file of pictures, size and number of channels. It has images.npy, labels.npy
+where there are classes, and record.json; it is written whole or not at all, and may be deleted at any time.
 """
 
 import contextlib
-import itertools
+import hashlib
 import json
+import logging
 import os
 import shutil
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -22,32 +21,34 @@ from rich.console import Console
 from rich.progress import Progress
 
 from kgan.data import picture
-from kgan.data.folder import class_of, folder_images
-from kgan.data.manifest import files_sha256
+from kgan.data.manifest import files_sha256, pixels_sha256, states
+from kgan.data.picture import Picture
+from kgan.data.pictures import Pictures, in_parallel
 from kgan.errors import UserError
 from kgan.files import cache_folder, exclusive, read_bounded, write_atomically
 
-MAX_BROKEN = 0.1  # of the files; a folder with more of them is probably not what the user meant
+MAX_BROKEN = 0.1  # of the pictures; where there are more of them, they are probably not what the user meant
 _VERSION = 1  # raise it when the same files would be decoded to other pixels
 _MAX_RECORD = 1 << 26
-_CHUNK = 64  # files for each thread at a time
 _MARGIN = 1 << 26  # bytes of a disk that stay free
+_IMAGES, _LABELS, _RECORD = "images.npy", "labels.npy", "record.json"
 
 
 @dataclass(frozen=True)
-class FolderImages:
-    """`images` uint8 (n, size, size, channels), mapped from a file and read-only; `labels` int64 (n,), or None where
-    some image lies outside every class folder; `unreadable`: one line for each file that could not be read."""
+class Decoded:
+    """`images` uint8 (n, size, size, channels), mapped from a file and read-only; `labels` int64 (n,), or None without
+    classes; `unreadable`: one line for each picture that could not be read; `sha256`: `pixels_sha256` of the two."""
 
     images: np.ndarray
     labels: np.ndarray | None
     class_names: tuple[str, ...]
     unreadable: tuple[str, ...]
+    sha256: str
 
 
 @dataclass(frozen=True)
-class CachedFolder:
-    """What is in the cache: the folder of images it was decoded from, its shape, and its bytes."""
+class CachedPictures:
+    """What is in the cache: the folder or file it was decoded from, its shape, and its bytes."""
 
     place: Path
     root: str
@@ -55,48 +56,40 @@ class CachedFolder:
     num_bytes: int
 
 
-def read_folder(root: Path, size: int, channels: int) -> FolderImages:
-    """Every image below `root`: decoded in parallel the first time, found in the cache from then on.
+def read(pictures: Pictures, size: int, channels: int, verify: bool = False) -> Decoded:
+    """Every picture: decoded in parallel the first time, found in the cache from then on.
 
-    Raises UserError when there are no images, more than a tenth of the files are broken, or the disk has no room.
+    `verify` reads all files, and the cached pixels, whether they seem changed or not. Raises UserError when there are
+    no pictures, more than a tenth of them are broken, or the disk has no room.
     """
-    paths = folder_images(root)
-    key = [_VERSION, PIL.__version__, files_sha256(root), size, channels]
-    place = _decoded() / sha256(json.dumps(key).encode()).hexdigest()[:32]
-    record = _read_record(place)
+    key = [_VERSION, PIL.__version__, files_sha256(pictures, verify), size, channels]
+    place = _decoded() / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
+    found = _find(place, verify)
     try:
-        if record is None:
+        if found is None:
             place.parent.mkdir(parents=True, exist_ok=True)
-            with exclusive(place.with_suffix(".lock"), f"is decoding {root}"):
-                record = _read_record(place) or _decode(paths, root, place, (size, size, channels))
+            with exclusive(place.with_suffix(".lock"), f"is decoding {pictures.place}"):
+                found = _find(place, verify) or _decode(pictures, place, (size, size, channels))
     except OSError as error:
         raise UserError(
             f"{place.parent}: the decoded images cannot be kept there ({error.strerror}): set KGAN_CACHE_DIR to "
             "another folder"
         ) from None
-    images = np.load(place / "images.npy", mmap_mode="r", allow_pickle=False)
-    broken = {int(number): str(line) for number, line in record["broken"].items()}
-    classes = [class_of(path, root) for number, path in enumerate(paths) if number not in broken]
-    names = sorted({name for name in classes if name is not None})
-    if None in classes:
-        return FolderImages(images, None, (), tuple(broken.values()))
-    numbers = {name: number for number, name in enumerate(names)}
-    labels = np.array([numbers[name] for name in classes if name is not None], np.int64)
-    return FolderImages(images, labels, tuple(names), tuple(broken.values()))
+    return found
 
 
-def list_cached() -> list[CachedFolder]:
-    """The folders in the cache, by the name of what they were decoded from."""
+def list_cached() -> list[CachedPictures]:
+    """What is in the cache, by the name of what it was decoded from."""
     cached = []
     for place in _decoded().glob("[0-9a-f]*"):
         if place.is_dir() and (record := _read_record(place)):
-            num_bytes = (place / "images.npy").stat().st_size
-            cached.append(CachedFolder(place, str(record["root"]), tuple(record["shape"]), num_bytes))
+            num_bytes = (place / _IMAGES).stat().st_size
+            cached.append(CachedPictures(place, str(record["root"]), tuple(record["shape"]), num_bytes))
     return sorted(cached, key=lambda one: (one.root, one.shape))
 
 
 def clear() -> int:
-    """Removes the cache of decoded folders; returns the bytes that became free. Runs that are using it go on."""
+    """Removes the cache of decoded pictures; returns the bytes that became free. Runs that are using it go on."""
     num_bytes = sum(path.stat().st_size for path in _decoded().rglob("*") if path.is_file())
     shutil.rmtree(_decoded(), ignore_errors=True)
     shutil.rmtree(cache_folder() / "manifests", ignore_errors=True)
@@ -107,15 +100,51 @@ def _decoded() -> Path:
     return cache_folder() / "decoded"
 
 
+def _find(place: Path, verify: bool = False) -> Decoded | None:
+    """What was decoded there, or None if nothing was, or it is damaged.
+
+    While images.npy and labels.npy are the files that were written, by their sizes and times, their hash is taken from
+    the record; else, and with `verify`, they must have that hash.
+    """
+    record = _read_record(place)
+    if record is None:
+        return None
+    images = np.load(place / _IMAGES, mmap_mode="r", allow_pickle=False)
+    labels = np.load(place / _LABELS, allow_pickle=False) if record["class_names"] else None
+    state = _state(place, labels is not None)
+    if verify or state != record["state"]:
+        if pixels_sha256(images, labels) != record["pixels_sha256"]:
+            logging.warning("%s is damaged: %s is decoded again", place, record["root"])
+            return None
+        with contextlib.suppress(OSError):
+            _write_record(place, record | {"state": state})
+    names, broken = tuple(record["class_names"]), tuple(record["broken"])
+    return Decoded(images, labels, names, broken, record["pixels_sha256"])
+
+
 def _read_record(place: Path) -> dict | None:
-    """record.json if images.npy is what it says, else None: it is decoded anew."""
+    """record.json if the arrays beside it are what it says, else None: they are decoded anew."""
     try:
-        record = json.loads(read_bounded(place / "record.json", _MAX_RECORD))
-        images = np.load(place / "images.npy", mmap_mode="r", allow_pickle=False)
+        record = json.loads(read_bounded(place / _RECORD, _MAX_RECORD))
+        images = np.load(place / _IMAGES, mmap_mode="r", allow_pickle=False)
         whole = images.dtype == np.uint8 and list(images.shape) == record["shape"]
-        return record if whole and isinstance(record["broken"], dict) and isinstance(record["root"], str) else None
+        if record["class_names"]:
+            labels = np.load(place / _LABELS, mmap_mode="r", allow_pickle=False)
+            whole &= labels.dtype == np.int64 and labels.shape == images.shape[:1]
+            whole &= labels.min() >= 0 and labels.max() < len(record["class_names"])
+        texts = [record["root"], record["pixels_sha256"], *record["class_names"], *record["broken"]]
+        return record if whole and record["state"] and all(isinstance(text, str) for text in texts) else None
     except Exception:  # NumPy's reader of headers raises nearly anything
         return None
+
+
+def _write_record(place: Path, record: dict) -> None:
+    write_atomically(place / _RECORD, json.dumps(record).encode())
+
+
+def _state(place: Path, labelled: bool) -> list[list[int]]:
+    """What tells that the arrays have changed, wherever their folder is moved to on its disk."""
+    return [list(state[1:]) for state in states([place / _IMAGES, *([place / _LABELS] if labelled else [])])]
 
 
 def _remove_leftovers(place: Path) -> None:
@@ -127,60 +156,69 @@ def _remove_leftovers(place: Path) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _decode(paths: list[Path], root: Path, place: Path, shape: tuple[int, int, int]) -> dict:
-    needed = len(paths) * int(np.prod(shape))
+def _decode(pictures: Pictures, place: Path, shape: tuple[int, int, int]) -> Decoded:
+    needed = len(pictures) * int(np.prod(shape))
     free = shutil.disk_usage(place.parent).free
     if needed + _MARGIN > free:
         raise UserError(
-            f"{root}: decoded, its images take {needed / 1e9:.1f} GB, and {place.parent} has {free / 1e9:.1f} GB free: "
-            "set KGAN_CACHE_DIR to a folder with more room"
+            f"{pictures.place}: decoded, its images take {needed / 1e9:.1f} GB, and {place.parent} has "
+            f"{free / 1e9:.1f} GB free: set KGAN_CACHE_DIR to a folder with more room"
         )
     _remove_leftovers(place)
     temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
     temporary.mkdir()
     try:
-        broken = {}
-        with open(temporary / "images.npy", "wb") as stream:
-            _write_header(stream, (len(paths), *shape))
-            for number, pixels in enumerate(_read_all(paths, shape)):
-                if isinstance(pixels, str):
-                    broken[number] = pixels
-                else:
-                    stream.write(pixels.data)
-            stream.seek(0)  # the header takes as much room for fewer images
-            _write_header(stream, (len(paths) - len(broken), *shape))
-            stream.flush()
-            os.fsync(stream.fileno())
-        if len(broken) > MAX_BROKEN * len(paths):
-            first = next(iter(broken.values()))
-            raise UserError(f"{len(broken)} of {len(paths)} images are broken, more than a tenth; the first: {first}")
-        record = {"root": str(root.absolute()), "shape": [len(paths) - len(broken), *shape], "broken": broken}
-        write_atomically(temporary / "record.json", json.dumps(record).encode())
+        kept, broken = _write_images(pictures, temporary, shape)
+        if len(broken) > MAX_BROKEN * len(pictures):
+            count = f"{len(broken)} of {len(pictures)} images are broken, more than a tenth"
+            raise UserError(f"{pictures.place}: {count}; the first: {broken[0]}")
+        labels, names = pictures.labels(kept)
+        if labels is not None:
+            np.save(temporary / _LABELS, labels)
+        images = np.load(temporary / _IMAGES, mmap_mode="r", allow_pickle=False)
+        sha256 = pixels_sha256(images, labels)
+        record = {
+            "root": str(pictures.place.absolute()),
+            "shape": list(images.shape),
+            "class_names": names,
+            "broken": broken,
+            "pixels_sha256": sha256,
+            "state": _state(temporary, labels is not None),
+        }
+        _write_record(temporary, record)
         os.replace(temporary, place)
-        return record
+        return Decoded(images, labels, names, tuple(broken), sha256)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _write_header(stream, shape: tuple[int, ...]) -> None:
-    np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
+def _write_images(pictures: Pictures, folder: Path, shape: tuple[int, int, int]) -> tuple[np.ndarray, list[str]]:
+    """Writes the pixels of all readable pictures; returns the numbers of these, int64, and a line for each other."""
 
-
-def _read_all(paths: list[Path], shape: tuple[int, int, int]) -> Iterator[np.ndarray | str]:
-    """The pixels of each file in turn, or the line that says why it cannot be read."""
-
-    def read(path: Path) -> np.ndarray | str:
+    def pixels(one: Picture) -> np.ndarray | str:
         try:
-            return picture.read_image(path, shape[0], shape[2])
+            return picture.read_image(one, shape[0], shape[2])
         except UserError as error:
             return str(error)
 
-    num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    remaining = iter(paths)
-    with ThreadPoolExecutor(num_threads) as pool, picture.quiet(), _bar(len(paths)) as advance:
-        while chunk := list(itertools.islice(remaining, _CHUNK * num_threads)):
-            yield from pool.map(read, chunk)
-            advance(len(chunk))
+    kept, broken = [], []
+    with open(folder / _IMAGES, "wb") as stream, _bar(len(pictures)) as advance:
+        _write_header(stream, (len(pictures), *shape))
+        for number, one in enumerate(in_parallel(pixels, pictures, advance)):
+            if isinstance(one, str):
+                broken.append(one)
+            else:
+                kept.append(number)
+                stream.write(one.data)
+        stream.seek(0)  # the header takes as much room for fewer images
+        _write_header(stream, (len(kept), *shape))
+        stream.flush()
+        os.fsync(stream.fileno())
+    return np.array(kept, np.int64), broken
+
+
+def _write_header(stream, shape: tuple[int, ...]) -> None:
+    np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
 @contextlib.contextmanager

@@ -2,10 +2,14 @@
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
+
+from kgan.data.manifest import hash_files
 from kgan.data.picture import SUFFIXES
+from kgan.data.pictures import Pictures, Shape
 from kgan.errors import UserError
 
 OTHER_SUFFIXES = {
@@ -14,25 +18,47 @@ OTHER_SUFFIXES = {
 }
 
 
-def list_images(root: Path) -> list[Path]:
-    """Image files below `root`, ordered by their path relative to it; no hidden files, no links to folders."""
-    found = []
-    for folder, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            Path(folder, name) for name in files if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
-        ]
-    return sorted(found, key=lambda path: path.relative_to(root).as_posix())
+class Folder(Pictures):
+    """The image files below a folder, ordered by their paths relative to it; no hidden files, no links to folders.
 
+    Raises UserError, with what may be the reason, if it is no folder or there are none.
+    """
 
-def list_others(root: Path) -> dict[str, int]:
-    """How many pictures below `root` are of formats that are not read, by suffix, the most frequent first."""
-    counts: Counter[str] = Counter()
-    for _, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        suffixes = (Path(name).suffix.lower() for name in files if not name.startswith("."))
-        counts.update(suffix for suffix in suffixes if suffix in OTHER_SUFFIXES)
-    return dict(counts.most_common())
+    def __init__(self, place: Path):
+        super().__init__(place)
+        if not place.is_dir():
+            raise UserError(f"{place}: not a folder")
+        self._names, self._others = _listed(place)
+        if not self._names:
+            others = f"; {others_line(self._others)}" if self._others else ""
+            raise UserError(f"{place}: no images in it ({', '.join(sorted(SUFFIXES))}){others}")
+
+    @property
+    def others(self) -> Mapping[str, int]:
+        return self._others
+
+    def files(self) -> list[Path]:
+        return list(self)
+
+    def files_sha256(self) -> str:
+        return hash_files(self.files(), self.place)
+
+    def own_shape(self) -> Shape | None:
+        return None
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __iter__(self) -> Iterator[Path]:
+        return (self.place / name for name in self._names)
+
+    def labels(self, rows: np.ndarray) -> tuple[np.ndarray | None, tuple[str, ...]]:
+        classes = [name.partition("/")[0] if "/" in name else "" for name in map(self._names.__getitem__, rows)]
+        names = sorted(set(classes))
+        if not all(names):  # some lie outside every class
+            return None, ()
+        numbers = {name: number for number, name in enumerate(names)}
+        return np.array([numbers[name] for name in classes], np.int64), tuple(names)
 
 
 def others_line(others: Mapping[str, int]) -> str:
@@ -41,18 +67,21 @@ def others_line(others: Mapping[str, int]) -> str:
     return f"pictures of formats that are not read: {counts}; convert them to PNG or JPEG" if counts else ""
 
 
-def class_of(path: Path, root: Path) -> str | None:
-    """The first-level folder that `path` lies in, or None for an image directly in `root`."""
-    parts = path.relative_to(root).parts
-    return parts[0] if len(parts) > 1 else None
-
-
-def folder_images(root: Path) -> list[Path]:
-    """`list_images`, which must be some. Raises UserError with what may be the reason if there are none."""
-    if not root.is_dir():
-        raise UserError(f"{root}: not a folder; --data_dir must be the parent of the class folders, or of the images")
-    paths = list_images(root)
-    if not paths:
-        others = others_line(list_others(root))
-        raise UserError(f"{root}: no images in it ({', '.join(sorted(SUFFIXES))})" + (f"; {others}" if others else ""))
-    return paths
+def _listed(root: Path) -> tuple[list[str], dict[str, int]]:
+    """The relative paths of the image files below `root`, ordered, and the numbers of pictures of other formats by
+    suffix, the most frequent first."""
+    names: list[str] = []
+    others: Counter[str] = Counter()
+    for folder, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        inner = Path(folder).relative_to(root).as_posix()
+        prefix = "" if inner == "." else f"{inner}/"
+        for name in files:
+            suffix = os.path.splitext(name)[1].lower()
+            if name.startswith("."):
+                continue
+            if suffix in SUFFIXES:
+                names.append(prefix + name)
+            elif suffix in OTHER_SUFFIXES:
+                others[suffix] += 1
+    return sorted(names), dict(others.most_common())

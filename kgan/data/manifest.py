@@ -1,27 +1,23 @@
-"""The hash of a folder's image files, without reading them again while their names, sizes and times stay the same."""
+"""What is known of files, without reading them again while their names, sizes and times stay the same."""
 
 import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
-from kgan.data.folder import list_images
+import numpy as np
+
+from kgan.data.pictures import Pictures
 from kgan.errors import UserError
 from kgan.files import cache_folder, open_regular, read_bounded, write_atomically
 
+Fact = TypeVar("Fact")
 _SETTLED = 2e9  # nanoseconds: a file that changed this recently may change again without its time telling
 _MAX_RECORD = 1 << 16
-
-
-def images_in(root: Path) -> list[Path]:
-    """The image files below `root`, in the order of their names. Raises UserError if there are none."""
-    paths = list_images(root) if root.is_dir() else []
-    if not paths:
-        raise UserError(f"{root}: no images in it" if root.is_dir() else f"{root}: not a folder")
-    return paths
 
 
 def states(paths: Iterable[Path]) -> list[tuple[str, int, int, int]]:
@@ -36,36 +32,36 @@ def states(paths: Iterable[Path]) -> list[tuple[str, int, int, int]]:
     return found
 
 
-def files_sha256(root: Path, verify: bool = False) -> str:
-    """The hash over the names and bytes of all image files, in the order of names.
+def files_sha256(pictures: Pictures, verify: bool = False) -> str:
+    """`pictures.files_sha256()`, which is remembered in the cache folder.
 
-    It is remembered in the cache folder. `verify` reads the files again even if they seem unchanged. Raises UserError
-    if there are no images, or one cannot be opened.
+    `verify` reads the files again even if they seem unchanged. Raises UserError if one cannot be read.
     """
-    paths = images_in(root)
-    before = states(paths)
+    return remembered(pictures, "files_sha256", pictures.files_sha256, verify)
+
+
+def remembered(pictures: Pictures, name: str, find: Callable[[], Fact], verify: bool = False) -> Fact:
+    """A fact about these pictures, such as their hash: `find()`, or what it said while the files were as they are."""
+    before = states(pictures.files())
     listed = hashlib.sha256(repr(before).encode("utf-8", "surrogateescape")).hexdigest()
-    record = cache_folder() / "manifests" / f"{hashlib.sha256(os.fsencode(root.absolute())).hexdigest()[:32]}.json"
-    if not verify and (known := _read(record, listed)):
-        return known
+    place = os.fsencode(pictures.place.absolute())
+    record = cache_folder() / "manifests" / f"{hashlib.sha256(place).hexdigest()[:32]}.json"
+    facts = _read(record, listed)
+    if not verify and name in facts:
+        return facts[name]
     newest = max(max(changed, moved) for _, _, changed, moved in before)
-    value = hash_files(paths, root)
-    if newest + _SETTLED < time.time_ns() and states(paths) == before:
-        _write(record, {"root": str(root.absolute()), "listed": listed, "files_sha256": value})
-    return value
+    fact = find()
+    if newest + _SETTLED < time.time_ns() and states(pictures.files()) == before:
+        _write(record, {"root": os.fsdecode(place), "listed": listed, "facts": facts | {name: fact}})
+    return fact
 
 
 def hash_files(paths: list[Path], root: Path) -> str:
-    """The same of these files, which are read in parallel."""
-    with ThreadPoolExecutor() as pool:
-        return join_hashes(paths, root, pool.map(file_sha256, paths))
-
-
-def join_hashes(paths: list[Path], root: Path, hashes: Iterable[str]) -> str:
-    """One hash of many files' hashes and names."""
+    """One hash over the names, relative to `root`, and the bytes of these files, which are read in parallel."""
     digest = hashlib.sha256()
-    for path, file_hash in zip(paths, hashes, strict=True):
-        digest.update(f"{file_hash}  {path.relative_to(root).as_posix()}\0".encode("utf-8", "surrogateescape"))
+    with ThreadPoolExecutor() as pool:
+        for path, file_hash in zip(paths, pool.map(file_sha256, paths), strict=True):
+            digest.update(f"{file_hash}  {path.relative_to(root).as_posix()}\0".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
@@ -78,16 +74,24 @@ def file_sha256(path: Path) -> str:
         raise UserError(f"{path}: {error.strerror}") from None
 
 
-def _read(record: Path, listed: str) -> str | None:
+def pixels_sha256(images: np.ndarray, labels: np.ndarray | None) -> str:
+    """Over shape, pixels and labels in canonical order, so that every on-disk form of the same data agrees."""
+    digest = hashlib.sha256(repr(images.shape).encode())
+    digest.update(np.ascontiguousarray(images).data)
+    digest.update(b"" if labels is None else labels.astype("<i8").tobytes())
+    return digest.hexdigest()
+
+
+def _read(record: Path, listed: str) -> dict:
     try:
         known = json.loads(read_bounded(record, _MAX_RECORD))
-        return str(known["files_sha256"]) if known["listed"] == listed else None
+        return dict(known["facts"]) if known["listed"] == listed else {}
     except (UserError, ValueError, KeyError, TypeError, RecursionError):
-        return None
+        return {}
 
 
 def _write(record: Path, content: dict) -> None:
-    """Whoever cannot write there hashes again the next time."""
+    """Whoever cannot write there looks again the next time."""
     try:
         record.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(record, json.dumps(content).encode())

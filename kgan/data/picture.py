@@ -1,14 +1,16 @@
-"""One image file of anyone as pixels: what it may be, how large, and how it becomes grey or colour of 8 bits."""
+"""One picture of anyone as pixels: what it may be, how large, and how it becomes grey or colour of 8 bits."""
 
 import contextlib
+import io
 import threading
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from kgan.errors import UserError
 from kgan.files import open_regular
@@ -24,38 +26,56 @@ Image.core.set_block_size(64 << 20)
 _MAX_SCANS = 1_000_000_000  # pixels times scans of a JPEG, each of which goes over all pixels
 
 
-def read_image(path: Path, size: int, channels: int) -> np.ndarray:
-    """Decodes one file to (size, size, channels) uint8: centre crop, then Lanczos resampling; transparency over white.
+@dataclass(frozen=True)
+class Png:
+    """A PNG in memory: what to call it in messages, its bytes, and the (width, height) that it must have, or None."""
+
+    name: str
+    content: bytes
+    size: tuple[int, int] | None = None
+
+    def __str__(self) -> str:
+        return self.name
+
+
+Picture = Path | Png | np.ndarray
+"""A file in one of FORMATS, a PNG in memory, or pixels: uint8 (h, w, 1 or 3)."""
+
+
+def read_image(picture: Picture, size: int, channels: int) -> np.ndarray:
+    """Decodes a picture to (size, size, channels) uint8: centre crop, then Lanczos resampling; transparency over white.
 
     Raises UserError as `decoded` does.
     """
-    with decoded(path, channels, draft=2 * size) as image:
+    if isinstance(picture, np.ndarray) and picture.shape == (size, size, channels):
+        return picture
+    with decoded(picture, channels, draft=2 * size) as image:
         side = min(image.size)
         left, top = (image.width - side) / 2, (image.height - side) / 2
         resized = image.resize((size, size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))
     return np.asarray(resized, np.uint8).reshape(size, size, channels)
 
 
-def image_shape(path: Path) -> tuple[int, int, int]:
-    """The (h, w, c) of an image as its header has it: c is 1 for grey, else 3. Raises UserError as `decoded` does."""
-    with _opened(path) as image:
+def image_shape(picture: Picture) -> tuple[int, int, int]:
+    """The (h, w, c) of a picture as its header has it: c is 1 for grey, else 3. Raises UserError as `decoded` does."""
+    with _opened(picture) as image:
         return image.height, image.width, 1 if image.mode in ("1", "L", "I", "I;16") else 3
 
 
 @contextlib.contextmanager
-def decoded(path: Path, channels: int, draft: int | None = None) -> Iterator[Image.Image]:
-    """One file as a Pillow image of mode L or RGB in its own size; with `draft`, a JPEG may come smaller than that,
+def decoded(picture: Picture, channels: int, draft: int | None = None) -> Iterator[Image.Image]:
+    """A picture as a Pillow image of mode L or RGB in its own size; with `draft`, a JPEG may come smaller than that,
     but not below `draft` pixels a side. Of an animation, the first frame.
 
     All threads together hold at most 50 million pixels at a time, and wait for each other. Raises UserError naming the
-    file when it is damaged, of another format than FORMATS whatever its name, or of more than 50 million pixels (it is
-    not decoded then).
+    picture when it is damaged, of another format than FORMATS whatever its name, of another size than it must have, or
+    of more than 50 million pixels (it is not decoded then).
     """
-    with _opened(path) as source:
+    with _opened(picture) as source:
         if draft:
             source.draft("RGB" if channels == 3 else "L", (draft, draft))
         with _PIXELS.reserved(source.width * source.height), contextlib.closing(source):
-            with _as_user_error(path):
+            with _as_user_error(picture):
                 ImageOps.exif_transpose(source, in_place=True)
                 image = _flatten(source).convert("L" if channels == 1 else "RGB")
             with contextlib.closing(image):
@@ -71,30 +91,45 @@ def quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def open_bytes(picture: Path | Png) -> Iterator[BinaryIO]:
+    """A picture's bytes, as they are. Raises UserError if it is a file that is not regular or cannot be opened."""
+    with io.BytesIO(picture.content) if isinstance(picture, Png) else open_regular(picture) as stream:
+        yield stream
+
+
+@contextlib.contextmanager
+def _opened(picture: Picture) -> Iterator[Image.Image]:
     """The image with its header read and nothing decoded yet."""
-    with open_regular(path) as stream:
-        with _as_user_error(path):
-            image = Image.open(stream, formats=FORMATS)
+    if isinstance(picture, np.ndarray):
+        yield Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
+        return
+    with open_bytes(picture) as stream:
+        with _as_user_error(picture):
+            image = Image.open(stream, formats=("PNG",) if isinstance(picture, Png) else FORMATS)
             if image.width * image.height > MAX_PIXELS or max(image.size) > MAX_SIDE:
-                raise UserError(f"{path}: {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are read")
+                raise UserError(f"{picture}: {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are read")
+            if isinstance(picture, Png) and picture.size and picture.size != image.size:
+                width, height = picture.size
+                raise UserError(f"{picture}: {image.width} x {image.height} pixels, not {width} x {height}")
             if image.format in ("JPEG", "MPO"):
-                _check_scans(path, stream, image.width * image.height)
+                _check_scans(picture, stream, image.width * image.height)
         with contextlib.closing(image):
             yield image
 
 
 @contextlib.contextmanager
-def _as_user_error(path: Path) -> Iterator[None]:
+def _as_user_error(picture: Picture) -> Iterator[None]:
     try:
         yield
     except UserError:
         raise
+    except UnidentifiedImageError:
+        raise UserError(f"{picture}: not a readable image (cannot identify image file)") from None
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
-        raise UserError(f"{path}: not a readable image ({one_line(error) or type(error).__name__})") from None
+        raise UserError(f"{picture}: not a readable image ({one_line(error) or type(error).__name__})") from None
 
 
-def _check_scans(path: Path, stream: BinaryIO, num_pixels: int) -> None:
+def _check_scans(picture: Picture, stream: BinaryIO, num_pixels: int) -> None:
     """A progressive JPEG of few bytes can ask for thousands of passes over millions of pixels."""
     place = stream.tell()
     stream.seek(0)
@@ -104,7 +139,7 @@ def _check_scans(path: Path, stream: BinaryIO, num_pixels: int) -> None:
         last = piece[-1:]
     stream.seek(place)
     if scans * num_pixels > _MAX_SCANS:
-        raise UserError(f"{path}: a JPEG of {scans:,} scans over {num_pixels:,} pixels is not decoded")
+        raise UserError(f"{picture}: a JPEG of {scans:,} scans over {num_pixels:,} pixels is not decoded")
 
 
 class _Budget:

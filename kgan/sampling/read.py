@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from kgan.arrays import Array, read_npy, read_npz
-from kgan.data import picture
-from kgan.data.cache import read_folder
-from kgan.data.folder import list_images
+from kgan.data import cache, picture
+from kgan.data.folder import Folder
 from kgan.data.view import Images
 from kgan.errors import UserError
 from kgan.provenance import png
@@ -78,7 +77,7 @@ def read_images(source: Source, shape: tuple[int, int, int], flag: str) -> Sampl
         raise UserError(
             f"--{flag}={source}: samples of {shape[0]}x{shape[1]} are not square; bring an .npz of that size"
         )
-    read = read_folder(Path(source), shape[0], shape[2])
+    read = cache.read(Folder(Path(source)), shape[0], shape[2])
     return Samples(read.images, read.unreadable)
 
 
@@ -109,12 +108,9 @@ def _read_file(path: Path) -> tuple[str, np.ndarray]:
 
 
 def _list(path: Path) -> list[Path]:
-    files = list_images(path)
-    if not files:
-        raise UserError(f"{path}: there are no images in this folder")
     seen: Counter[Path] = Counter()
     turns = []
-    for file in files:
+    for file in Folder(path):
         turns.append((seen[file.parent], file))
         seen[file.parent] += 1
     return [file for _, file in sorted(turns, key=lambda turn: turn[0])]

@@ -64,7 +64,13 @@ def make_plan(config: TrainConfig) -> Plan:
         ignore_datamining=config.ignore_datamining,
         verify_data=config.verify_data,
     )
-    data = sources.load(config.dataset, config.data_dir, image_size=config.image_size, channels=config.channels)
+    data = sources.load(
+        config.dataset,
+        config.data_dir,
+        image_size=config.image_size,
+        channels=config.channels,
+        verify=config.verify_data,
+    )
     split = data.split(config.num_heldout, config.num_train)
     card = permission.training_card(data, permitted, len(split.training), len(split.heldout))
     resolved, batches, total_steps = resolve(config, card)
@@ -87,7 +93,7 @@ def resolve(config: TrainConfig, card: dict) -> tuple[TrainConfig, int, int]:
     """
     num_train = card["num_train"]
     if config.conditional and not card["classes"]:
-        raise UserError("--conditional needs labels: put each class of images into a folder of its own")
+        raise UserError("--conditional needs labels: a folder for each class, or a file that has labels")
     if config.batch_size > num_train:
         raise UserError(f"--batch_size={config.batch_size} is more than the {num_train} training images")
     batches = num_train // config.batch_size

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from kgan.data import formats
-from kgan.data.cache import read_folder
+from kgan.data import cache, formats
 from kgan.data.cifar_pickle import read_batch
 from kgan.data.licensing.card import DatasetCard, read_card
 from kgan.data.licensing.inspection import inspect
+from kgan.data.opening import open_pictures
 from kgan.errors import UserError
 from tests.data.test_formats import cifar_pickle, digits, objects
 from tests.fuzzing import damaged, fuzz, only_user_errors
@@ -160,7 +160,7 @@ def test_only_regular_files_are_read(tmp_path, make):
         ("train-images-idx3-ubyte", lambda: formats.read_idx_pair(tmp_path, "train", MNIST)),
         ("dataset.json", lambda: read_card(tmp_path)),
         ("picture.png", lambda: inspect(tmp_path)),
-        ("picture.png", lambda: read_folder(tmp_path, 28, 1)),
+        ("picture.png", lambda: cache.read(open_pictures(tmp_path), 28, 1)),
     ):
         make(tmp_path / name)
         with pytest.raises(UserError, match="not a regular file|has no train-images"):

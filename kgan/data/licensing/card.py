@@ -1,7 +1,7 @@
 """The data set's card: where training images come from, under which licence, and who is in them.
 
-`kgan data inspect` writes it as dataset.json beside the images; `kgan train` reads it, and copies it into run.json,
-from where it reaches every image and model card.
+`kgan data inspect` writes it beside the images: into a folder as dataset.json, beside a file as NAME.dataset.json.
+`kgan train` reads it, and copies it into run.json, from where it reaches every image and model card.
 """
 
 import difflib
@@ -37,7 +37,9 @@ class DatasetCard:
     origin: str = ""  # where the images were taken from: an address, a person, a device
     holder: str = ""  # who holds the rights
     sha256: str = ""  # over the decoded uint8 training pixels and labels in canonical order
-    files_sha256: str = ""  # of a folder: over the names and bytes of its image files, whatever size they are read at
+    files_sha256: str = (
+        ""  # of a folder: over the names and bytes of its image files, whatever their size; or of a file
+    )
     num_images: int = 0
     num_train: int = 0
     num_heldout: int = 0
@@ -89,9 +91,15 @@ class DatasetCard:
         return cls.from_dict(content)
 
 
-def read_card(folder: str | os.PathLike) -> DatasetCard | None:
-    """The card beside the images in `folder`, or None if there is none. Raises UserError if it cannot be read."""
-    path = Path(folder) / FILE_NAME
+def card_file(place: str | os.PathLike) -> Path:
+    """Where the card of the images lies that are in this folder or file."""
+    place = Path(place)
+    return place / FILE_NAME if place.is_dir() else place.with_name(f"{place.name}.{FILE_NAME}")
+
+
+def read_card(place: str | os.PathLike) -> DatasetCard | None:
+    """The card of the images in a folder or file, or None if there is none. Raises UserError if it cannot be read."""
+    path = card_file(place)
     if not os.path.lexists(path):
         return None
     try:

@@ -1,19 +1,19 @@
-"""What can be seen of a folder of images before anyone trains on it; the facts of its dataset.json."""
+"""What can be seen of a folder or file of images before anyone trains on it; the facts of its dataset.json."""
 
 import hashlib
 from collections import Counter
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from kgan.data.folder import class_of, list_others
-from kgan.data.licensing.card import FILE_NAME, MAX_SIZES, DatasetCard, range_of_sizes, read_card
+from kgan.data.licensing.card import MAX_SIZES, DatasetCard, card_file, range_of_sizes, read_card
 from kgan.data.licensing.optout import data_mining
-from kgan.data.manifest import file_sha256, images_in, join_hashes
-from kgan.data.picture import decoded, quiet
+from kgan.data.manifest import files_sha256
+from kgan.data.opening import open_pictures
+from kgan.data.picture import Picture, decoded
+from kgan.data.pictures import Pictures, in_parallel
 from kgan.errors import UserError
 from kgan.files import write_atomically
 
@@ -33,22 +33,21 @@ class Inspection:
 
 @dataclass(frozen=True)
 class _Seen:
-    file_sha256: str
     pixels: bytes | None  # a digest; None if it cannot be decoded
     size: str
     problem: str
-    mining: str
+    mining: str  # why mining it is forbidden, in a line that names it, or ""
 
 
-def put_on_record(root: Path, said: Mapping) -> Inspection:
-    """Inspects a folder and writes its dataset.json. What an earlier one said stays unless `said` says it anew.
+def put_on_record(place: Path, said: Mapping) -> Inspection:
+    """Inspects a folder or file and writes its dataset.json. What an earlier one said stays unless `said` says it anew.
 
-    Raises UserError if there are no images, or the file cannot be written.
+    Raises UserError if there are no images, or the card cannot be written.
     """
-    before = read_card(root) if root.is_dir() else None
+    before = read_card(place) if place.exists() else None
     kept = {name: getattr(before, name) for name in SAID} if before else {}
-    inspection = inspect(root, **kept | dict(said))
-    path = root / FILE_NAME
+    inspection = inspect(place, **kept | dict(said))
+    path = card_file(place)
     try:
         write_atomically(path, inspection.card.to_json().encode("utf-8"))
     except OSError as error:
@@ -56,56 +55,59 @@ def put_on_record(root: Path, said: Mapping) -> Inspection:
     return inspection
 
 
-def inspect(root: Path, **facts) -> Inspection:
-    """Reads every image below `root`, as `kgan train` would, at its own size. `facts` are fields of the card that only
-    people know: name, license, origin, holder, contains_people, consent.
+def inspect(place: Path, **facts) -> Inspection:
+    """Reads every image in a folder or file, as `kgan train` would, at its own size. `facts` are fields of the card
+    that only people know: name, license, origin, holder, contains_people, consent.
 
     Raises UserError if there are no images.
     """
-    paths = images_in(root)
-    with ThreadPoolExecutor() as pool, quiet():
-        seen = list(pool.map(_look, paths))
-    read = [(path, one) for path, one in zip(paths, seen, strict=True) if one.pixels]
-    classes = [class_of(path, root) for path, _ in read]
-    sizes = Counter(one.size for _, one in read)
+    pictures = open_pictures(place)
+    files_hash = files_sha256(pictures, verify=True)
+    seen = list(in_parallel(_look, pictures))
+    read = [one for one in seen if one.pixels]
+    rows = np.array([number for number, one in enumerate(seen) if one.pixels], np.int64)
+    labels, names = pictures.labels(rows)
+    counts = [] if labels is None else np.bincount(labels, minlength=len(names)).tolist()
+    sizes = Counter(one.size for one in read)
+    prohibited = tuple(one.mining for one in seen if one.mining)
     card = DatasetCard(
-        **{"name": root.resolve().name or "folder"} | facts,
-        files_sha256=join_hashes(paths, root, (one.file_sha256 for one in seen)),
+        **{"name": pictures.name} | facts,
+        files_sha256=files_hash,
         num_images=len(read),
         unreadable=len(seen) - len(read),
-        duplicates=len(read) - len({one.pixels for _, one in read}),
-        datamining_prohibited=sum(bool(one.mining) for one in seen),
-        other_formats=list_others(root),
+        duplicates=len(read) - len({one.pixels for one in read}),
+        datamining_prohibited=len(prohibited) if pictures.has_metadata else None,
+        other_formats=dict(pictures.others),
         sizes=dict(sizes.most_common()) if len(sizes) <= MAX_SIZES else {},
         size_range=range_of_sizes(sizes),
-        classes={} if None in classes else dict(sorted(Counter(filter(None, classes)).items())),
+        classes=dict(zip(names, counts, strict=True)),
     )
-    prohibited = (f"{path}: {one.mining}" for path, one in zip(paths, seen, strict=True) if one.mining)
-    return Inspection(card, tuple(one.problem for one in seen if one.problem), tuple(prohibited))
+    return Inspection(card, tuple(one.problem for one in seen if one.problem), prohibited)
 
 
-def count_prohibited(root: Path) -> int:
-    """How many images forbid mining. Raises UserError if there are no images, or one cannot be opened."""
-    with ThreadPoolExecutor() as pool:
-        return sum(bool(term) for term in pool.map(_prohibition, images_in(root)))
+def count_prohibited(pictures: Pictures) -> int | None:
+    """How many images forbid mining; None if they cannot say so. Raises UserError if one cannot be opened."""
+    return sum(map(bool, in_parallel(_prohibition, pictures))) if pictures.has_metadata else None
 
 
-def _look(path: Path) -> _Seen:
-    mining, file_hash = _prohibition(path), file_sha256(path)
+def _look(picture: Picture) -> _Seen:
+    mining = _prohibition(picture)
     try:
-        with decoded(path, 3) as image:
+        with decoded(picture, 3) as image:
             size = f"{image.width}x{image.height}"
             pixels = hashlib.sha256(size.encode())
             pixels.update(np.asarray(image).data)
     except UserError as error:
-        return _Seen(file_hash, None, "", str(error), mining)
-    return _Seen(file_hash, pixels.digest(), size, "", mining)
+        return _Seen(None, "", str(error), mining)
+    return _Seen(pixels.digest(), size, "", mining)
 
 
-def _prohibition(path: Path) -> str:
-    """Why mining this image is forbidden, or ""."""
+def _prohibition(picture: Picture) -> str:
+    """Why mining this image is forbidden, in a line that names it, or ""."""
+    if isinstance(picture, np.ndarray):
+        return ""
     try:
-        found = data_mining(path)
+        found = data_mining(picture)
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
-    return (", ".join(found.values) or found.problem) if found.prohibited else ""
+        raise UserError(f"{picture}: {error.strerror}") from None
+    return f"{picture}: {', '.join(found.values) or found.problem}" if found.prohibited else ""

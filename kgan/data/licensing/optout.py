@@ -10,9 +10,10 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO
 
-from kgan.files import open_regular
+from kgan.data.picture import Png, open_bytes
 from kgan.provenance.png import SIGNATURE, BadMetadata
 from kgan.provenance.xmp import MAX_BYTES, named, properties
 from kgan.text import one_line
@@ -38,11 +39,11 @@ class DataMining:
     problem: str = ""
 
 
-def data_mining(path: str | os.PathLike) -> DataMining:
-    """Reads the property from one file. Other formats have none; raises UserError if the file cannot be opened."""
+def data_mining(picture: Path | Png) -> DataMining:
+    """Reads the property from one picture. Other formats have none; raises UserError if a file cannot be opened."""
     values: list[str] = []
     problem, prohibited = "", False
-    with open_regular(path) as stream:
+    with open_bytes(picture) as stream:
         try:
             for packet in packets(stream):
                 try:

@@ -1,23 +1,23 @@
 """The record of the training data, and whether one may train on them: the licence and the owners' word on mining.
 
-For a folder both come from the dataset.json that `kgan data inspect` wrote beside the images; it speaks for the files
-as they were then, so one whose hash no longer fits counts for nothing.
+For pictures of one's own both come from the dataset.json that `kgan data inspect` wrote beside them; it speaks for the
+files as they were then, so one whose hash no longer fits counts for nothing.
 """
 
 from dataclasses import replace
 
-from kgan.data.folder import list_images, others_line
+from kgan.data.folder import others_line
 from kgan.data.licensing import inspection
 from kgan.data.licensing.card import (
     ACCEPTED_UNKNOWN_LICENSE,
-    FILE_NAME,
     IGNORED_DATAMINING,
     DatasetCard,
+    card_file,
     permit,
     read_card,
 )
-from kgan.data.manifest import files_sha256
-from kgan.data.sources import SOURCES, ImageSet, folder_root
+from kgan.data.manifest import files_sha256, remembered
+from kgan.data.sources import SOURCES, ImageSet
 from kgan.errors import UserError
 from kgan.text import one_line
 
@@ -30,28 +30,27 @@ def permitted(
     ignore_datamining: bool = False,
     verify_data: bool = False,
 ) -> DatasetCard | None:
-    """The card of a folder to train on, with overrides on record; None for a named data set.
+    """The card of one's own pictures to train on, with overrides on record; None for a named data set.
 
     Decodes no file, and reads them all only if they seem changed or `verify_data` is set. Raises UserError, in one line
     with the way out, if there is no licence on record or the owner of an image forbids mining, and nobody overrode it,
     or if the files have changed since.
     """
-    if SOURCES[dataset].image_shape:
+    source = SOURCES[dataset]
+    if source.pictures is None:
         return None
-    root = folder_root(data_dir)
-    if not root.is_dir() or not list_images(root):
-        return None  # `sources.load` says what is wrong
-    if verify_data:
-        files_sha256(root, verify=True)
-    card = read_card(root)
+    pictures = source.pictures(data_dir)
+    files_hash = files_sha256(pictures, verify_data)
+    card, file = read_card(pictures.place), card_file(pictures.place)
     if card is None:
-        prohibited = inspection.count_prohibited(root)
-        card = DatasetCard(root.resolve().name or "folder", datamining_prohibited=prohibited)
+        count = remembered(pictures, "prohibited", lambda: inspection.count_prohibited(pictures), verify_data)
+        card = DatasetCard(pictures.name, datamining_prohibited=count)
     elif not card.files_sha256:
-        raise UserError(f"{root / FILE_NAME} names no files: write it with `kgan data inspect {root}`")
-    elif card.files_sha256 != files_sha256(root):
+        raise UserError(f"{file} names no files: write it with `kgan data inspect {pictures.place}`")
+    elif card.files_sha256 != files_hash:
         raise UserError(
-            f"the images in {root} changed since {FILE_NAME} was written: run `kgan data inspect {root}` again"
+            f"the images in {pictures.place} changed since {file.name} was written: run `kgan data inspect "
+            f"{pictures.place}` again"
         )
     return permit(card, accept_unknown_license=accept_unknown_license, ignore_datamining=ignore_datamining)
 
@@ -71,7 +70,7 @@ def inherited(card: dict, *, accept_unknown_license: bool = False, ignore_datami
 
 
 def training_card(data: ImageSet, permission: DatasetCard | None, num_train: int, num_heldout: int) -> dict:
-    """The record of the data that a run keeps: what was read, and for a folder what its card says of it."""
+    """The record of the data that a run keeps: what was read, and what the card of one's own pictures says."""
     read = data.card()
     counted = {
         "sha256": read["sha256"],

@@ -13,6 +13,7 @@ _MAX_CLASSES = 10
 
 def facts(card: DatasetCard) -> dict[str, str]:
     """The facts of a card, by headings."""
+    prohibited = card.datamining_prohibited
     people = {True: "yes", False: "no", None: "not said"}[card.contains_people]
     return {
         "name": card.name,
@@ -26,7 +27,7 @@ def facts(card: DatasetCard) -> dict[str, str]:
         "exact duplicates": f"{card.duplicates:,}",
         "unreadable files": f"{card.unreadable:,}",
         "other formats": others_line(card.other_formats) or "none",
-        "forbid mining": f"{card.datamining_prohibited:,}",
+        "forbid mining": "arrays cannot say" if prohibited is None else f"{prohibited:,}",
         "sha256 of the files": card.files_sha256,
     }
 
