@@ -7,21 +7,17 @@ are, with their uint8 values.
 """
 
 import hashlib
-import http.client
-import io
 import os
-import tarfile
-import urllib.request
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from kgan import downloads
 from kgan.data.view import Images
 from kgan.errors import UserError
 from kgan.evaluation.features import FeatureNetwork, check_images
-from kgan.files import write_atomically
+from kgan.files import read_bounded
 
 GRAPH_FILE = "classify_image_graph_def.pb"
 GRAPH_SHA256 = "009d6814d1bc560d4e7b236e170e9b2d5ca6f4b57bd8037f6db05776204415c6"
@@ -50,10 +46,7 @@ class InceptionFeatures(FeatureNetwork):
     batch_size = _BATCH
 
     def __init__(self, path: str | os.PathLike, expected_sha256: str | None = GRAPH_SHA256):
-        try:
-            content = Path(path).read_bytes()
-        except OSError as error:
-            raise UserError(f"the Inception graph {path} cannot be read: {error.strerror}") from error
+        content = read_bounded(path, 2 * GRAPH_BYTES)
         self.sha256 = hashlib.sha256(content).hexdigest()
         if expected_sha256 is not None and self.sha256 != expected_sha256:
             raise UserError(
@@ -86,56 +79,19 @@ def find_graph(path: str | os.PathLike | None, folders: Sequence[str | os.PathLi
     return None
 
 
-def fetch_graph(
-    folder: str | os.PathLike, urls: Sequence[str] = (ARCHIVE_URL, GRAPH_URL), expected_sha256: str = GRAPH_SHA256
-) -> Path:
+def fetch_graph(folder: str | os.PathLike) -> Path:
     """Downloads the graph to `folder`/inception/, checks its sha256, and returns where it is.
 
-    Raises UserError, naming the file, where it can be had and where it goes, if none of the URLs gives that file.
+    Raises UserError, naming the file, where it can be had and where it goes, if that fails.
     """
     target = Path(folder, "inception", GRAPH_FILE)
-    reasons = []
-    for url in urls:
-        try:
-            content = _download(url)
-        except (
-            OSError,
-            EOFError,
-            KeyError,
-            ValueError,
-            http.client.HTTPException,
-            tarfile.TarError,
-            zlib.error,
-        ) as error:
-            reasons.append(f"{url}: {error}")
-            continue
-        if hashlib.sha256(content).hexdigest() != expected_sha256:
-            reasons.append(f"{url}: another file (sha256 differs)")
-            continue
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(target, content)
-        except OSError as error:
-            raise UserError(f"the Inception graph cannot be written to {target}: {error.strerror}") from error
-        return target
-    raise UserError(
-        f"FID needs {GRAPH_FILE} (91 MiB, sha256 {expected_sha256[:12]}...), which could not be downloaded "
-        f"({'; '.join(reasons)}). Unpack it from {ARCHIVE_URL} to {target}, or give --inception_graph=PATH, "
-        "or use --features=classifier"
-    )
-
-
-def _download(url: str) -> bytes:
-    """The bytes of the graph at `url`, taken out of the archive if it is one. Reads no more than is expected of it."""
-    with urllib.request.urlopen(url, timeout=30) as response:
-        content = response.read(2 * GRAPH_BYTES)
-    if not url.endswith(".tgz"):
-        return content
-    with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
-        member = archive.extractfile(GRAPH_FILE)
-        if member is None:
-            raise KeyError(f"{GRAPH_FILE} is no file in the archive")
-        return member.read(2 * GRAPH_BYTES)
+    try:
+        return downloads.fetch(GRAPH_URL, target, GRAPH_SHA256)
+    except UserError as error:
+        raise UserError(
+            f"FID needs {GRAPH_FILE} (91 MiB, sha256 {GRAPH_SHA256[:12]}...), which could not be downloaded ({error}). "
+            f"Unpack it from {ARCHIVE_URL} to {target}, or give --inception_graph=PATH, or use --features=classifier"
+        ) from None
 
 
 def _load(content: bytes, path: str | os.PathLike):

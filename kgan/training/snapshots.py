@@ -3,10 +3,13 @@
 Grids and animation carry marks and a caption; reals.png, which no network made, carries neither.
 """
 
+from pathlib import Path
+
 import numpy as np
-from PIL import Image
 
 from kgan import images
+from kgan.data import picture
+from kgan.errors import UserError
 from kgan.files import write_atomically
 from kgan.provenance.marks import pnginfo, sidecar
 from kgan.provenance.sidecars import sidecar_path
@@ -50,13 +53,14 @@ def write_animation(run: RunDir, trained: TrainedGenerator) -> None:
     if not (files := run.sample_files()):
         return
     chosen = [files[i] for i in np.unique(np.linspace(0, len(files) - 1, _MAX_FRAMES).round().astype(int))]
-    shape = (*_pixels(chosen[-1]).shape[:2], trained.config.channels)
-    grids = {path: _pixels(path) for path in chosen}
+    grids = {path: _pixels(path, trained.config.channels) for path in chosen}
     frames = [
-        images.with_step(grid.reshape(shape), int(path.stem.removeprefix("step-")))
+        images.with_step(grid, int(path.stem.removeprefix("step-")))
         for path, grid in grids.items()
-        if grid.size == np.prod(shape)
+        if grid.shape == grids[chosen[-1]].shape and grid.size
     ]
+    if not frames:
+        return
     content = images.gif(np.stack(frames), [_MILLISECONDS] * (len(frames) - 1) + [_REST_MILLISECONDS])
     recipe, settings = draw.grid_recipe(trained, draw.SampleSettings(trained.config.seed))
     marks = draw.recipe_marks(draw.origin(trained), recipe, settings, np.stack(frames))
@@ -65,6 +69,11 @@ def write_animation(run: RunDir, trained: TrainedGenerator) -> None:
     write_atomically(sidecar_path(path), sidecar(marks, path.name, content).encode())
 
 
-def _pixels(path) -> np.ndarray:
-    with Image.open(path, formats=("PNG",)) as picture:
-        return np.asarray(picture)
+def _pixels(path: Path, channels: int | None) -> np.ndarray:
+    """A sample grid (H, W, channels) uint8; without pixels if its file is damaged."""
+    assert channels
+    try:
+        with picture.decoded(path, channels) as image:
+            return np.asarray(image, np.uint8).reshape(image.height, image.width, channels)
+    except UserError:
+        return np.zeros((0, 0, channels), np.uint8)

@@ -5,10 +5,12 @@ import json
 import threading
 
 import pytest
+from PIL import Image
 
 import kgan
 from kgan.errors import Stopped, UserError
 from kgan.runs import checkpoint
+from kgan.runs.rundir import RunDir
 from kgan.training import recording, scoring, snapshots
 from kgan.training.background import BackgroundWriter
 
@@ -66,6 +68,14 @@ def test_a_removed_run_folder_is_named(settings, tmp_path, monkeypatch):
     monkeypatch.setattr(snapshots, "write_grid", remove)
     with pytest.raises(UserError, match="run: the run folder was removed while it was in use"):
         kgan.train(**settings, run_dir=run)
+
+
+def test_a_damaged_sample_grid_is_left_out_of_the_animation(settings, tmp_path):
+    run = RunDir(kgan.train(**settings, sample_every=1, run_dir=tmp_path / "run").path)
+    run.sample_file(2).write_bytes(b"\x89PNG damaged")
+    assert kgan.train(run_dir=run.path, resume=True, steps=5).status == "finished"
+    with Image.open(run.animation_file) as animation:
+        assert animation.n_frames == 4
 
 
 def test_a_second_ctrl_c_says_what_is_saved(settings, tmp_path, monkeypatch):
