@@ -145,7 +145,12 @@ def _cases_of(config: TrainConfig, training, images: np.ndarray) -> list:
     }
     if "torch" in sys.modules:
         starts["PyTorch, eager"] = lambda: torch_loop.loop(config, shapes, floats())
-    return [Case(name, config.precision, start, flops) for name, start in starts.items()]
+    without = Case(
+        "kgan train, its step without arithmetic",
+        config.precision,
+        lambda: kgan_loops.step(config, shapes, images, arithmetic=False),
+    )
+    return [*(Case(name, config.precision, start, flops) for name, start in starts.items()), without]
 
 
 def _images() -> np.ndarray:

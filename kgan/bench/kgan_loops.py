@@ -8,28 +8,34 @@ import tensorflow as tf
 
 from kgan.bench.turns import Handle
 from kgan.config import TrainConfig
-from kgan.data.pipeline import step_batches
+from kgan.data.pipeline import copied_ahead, step_batches
 from kgan.models.architectures import Shapes
 from kgan.training import machine
 from kgan.training.state import create_state
-from kgan.training.step import TrainStep
+from kgan.training.step import METRICS, TrainStep
 from kgan.training.train import train
 
 
-def step(config: TrainConfig, shapes: Shapes, images: np.ndarray) -> Handle:
-    """The step that `kgan train` makes on uint8 (n, h, w, c) images, fed as it is fed there, and nothing between."""
+def step(config: TrainConfig, shapes: Shapes, images: np.ndarray, arithmetic: bool = True) -> Handle:
+    """The step that `kgan train` makes on uint8 (n, h, w, c) images, fed as it is fed there, and nothing between.
+
+    Without `arithmetic` the step computes nothing: what is left is the host's work, which a GPU would wait for, at
+    the 20 steps a call that are the default there.
+    """
     hardware = machine.set_up(config)
     with hardware.strategy.scope():
         state = create_state(config, shapes, total_steps=1_000_000, precision=hardware.precision)
         function = TrainStep(config, state, hardware.strategy, xla=hardware.xla, conditional=False)
-    batches = iter(
-        step_batches(images, None, seed=0, first_step=0, d_steps=config.d_steps, batch_size=config.batch_size)
-    )
-    count = tf.constant(hardware.steps_per_call, tf.int32)
+    steps = hardware.steps_per_call
+    if not arithmetic:
+        steps, function._one_step = max(20, steps), lambda *_: tf.zeros(len(METRICS))
+    batches = step_batches(images, None, seed=0, first_step=0, d_steps=config.d_steps, batch_size=config.batch_size)
+    fed = iter(copied_ahead(batches, hardware.feed_device, 2 * steps))
+    count = tf.constant(steps, tf.int32)
 
     def handle() -> int:
-        function(batches, count)[0].numpy()
-        return hardware.steps_per_call * config.batch_size
+        function(fed, count)[0].numpy()
+        return steps * config.batch_size
 
     return handle
 

@@ -84,3 +84,13 @@ def step_batches(
     options.deterministic = True
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     return dataset.with_options(options).prefetch(max(4, 2 * block * len(replicas)))
+
+
+def copied_ahead(batches: tf.data.Dataset, device: str | None, count: int) -> tf.data.Dataset:
+    """`batches`, of which the next `count` are copied to `device` ("/GPU:0") while it works on those before.
+
+    As they are for None. Images stay uint8 until the step, so that what is copied is small.
+    """
+    if device is None:
+        return batches
+    return batches.apply(tf.data.experimental.prefetch_to_device(device, count))

@@ -16,6 +16,7 @@ from kgan.data.view import Images
 from kgan.errors import UserError
 from kgan.evaluation.cache import cached, sha256_of_arrays
 from kgan.evaluation.features import CLASSIFIER_WIDTH, FeatureNetwork, check_image_shape, check_images
+from kgan.runs import environment
 
 _BATCH = 128
 _STEPS = 2000
@@ -159,11 +160,16 @@ def _inference(model) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
     import tensorflow as tf
 
     @tf.function(input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)])
-    def run(images):
+    def outputs(images):
         features, logits = model(_scale(images), training=False)
         return features, tf.nn.softmax(logits)
 
-    return lambda images: tuple(output.numpy() for output in run(images))
+    @environment.full_float32()
+    def run(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        features, probabilities = outputs(images)
+        return features.numpy(), probabilities.numpy()
+
+    return run
 
 
 def _scale(images):

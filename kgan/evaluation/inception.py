@@ -18,6 +18,7 @@ from kgan.data.view import Images
 from kgan.errors import UserError
 from kgan.evaluation.features import FeatureNetwork, check_images
 from kgan.files import read_bounded
+from kgan.runs import environment
 
 GRAPH_FILE = "classify_image_graph_def.pb"
 GRAPH_SHA256 = "009d6814d1bc560d4e7b236e170e9b2d5ca6f4b57bd8037f6db05776204415c6"
@@ -125,6 +126,7 @@ def _load(content: bytes, path: str | os.PathLike):
         raise UserError(f"{path} is not a frozen Inception graph: {reason}") from error
     session = tf.compat.v1.Session(graph=graph)
 
+    @environment.full_float32()
     def run(batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return session.run(outputs, {images: batch if batch.shape[-1] == 3 else batch.repeat(3, axis=-1)})
 

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from kgan.data.licensing import permission
-from kgan.data.pipeline import step_batches
+from kgan.data.pipeline import copied_ahead, step_batches
 from kgan.errors import LostWorker, NonFiniteLoss, Stopped, UserError
 from kgan.models.architectures import Shapes
 from kgan.runs import ancestry, checkpoint
@@ -251,7 +251,7 @@ class TrainingRun:
         raise Stopped(f"stopped at step {self.step}, all saved; {_go_on(recorder.run)}", signal_number)
 
     def _batches(self):
-        config, strategy = self.config, self.hardware.strategy
+        config, hardware = self.config, self.hardware
 
         def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
             local = context.num_replicas_in_sync // context.num_input_pipelines
@@ -267,7 +267,8 @@ class TrainingRun:
                 replicas=range(context.input_pipeline_id * local, (context.input_pipeline_id + 1) * local),
             )
 
-        return strategy.distribute_datasets_from_function(batches)
+        distributed = hardware.strategy.distribute_datasets_from_function(batches)
+        return copied_ahead(distributed, hardware.feed_device, 2 * hardware.steps_per_call)
 
     def _check_finite(self, rows: np.ndarray, recorder: Recorder | None) -> None:
         bad = np.argwhere(~np.isfinite(rows))

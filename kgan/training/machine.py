@@ -21,14 +21,15 @@ MIN_IMAGES_PER_GPU = 256
 
 @dataclass(frozen=True)
 class Hardware:
-    """What "auto" came to. `precision` is float32 or bfloat16; `strategy` places variables and runs replicas; `notes`
-    are lines for the log."""
+    """What "auto" came to. `precision` is float32 or bfloat16; `strategy` places variables and runs replicas; batches
+    are copied ahead to `feed_device`, if it is not None; `notes` are lines for the log."""
 
     strategy: tf.distribute.Strategy
     precision: str
     xla: bool
     steps_per_call: int
     peers: Peers
+    feed_device: str | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -54,6 +55,7 @@ def set_up(config: TrainConfig, earlier: Mapping | None = None) -> Hardware:
         _xla(config, gpus, strategy, earlier.get("xla"), notes),
         config.steps_per_call or (20 if gpus else architecture(config).steps_per_call),
         Peers(workers, strategy),
+        _feed_device(gpus, strategy),
         tuple(notes),
     )
 
@@ -92,6 +94,11 @@ def _strategy(config: TrainConfig, num_gpus: int, notes: list[str]) -> tf.distri
         kind = "GPU" if num_gpus else "CPU"
         return tf.distribute.MirroredStrategy([device.name for device in tf.config.list_logical_devices(kind)])
     return tf.distribute.get_strategy()
+
+
+def _feed_device(gpus, strategy: tf.distribute.Strategy) -> str | None:
+    """The one GPU that is used; a strategy with several devices feeds them itself."""
+    return "/GPU:0" if gpus and strategy is tf.distribute.get_strategy() else None
 
 
 def _precision(config: TrainConfig, gpus, earlier: str | None) -> str:

@@ -59,5 +59,6 @@ def test_the_command_prints_one_list_with_every_case():
     rows = json.loads(done.stdout)
     names = ["Keras, tf.function", "kgan train", "kgan train, its step alone", "Keras, train_on_batch"]
     assert [row["name"] for row in rows][:4] == names
+    assert rows[-1]["name"] == "kgan train, its step without arithmetic"
     assert all(row["images_per_second"] > 0 and row["matmul_flops_per_second"] > 0 for row in rows)
     assert "bench takes flags only" in refused("bench", "fast")

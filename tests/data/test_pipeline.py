@@ -1,6 +1,6 @@
 import numpy as np
 
-from kgan.data.pipeline import batch_indices, step_batches
+from kgan.data.pipeline import batch_indices, copied_ahead, step_batches
 
 IMAGES = np.arange(50, dtype=np.uint8).reshape(50, 1, 1, 1)
 
@@ -39,3 +39,10 @@ def test_replicas_share_out_the_global_batch():
         assert np.array_equal(images, np.concatenate([left[1], right[1]], axis=1))
     second_worker = taken(6, num_replicas=2, replicas=range(1, 2))
     assert all(np.array_equal(mine[1], part[1]) for mine, part in zip(second_worker, parts[1::2], strict=True))
+
+
+def test_batches_copied_ahead_to_a_device_are_the_same_in_the_same_order():
+    batches = step_batches(IMAGES, None, seed=3, first_step=5, d_steps=2, batch_size=8)
+    for plain, copied in zip(batches.take(20), copied_ahead(batches, "/CPU:0", 4), strict=False):
+        assert all(np.array_equal(one, other) for one, other in zip(plain, copied, strict=True))
+    assert copied_ahead(batches, None, 4) is batches

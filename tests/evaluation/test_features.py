@@ -272,6 +272,20 @@ class TestClassifier:
         np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
         np.testing.assert_allclose(network.features(images[::-1])[::-1], rows, atol=1e-4)
 
+    def test_computes_without_tensorfloat_32(self, trained, monkeypatch):
+        import tensorflow as tf
+
+        enabled, scale = [], classifier._scale
+
+        def recording(images):
+            enabled.append(tf.config.experimental.tensor_float_32_execution_enabled())
+            return scale(images)
+
+        monkeypatch.setattr(classifier, "_scale", recording)
+        again = classifier.load_classifier(*stripes(0), 3, trained[1])
+        again.features(stripes(3)[0])
+        assert enabled == [False]
+
     def test_is_read_back_from_the_cache(self, trained, monkeypatch):
         network, folder, _ = trained
         monkeypatch.setattr(classifier, "_train", None)
@@ -438,6 +452,20 @@ class TestInception:
         assert (network.width, network.num_classes) == (WIDTH, CLASSES)
         np.testing.assert_allclose(rows, expected_rows, atol=1e-4)
         np.testing.assert_allclose(probabilities, expected_probabilities, atol=1e-5)  # no bias: the published score
+
+    def test_computes_without_tensorfloat_32(self, small_graph, monkeypatch):
+        import tensorflow as tf
+
+        network, enabled = inception.InceptionFeatures(small_graph[0], expected_sha256=None), []
+        run = tf.compat.v1.Session.run
+
+        def recording(*args):
+            enabled.append(tf.config.experimental.tensor_float_32_execution_enabled())
+            return run(*args)
+
+        monkeypatch.setattr(tf.compat.v1.Session, "run", recording)
+        network.features(np.zeros((2, 12, 12, 3), np.uint8))
+        assert enabled == [False]
 
     def test_feeds_grey_images_as_three_equal_channels(self, small_graph):
         network = inception.InceptionFeatures(small_graph[0], expected_sha256=None)
