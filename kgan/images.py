@@ -108,14 +108,22 @@ def animation_frames(pictures: np.ndarray, caption: bool = True) -> np.ndarray:
     return np.stack([captioned(frame) if caption else frame for frame in frames])
 
 
-def captioned(image: np.ndarray) -> np.ndarray:
+def captioned(image: np.ndarray, caption: str = CAPTION) -> np.ndarray:
     """The (h, w, c) uint8 image above a white band that says "AI-generated"; widened where it is narrower than that."""
-    text = _drawn(CAPTION, 2 if image.shape[1] >= _WIDE else 1)
+    text = _drawn(caption, 2 if image.shape[1] >= _WIDE else 1)
     height, width, channels = image.shape
     grid = np.full((height + text.shape[0], max(width, text.shape[1]), channels), 255, np.uint8)
     grid[:height, :width] = image
     grid[height:, : text.shape[1]] = text
     return grid
+
+
+def beside(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Two (h, w, c) uint8 images with white between them, and below the lower one."""
+    height = max(len(left), len(right))
+    gap = np.full((height, 4 * _MARGIN, left.shape[-1]), 255, np.uint8)
+    tall = [np.pad(image, ((0, height - len(image)), (0, 0), (0, 0)), constant_values=255) for image in (left, right)]
+    return np.concatenate([tall[0], gap, tall[1]], axis=1)
 
 
 def with_step(captioned_image: np.ndarray, step: int) -> np.ndarray:

@@ -66,8 +66,7 @@ def show_result(result: TrainResult) -> None:
     kgan, path = cli.program(), shlex.quote(str(run.path))
     settings = run.read_config()
     longer = f"--epochs={2 * settings.epochs}" if settings.epochs else f"--steps={2 * result.step}"
-    last = run.sample_files()[-1]
-    print(f"look at   {last}: 64 generated images. Can you name each? Do they differ? Real ones: {run.reals_file}")
+    print(f"look at   {run.comparison_file}: real images beside generated ones. Can you name each? Do they differ?")
     print(f"          {run.animation_file}: the same latents through training; {run.curves_file}: the losses")
     if result.best_step is not None:
         print(f"best:     step {result.best_step}, Frechet distance {result.scores['frechet_distance']:.4g}")

@@ -38,6 +38,7 @@ class RunDir:
         self.checkpoints = self.path / "checkpoints"
         self.samples = self.path / "samples"
         self.reals_file = self.samples / "reals.png"
+        self.comparison_file = self.path / "comparison.png"
         self.curves_file = self.path / "curves.png"
         self.animation_file = self.path / "training.gif"
         self.events = self.path / "events"

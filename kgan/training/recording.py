@@ -80,7 +80,7 @@ class Recorder:
             checkpoint.prune(self.run.checkpoints)
 
     def finish(self) -> None:
-        """Draws the curves and the animation."""
+        """Draws the curves, the animation, and real beside generated images."""
         self.writer.wait()
         scored = self.run.read_record().get("evaluation", {"protocol": {}, "floor": {}})
         curves = plots.curves(
@@ -91,6 +91,7 @@ class Recorder:
             arrays = self.state.to_arrays() | self.meter.to_arrays()
             self._last = replace(self._generator(arrays), checkpoint_sha256=checkpoint.sha256(arrays))
         snapshots.write_animation(self.run, self._last)
+        snapshots.write_comparison(self.run, self.plan, self._last)
 
     def _write(
         self,

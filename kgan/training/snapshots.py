@@ -1,6 +1,7 @@
-"""The pictures a run leaves: its real images, a grid of the same latents through time, and their animation.
+"""The pictures a run leaves: its real images, a grid of the same latents through time, their animation, and real beside
+generated images.
 
-Grids and animation carry marks and a caption; reals.png, which no network made, carries neither.
+What a network had a part in carries marks and a caption; reals.png carries neither.
 """
 
 from pathlib import Path
@@ -11,7 +12,7 @@ from kgan import images
 from kgan.data import picture
 from kgan.errors import UserError
 from kgan.files import write_atomically
-from kgan.provenance.marks import pnginfo, sidecar
+from kgan.provenance.marks import COMPOSITE, describe, pnginfo, sidecar
 from kgan.provenance.sidecars import sidecar_path
 from kgan.runs.generator import TrainedGenerator
 from kgan.runs.rundir import RunDir
@@ -25,9 +26,30 @@ _MILLISECONDS, _REST_MILLISECONDS = 150, 3000
 
 def write_reals(run: RunDir, plan: Plan) -> None:
     """samples/reals.png: training images, to hold the generated ones against."""
-    rows = plan.training[:: max(1, len(plan.training) // NUM_SAMPLES)][:NUM_SAMPLES]
-    chosen = plan.data.images[rows]
-    images.write_png(run.reals_file, images.captioned_grid(chosen, caption=False))
+    images.write_png(run.reals_file, _real_grid(plan))
+
+
+def write_comparison(run: RunDir, plan: Plan, trained: TrainedGenerator) -> None:
+    """comparison.png: training images on the left, those of `draw_grid(trained)` on the right."""
+    real, generated = images.captioned(_real_grid(plan), "real"), draw_grid(trained)
+    picture = images.beside(real, generated)
+    images.write_png(run.comparison_file, picture, pnginfo(describe(draw.origin(trained), picture), COMPOSITE))
+
+
+def _real_grid(plan: Plan) -> np.ndarray:
+    """Training images as a grid (H, W, c) uint8 with the layout of `draw_grid`; white where a class has none."""
+    labels = plan.data.labels if plan.config.conditional else None
+    columns = images.class_columns(plan.num_classes)
+    if labels is None or columns is None:
+        rows = plan.training[:: max(1, len(plan.training) // NUM_SAMPLES)][:NUM_SAMPLES]
+        return images.captioned_grid(plan.data.images[rows], caption=False)
+    count = NUM_SAMPLES - NUM_SAMPLES % columns
+    pictures = np.full((count, *plan.data.images.shape[1:]), 255, np.uint8)
+    for label in range(plan.num_classes):
+        if len(of_class := plan.training[labels[plan.training] == label]):
+            pictures[label :: plan.num_classes] = plan.data.images[np.resize(of_class, count // plan.num_classes)]
+    titles = draw.column_titles(plan.card["classes"], columns)
+    return images.captioned_grid(pictures, columns, caption=False, titles=titles)
 
 
 def draw_grid(trained: TrainedGenerator) -> np.ndarray:

@@ -18,7 +18,7 @@ from kgan import images
 from kgan.errors import UserError
 from kgan.latents import latents
 from kgan.provenance.check import Verdict, check
-from kgan.provenance.marks import COMPOSITE
+from kgan.provenance.marks import COMPOSITE, GENERATED
 from kgan.sampling import draw
 from tests.conftest import kgan, refused
 
@@ -256,6 +256,24 @@ def test_training_marks_its_pictures_and_not_the_real_ones(trained_run):
     content = (trained_run / "training.gif").read_bytes()
     assert sidecar["file_sha256"] == hashlib.sha256(content).hexdigest()
     assert Image.open(io.BytesIO(content)).format == "GIF"
+
+
+def test_real_images_stand_beside_generated_ones_of_their_class(trained_run):
+    with Image.open(trained_run / "comparison.png") as picture:
+        pixels, text = np.asarray(picture), picture.text
+    assert COMPOSITE in text["XML:com.adobe.xmp"] and GENERATED not in text["XML:com.adobe.xmp"]
+    with Image.open(trained_run / "samples" / "step-0000004.png") as picture:
+        generated = np.asarray(picture)
+    assert np.array_equal(pixels[:, -generated.shape[1] :], generated)
+    images = {
+        label: [np.asarray(Image.open(path)) for path in (trained_run.parent / "images" / name).glob("*.png")]
+        for label, name in enumerate(("class0", "class1"))
+    }
+    top = 13 + 4  # below the titles and a gutter; every pixel is drawn twice each way
+    for column in range(8):
+        left = 4 + column * 60
+        shown = pixels[top : top + 56 : 2, left : left + 56 : 2]
+        assert any(np.array_equal(shown, image) for image in images[column % 2])
 
 
 @pytest.mark.parametrize(

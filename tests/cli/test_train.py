@@ -51,9 +51,10 @@ def test_a_run_leaves_its_folder(folder_flags, tmp_path):
     done = kgan("train", *folder_flags, f"--run_dir={run}", "--log_every=2", "--sample_every=2")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    assert str(run / "samples" / "step-0000004.png") in done.stdout and "next:" in done.stdout
+    assert str(run / "comparison.png") in done.stdout and "next:" in done.stdout
     names = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
     assert names >= {"config.json", "flags.txt", "run.json", "metrics.jsonl", "log.txt", "curves.png", "training.gif"}
+    assert "comparison.png" in names
     assert names >= {"samples/reals.png", "samples/step-0000002.png", "samples/step-0000004.png"}
     record = json.loads((run / "run.json").read_text())
     assert record["status"] == "finished"
@@ -224,7 +225,7 @@ def test_a_folder_with_spaces_can_be_pasted(folder_flags, tmp_path):
     run = tmp_path / "серый 128 px"
     done = kgan("train", *folder_flags, f"--run_dir={run}")
     assert f"kgan sample '{run}' --num=64" in done.stdout
-    assert "Real ones: " in done.stdout and f"audit '{run}'" in done.stdout
+    assert "real images beside generated ones" in done.stdout and f"audit '{run}'" in done.stdout
 
 
 FLAGFILE = b"# mnist\n--dataset=mnist\n--epochs=3\n--flip\n--loss=hinge\n--flagfile=other.flags\n--noconditional\n"

@@ -193,9 +193,10 @@ def test_the_step_that_xla_compiles_is_the_plain_step(case):
     for name in METRICS:
         np.testing.assert_allclose(metrics[name], rows[name], rtol=tolerance, atol=tolerance, err_msg=name)
     after, moved = state.to_arrays(), {name: value - before[name] for name, value in expected.to_arrays().items()}
+    largest = max(np.abs(update).max() for name, update in moved.items() if not name.startswith(("step", "g_", "d_")))
     for name, update in moved.items():
         error = np.abs(after[name] - before[name] - update).max()
-        assert error <= 2 * tolerance * np.abs(update).max() + 1e-6, name
+        assert error <= tolerance * (2 * np.abs(update).max() + 0.1 * largest), name
     run(compiled, same, 2)
     assert compiled.traces == 1 and state.step.numpy() == 3
     assert not [name for name, variable in state.variables().items() if variable.dtype in ("int32", tf.int32)]
