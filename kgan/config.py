@@ -91,8 +91,7 @@ class TrainConfig:
         None,
         "Where the data set lies: DATA_DIR/DATASET/ or DATA_DIR/; for folder, the parent of the class folders or of "
         "the images (PNG, JPEG, WebP, BMP, GIF; the middle square of each is scaled to --image_size), or an .npy, .npz "
-        "or .zip file of images. Default: $KGAN_DATA_DIR (for folder, $KGAN_DATA_DIR/folder), else Keras's cache, else "
-        "a download.",
+        "or .zip file of images. Default: $KGAN_DATA_DIR, else Keras's cache, else a download.",
         may_change=True,
     )
     image_size: int | None = setting(

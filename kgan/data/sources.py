@@ -193,17 +193,18 @@ _MNIST5K = Source(
 
 
 def own_pictures(data_dir: str | None) -> Pictures:
-    """The pictures of --dataset=folder: what lies at `data_dir`, else in $KGAN_DATA_DIR/folder.
+    """The pictures of --dataset=folder: what lies at `data_dir`, else in $KGAN_DATA_DIR/folder, else in $KGAN_DATA_DIR.
 
     Raises UserError if neither is given, or nothing is there.
     """
     if data_dir:
         return open_pictures(Path(data_dir))
-    if os.environ.get("KGAN_DATA_DIR"):
-        return open_pictures(Path(os.environ["KGAN_DATA_DIR"], _FOLDER.name))
+    if root := os.environ.get("KGAN_DATA_DIR"):
+        below = Path(root, _FOLDER.name)
+        return open_pictures(below if below.exists() else Path(root))
     raise UserError(
         "--dataset=folder needs --data_dir: the parent of the class folders or of the images, or a file of images "
-        "(or put them into $KGAN_DATA_DIR/folder)"
+        "(or name it in $KGAN_DATA_DIR)"
     )
 
 

@@ -121,15 +121,22 @@ class RunDir:
             self._lock.close()
 
     def read_config(self) -> TrainConfig:
-        """config.json. Raises UserError if it is damaged."""
+        """config.json. If the data are no longer at its data_dir, and the run was moved together with them, data_dir is
+        where they are now. Raises UserError if it is damaged."""
         content = schema.read(self.config_file, dict)
         try:
-            return TrainConfig.from_dict(content)
+            config = TrainConfig.from_dict(content)
         except UserError as error:
             raise UserError(f"{self.config_file}: {error}") from None
+        if config.data_dir and not os.path.exists(config.data_dir) and (relative := self.read_record().get("data_dir")):
+            moved = os.path.abspath(self.path / relative)
+            return config.replace(data_dir=moved) if os.path.exists(moved) else config
+        return config
 
     def write_config(self, config: TrainConfig) -> None:
-        """Writes config.json and flags.txt."""
+        """Writes config.json and flags.txt, and into run.json where the data lie as seen from the run folder."""
+        if config.data_dir:
+            self.update_record(data_dir=os.path.relpath(config.data_dir, self.path))
         write_atomically(self.config_file, config.to_json().encode())
         header = "# kgan train --flagfile=flags.txt repeats this run\n"
         write_atomically(self.flags_file, (header + config.to_flags()).encode())

@@ -75,6 +75,7 @@ class RunRecord(typing.TypedDict, total=False):
     status: str
     step: int
     total_steps: int
+    data_dir: str
     dataset: DataRecord
     device: DeviceRecord
     threads: dict[str, int | None]

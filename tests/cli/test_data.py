@@ -105,10 +105,12 @@ def test_the_data_folder_is_stored_absolute_and_names_the_run(folder, tmp_path, 
     assert run.read_config().data_dir == str(named)
 
 
-def test_without_data_dir_a_folder_is_sought_in_a_folder_of_its_own(folder, tmp_path, monkeypatch):
-    monkeypatch.setenv("KGAN_DATA_DIR", str(tmp_path))
+def test_without_data_dir_a_folder_is_sought_in_a_folder_of_its_own_then_in_all(folder, tmp_path, monkeypatch):
     config = settings(None).replace(data_dir=None)
-    with pytest.raises(UserError, match="folder: not a folder"):
+    monkeypatch.setenv("KGAN_DATA_DIR", str(folder))
+    assert plan.make_plan(config).card["num_images"] == 48
+    monkeypatch.setenv("KGAN_DATA_DIR", str(tmp_path))
+    with pytest.raises(UserError, match="has no licence on record"):  # the whole of it
         plan.make_plan(config)
     folder.rename(tmp_path / "folder")
     assert plan.make_plan(config).card["num_images"] == 48

@@ -199,6 +199,22 @@ def test_an_empty_folder_is_named(tmp_path):
     assert "empty: no images in it" in refused("train", "--dataset=folder", f"--data_dir={tmp_path / 'empty'}")
 
 
+def test_a_run_that_moved_with_its_data_finds_them(tmp_path):
+    data = draw_folder(tmp_path / "project" / "data", 150)
+    settings = {"dataset": "folder", "image_size": 28, "channels": 1, "arch": "mlp", "batch_size": 8, "steps": 2}
+    package.train(**settings, data_dir=str(data), run_dir=tmp_path / "project" / "runs" / "x")
+    moved = (tmp_path / "project").rename(tmp_path / "elsewhere")
+    run = moved / "runs" / "x"
+    assert kgan("train", f"--resume={run}", "--steps=4").returncode == 0
+    assert json.loads((run / "config.json").read_text())["data_dir"] == str(moved / "data")
+    assert json.loads((run / "run.json").read_text())["resumed"][0]["changes"] == {"steps": [2, 4]}
+    again = moved.rename(tmp_path / "again") / "runs" / "x"
+    assert package.evaluate(again, num_samples=66).protocol["reference_images"] == 135
+    assert package.audit(again, num_samples=16).num_samples == 16
+    shutil.rmtree(tmp_path / "again" / "data")
+    assert f"{moved / 'data'}: not a folder" in refused("evaluate", again)
+
+
 def test_output_that_nobody_reads_ends_in_silence():
     for arguments in ("--help", "train --help"):
         command = f"{sys.executable} -m kgan {arguments} | head -1"
