@@ -10,7 +10,7 @@ import os
 import typing
 
 from kgan import settings
-from kgan.data.sources import SOURCES
+from kgan.data.sources import source_of, usages
 from kgan.errors import UserError
 from kgan.settings import setting
 from kgan.text import one_line
@@ -86,22 +86,23 @@ class TrainConfig:
     """
 
     # data
-    dataset: str = setting("mnist", "The images.", choices=SOURCES)
+    dataset: str = setting("mnist", f"The images: {', '.join(usages())}.", normal=lambda name: source_of(name).name)
     data_dir: str | None = setting(
         None,
         "Where the data set lies: DATA_DIR/DATASET/ or DATA_DIR/; for folder, the parent of the class folders or of "
         "the images (PNG, JPEG, WebP, BMP, GIF; the middle square of each is scaled to --image_size), or an .npy, .npz "
-        "or .zip file of images. Default: $KGAN_DATA_DIR, else Keras's cache, else a download.",
+        "or .zip file of images; for tfds, where TensorFlow Datasets keeps its files. Default: $KGAN_DATA_DIR, else "
+        "Keras's cache, else a download.",
         may_change=True,
     )
     image_size: int | None = setting(
         None,
-        "Pixels a side for --dataset=folder. Default: 64, or as a file has them. Other data sets keep theirs.",
+        "Pixels a side for --dataset=folder or tfds. Default: 64, or as all have. Other data sets keep theirs.",
         choices=IMAGE_SIZES,
     )
     channels: int | None = setting(
         None,
-        "1 (grey) or 3 (colour) for --dataset=folder. Default: 3, or as a file has them. Other data sets keep theirs.",
+        "1 (grey) or 3 (colour) for --dataset=folder or tfds. Default: 3, or as all have. Other data sets keep theirs.",
         choices=(1, 3),
     )
     num_heldout: int | None = setting(
@@ -322,7 +323,7 @@ def _check_together(config: TrainConfig) -> None:
         raise UserError("--epochs and --steps both say how long to train: give one of them")
     if config.freeze_d and not config.init_from:
         raise UserError("--freeze_d keeps layers of an earlier run as they are: name that run with --init_from")
-    shape = SOURCES[config.dataset].image_shape
+    shape = source_of(config.dataset).image_shape
     if shape:
         for name, size in (("image_size", shape[0]), ("channels", shape[2])):
             if getattr(config, name) not in (None, size):

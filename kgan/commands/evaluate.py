@@ -35,7 +35,9 @@ NAMES = [name for name in signature(evaluate).parameters if name not in ("run", 
 def define_flags() -> None:
     default = functools.partial(cli.default, evaluate)
     flags.DEFINE_string("samples", None, "Instead of RUN: a folder of images, or an .npz or .npy of them.")
-    flags.DEFINE_enum("dataset", None, list(sources.SOURCES), "The real images that --samples are held against.")
+    flags.DEFINE_string(
+        "dataset", None, f"The real images that --samples are held against: {', '.join(sources.usages())}."
+    )
     flags.DEFINE_string("train", None, "The same, as a folder of images or a file like --samples.")
     flags.DEFINE_string("data_dir", None, "Where the data lie. Default: the run's, else $KGAN_DATA_DIR, as in train.")
     flags.DEFINE_integer("num_heldout", None, "With --dataset: as in train. Default: min(5000, a tenth).")

@@ -62,7 +62,7 @@ def read(pictures: Pictures, size: int, channels: int, verify: bool = False) -> 
     `verify` reads all files, and the cached pixels, whether they seem changed or not. Raises UserError when there are
     no pictures, more than a tenth of them are broken, or the disk has no room.
     """
-    key = [_VERSION, PIL.__version__, files_sha256(pictures, verify), size, channels]
+    key = [_VERSION, PIL.__version__, files_sha256(pictures, verify), size, channels, *filter(None, [pictures.part])]
     place = _decoded() / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
     found = _find(place, verify)
     try:

@@ -1,5 +1,6 @@
 """Pictures of one's own by what lies at a path: a folder, or a file whose suffix is in FILES."""
 
+import os
 from pathlib import Path
 
 from kgan.data.array_file import ArrayFile
@@ -19,3 +20,19 @@ def open_pictures(place: Path) -> Pictures:
     if kind and place.exists():
         return kind(place)
     raise UserError(f"{place}: not a folder of images, nor a file of them ({', '.join(FILES)})")
+
+
+def own_pictures(name: str, data_dir: str | None) -> Pictures:
+    """The pictures of --dataset=NAME ("folder"): at `data_dir`, else in $KGAN_DATA_DIR/NAME, else in $KGAN_DATA_DIR.
+
+    Raises UserError if neither is given, or nothing is there.
+    """
+    if data_dir:
+        return open_pictures(Path(data_dir))
+    if root := os.environ.get("KGAN_DATA_DIR"):
+        below = Path(root, name)
+        return open_pictures(below if below.exists() else Path(root))
+    raise UserError(
+        f"--dataset={name} needs --data_dir: the parent of the class folders or of the images, or a file of images "
+        "(or name it in $KGAN_DATA_DIR)"
+    )

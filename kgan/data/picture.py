@@ -27,19 +27,21 @@ _MAX_SCANS = 1_000_000_000  # pixels times scans of a JPEG, each of which goes o
 
 
 @dataclass(frozen=True)
-class Png:
-    """A PNG in memory: what to call it in messages, its bytes, and the (width, height) that it must have, or None."""
+class Encoded:
+    """A file's content in memory: what to call it in messages, its bytes, the formats that it may have, and the (width,
+    height) that it must have, or None."""
 
     name: str
     content: bytes
+    formats: tuple[str, ...] = FORMATS
     size: tuple[int, int] | None = None
 
     def __str__(self) -> str:
         return self.name
 
 
-Picture = Path | Png | np.ndarray
-"""A file in one of FORMATS, a PNG in memory, or pixels: uint8 (h, w, 1 or 3)."""
+Picture = Path | Encoded | np.ndarray
+"""A file in one of FORMATS, the content of one, or pixels: uint8 (h, w, 1 or 3)."""
 
 
 def read_image(picture: Picture, size: int, channels: int) -> np.ndarray:
@@ -91,9 +93,9 @@ def quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def open_bytes(picture: Path | Png) -> Iterator[BinaryIO]:
+def open_bytes(picture: Path | Encoded) -> Iterator[BinaryIO]:
     """A picture's bytes, as they are. Raises UserError if it is a file that is not regular or cannot be opened."""
-    with io.BytesIO(picture.content) if isinstance(picture, Png) else open_regular(picture) as stream:
+    with io.BytesIO(picture.content) if isinstance(picture, Encoded) else open_regular(picture) as stream:
         yield stream
 
 
@@ -105,10 +107,10 @@ def _opened(picture: Picture) -> Iterator[Image.Image]:
         return
     with open_bytes(picture) as stream:
         with _as_user_error(picture):
-            image = Image.open(stream, formats=("PNG",) if isinstance(picture, Png) else FORMATS)
+            image = Image.open(stream, formats=picture.formats if isinstance(picture, Encoded) else FORMATS)
             if image.width * image.height > MAX_PIXELS or max(image.size) > MAX_SIDE:
                 raise UserError(f"{picture}: {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are read")
-            if isinstance(picture, Png) and picture.size and picture.size != image.size:
+            if isinstance(picture, Encoded) and picture.size and picture.size != image.size:
                 width, height = picture.size
                 raise UserError(f"{picture}: {image.width} x {image.height} pixels, not {width} x {height}")
             if image.format in ("JPEG", "MPO"):

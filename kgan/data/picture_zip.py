@@ -12,7 +12,7 @@ import numpy as np
 
 from kgan.data.array_file import MAX_CLASSES
 from kgan.data.manifest import file_sha256
-from kgan.data.picture import MAX_PIXELS, Png, image_shape
+from kgan.data.picture import MAX_PIXELS, Encoded, image_shape
 from kgan.data.pictures import Pictures, Shape, numbered
 from kgan.errors import UserError
 from kgan.files import open_regular
@@ -47,7 +47,7 @@ class PictureZip(Pictures):
     def __len__(self) -> int:
         return len(self._names)
 
-    def __iter__(self) -> Iterator[Png]:
+    def __iter__(self) -> Iterator[Encoded]:
         height, width, _ = self.own_shape()
         allowed = MAX_PIXELS + _PIXELS_A_BYTE * os.path.getsize(self.place)
         if len(self) * height * width > allowed:
@@ -101,13 +101,13 @@ class PictureZip(Pictures):
                 raise UserError(f"the labels in its {LABELS} are not all whole numbers from 0 to {MAX_CLASSES - 1}")
             return labels
 
-    def _read(self, archive: zipfile.ZipFile, name: str, size: tuple[int, int] | None = None) -> Png:
+    def _read(self, archive: zipfile.ZipFile, name: str, size: tuple[int, int] | None = None) -> Encoded:
         """A picture; what is damaged has no content, and is refused when it is decoded."""
         try:
             content = archive.read(name)
         except Exception:  # zipfile raises nearly anything
             content = b""
-        return Png(f"{self.place}: {one_line(name, 80)}", content, size)
+        return Encoded(f"{self.place}: {one_line(name, 80)}", content, ("PNG",), size)
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[zipfile.ZipFile]:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,13 +18,15 @@ _CHUNK = 64  # pictures for each thread at a time
 
 
 class Pictures(abc.ABC):
-    """Pictures in a fixed order, of which nothing has been decoded yet; `place` is the folder or file they lie in."""
+    """Pictures in a fixed order, of which nothing has been decoded yet; `place` is the folder or file they lie in, and
+    `part` says which of those there they are, where they are not all."""
 
     has_metadata = True
     """Whether the pictures may say that they must not be mined."""
 
-    def __init__(self, place: Path):
+    def __init__(self, place: Path, part: str = ""):
         self.place = place
+        self.part = part
 
     @property
     def name(self) -> str:
@@ -34,6 +36,11 @@ class Pictures(abc.ABC):
     @property
     def others(self) -> Mapping[str, int]:
         """How many pictures lie there in formats that are not read, by suffix."""
+        return {}
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """What their publisher says of them: fields of a `Source`."""
         return {}
 
     @abc.abstractmethod

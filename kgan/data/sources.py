@@ -1,68 +1,27 @@
 """The named data sets, one record each, and reading them. To add one is to add its record to SOURCES."""
 
 import functools
-import importlib.util
-import os
 import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from kgan import downloads
 from kgan.data import cache, formats
 from kgan.data.manifest import pixels_sha256, states
-from kgan.data.opening import open_pictures
-from kgan.data.pictures import Pictures
+from kgan.data.opening import own_pictures
+from kgan.data.pictures import Pictures, Shape
+from kgan.data.places import find
+from kgan.data.source import Download, Source
 from kgan.data.split import Split, split
+from kgan.data.tfds import USAGE, TfdsPictures
 from kgan.errors import UserError
+from kgan.text import one_line
 
-Shape = tuple[int, int, int]
-Reader = Callable[[Path, str, Shape], tuple[np.ndarray, np.ndarray]]
 _STORE = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
-
-
-class Download(NamedTuple):
-    """A file and the sha256 it must have."""
-
-    file_name: str
-    address: str
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Source:
-    """What is known of a data set before its files are opened; everything in kgan that depends on it reads it here.
-
-    `license` is an SPDX id, or "" where none is stated. `image_shape` (h, w, c) is None where the user chooses it, and
-    `pictures` then finds what is to be decoded, by --data_dir. `splits` has the number of images of "train" and, if
-    there are test images, of "test". `forms` are the ways it can lie on a disk: the name of a file or folder ("[.gz]"
-    at its end stands for both) and its reader, which takes that place (the folder around a "[.gz]"), a split and the
-    image shape. A data set that comes with a Python package names it, and the extra of kgan that installs it; its only
-    form is a file in that package. `hub_id` is its name on the Hugging Face Hub.
-    """
-
-    name: str
-    license: str
-    origin: str
-    holder: str
-    image_shape: Shape | None = None
-    pictures: Callable[[str | None], Pictures] | None = None
-    splits: Mapping[str, int] = field(default_factory=dict)
-    class_names: tuple[str, ...] = ()
-    forms: Mapping[str, Reader] = field(default_factory=dict)
-    downloads: tuple[Download, ...] = ()
-    package: str = ""
-    extra: str = ""
-    hub_id: str = ""
-
-    @property
-    def has_test(self) -> bool:
-        return "test" in self.splits
 
 
 @dataclass(frozen=True)
@@ -192,25 +151,34 @@ _MNIST5K = Source(
 )
 
 
-def own_pictures(data_dir: str | None) -> Pictures:
-    """The pictures of --dataset=folder: what lies at `data_dir`, else in $KGAN_DATA_DIR/folder, else in $KGAN_DATA_DIR.
+_FOLDER = Source(
+    name="folder", license="", origin="a folder of images", holder="unknown", pictures=own_pictures, own=True
+)
 
-    Raises UserError if neither is given, or nothing is there.
-    """
-    if data_dir:
-        return open_pictures(Path(data_dir))
-    if root := os.environ.get("KGAN_DATA_DIR"):
-        below = Path(root, _FOLDER.name)
-        return open_pictures(below if below.exists() else Path(root))
-    raise UserError(
-        "--dataset=folder needs --data_dir: the parent of the class folders or of the images, or a file of images "
-        "(or name it in $KGAN_DATA_DIR)"
-    )
+_TFDS = Source(
+    name="tfds",
+    license="",
+    origin="TensorFlow Datasets",
+    holder="unknown",
+    pictures=TfdsPictures,
+    usage=USAGE,
+)
+
+SOURCES = {source.name: source for source in (_MNIST, _FASHION_MNIST, _CIFAR10, _MNIST5K, _FOLDER, _TFDS)}
 
 
-_FOLDER = Source(name="folder", license="", origin="a folder of images", holder="unknown", pictures=own_pictures)
+def usages() -> list[str]:
+    """What may be said for a data set: the names, and the forms of names."""
+    return [source.usage or source.name for source in SOURCES.values()]
 
-SOURCES = {source.name: source for source in (_MNIST, _FASHION_MNIST, _CIFAR10, _MNIST5K, _FOLDER)}
+
+def source_of(name: str) -> Source:
+    """The record of a data set, under the very name. Raises UserError, with what may be said, if there is none."""
+    kind, _, inner = name.partition(":")
+    source = SOURCES.get(kind)
+    if source is None or bool(inner) != bool(source.usage):
+        raise UserError(f"--dataset={one_line(name, 80)}: must be one of {', '.join(usages())}")
+    return replace(source, name=name)
 
 
 def load(
@@ -221,24 +189,24 @@ def load(
     channels: int | None = None,
     verify: bool = False,
 ) -> ImageSet:
-    """Reads the `split` ("train" or "test") of a named data set; `image_size`, `channels` and `verify` (reading files
-    again that seem unchanged) are for "folder".
+    """Reads the `split` ("train" or "test") of a data set by its name; `image_size`, `channels` and `verify` (reading
+    files again that seem unchanged) are for those whose pictures may have any size.
 
     A given `data_dir` must hold the data. Without one, $KGAN_DATA_DIR and Keras's cache are searched, then the
     files are downloaded into that cache and checked. The last two sets that were read are kept, and returned again for
     as long as their files do not change. Raises UserError naming the file or folder.
     """
-    source = SOURCES[name]
+    source = source_of(name)
     if split == "test" and not source.has_test:
         raise UserError(f"{name} has no test images")
     with _LOCK:
         if source.pictures:
-            pictures = source.pictures(data_dir)
+            pictures = source.pictures(name, data_dir)
             shape = _shape(pictures, image_size, channels)
             key, state = (name, str(pictures.place), shape), states(pictures.files())
             return _kept(key, state, lambda: _decoded(source, pictures, shape, verify), anew=verify)
         assert source.image_shape
-        form, place = _find(source, data_dir)
+        form, place = find(source, data_dir)
         files = [place] if place.is_file() else sorted(path for path in place.iterdir() if path.is_file())
         shape = source.image_shape
         return _kept((name, str(place), split), states(files), lambda: _read(source, form, place, split, shape))
@@ -246,18 +214,11 @@ def load(
 
 def file_name(name: str, data_dir: str | None = None) -> str:
     """What to call a data set in the name of a file: a folder or file of images by its own name."""
-    if SOURCES[name].image_shape or not data_dir:
-        return name
+    if not source_of(name).own or not data_dir:
+        return re.sub(r"[^\w.]+", "-", name).strip("-")
     place = Path(data_dir).resolve()
     own = place.name if place.is_dir() else place.stem
     return re.sub(r"[^\w.]+", "-", own).strip("-.")[:60] or name
-
-
-def where(name: str, data_dir: str | None = None) -> Path | None:
-    """The file or folder that `load` would read a named data set from, or None if it would have to download it."""
-    source = SOURCES[name]
-    place = _search(source, _given_roots(source, data_dir)) or _search(source, _own_roots(source))
-    return place[1] if place else None
 
 
 _LOCK = threading.RLock()
@@ -299,64 +260,11 @@ def _shape(pictures: Pictures, image_size: int | None, channels: int | None) -> 
 def _decoded(source: Source, pictures: Pictures, shape: Shape, verify: bool) -> ImageSet:
     read = cache.read(pictures, shape[0], shape[2], verify)
     return ImageSet(
-        source, read.images, read.labels, read.class_names, read.unreadable, pictures.others, known_sha256=read.sha256
+        replace(source, **pictures.about),
+        read.images,
+        read.labels,
+        read.class_names,
+        read.unreadable,
+        pictures.others,
+        known_sha256=read.sha256,
     )
-
-
-def _find(source: Source, data_dir: str | None) -> tuple[str, Path]:
-    """The form and the place of a data set, downloaded if need be."""
-    found = _search(source, _given_roots(source, data_dir))
-    if found is None and data_dir and not source.package:
-        raise UserError(f"--data_dir={data_dir}: no {source.name} in it; it may lie there as {_forms(source)}")
-    found = found or _search(source, _own_roots(source))
-    if found:
-        return found
-    if source.package:
-        raise UserError(f"{source.name} comes with the package {source.package}: pip install 'kgan[{source.extra}]'")
-    _download(source)
-    if found := _search(source, _own_roots(source)):
-        return found
-    raise UserError(f"{source.name}: what was downloaded is gone again")
-
-
-def _given_roots(source: Source, data_dir: str | None) -> list[Path]:
-    folder = data_dir or os.environ.get("KGAN_DATA_DIR")
-    return [Path(folder, source.name), Path(folder)] if folder and not source.package else []
-
-
-def _own_roots(source: Source) -> list[Path]:
-    """Where Keras's own loaders, and `_download`, leave their files; or the package that has them."""
-    if source.package:
-        package = importlib.util.find_spec(source.package)
-        return [Path(package.origin).parent] if package and package.origin else []
-    cache = _cache()
-    keras_name = {"fashion_mnist": "fashion-mnist", "cifar10": "cifar-10-batches-py-target"}.get(source.name)
-    return [cache / source.name, *([cache / keras_name] if keras_name else []), cache]
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras", "datasets")
-
-
-def _search(source: Source, roots: list[Path]) -> tuple[str, Path] | None:
-    for root in roots:
-        for form in source.forms:
-            path = root / form.removesuffix("[.gz]")
-            if path.exists() or (form.endswith("[.gz]") and path.with_name(path.name + ".gz").exists()):
-                return form, root if form.endswith("[.gz]") else path
-    return None
-
-
-def _forms(source: Source) -> str:
-    return " or ".join(source.forms)
-
-
-def _download(source: Source) -> None:
-    for file_name, address, sha256 in source.downloads:
-        try:
-            downloads.fetch(address, _cache() / source.name / file_name, sha256)
-        except UserError as error:
-            raise UserError(
-                f"{source.name} is not on this machine and could not be downloaded ({error}): put it, as "
-                f"{_forms(source)}, into a folder and give that as --data_dir or KGAN_DATA_DIR"
-            ) from None

@@ -85,7 +85,7 @@ def load_reference(
         raise UserError(f"--reference={split}: must be one of {', '.join(SPLITS)}")
     data = sources.load(dataset, data_dir, image_size=image_size, channels=channels)
     parts = data.split(num_heldout, num_train)
-    has_test = sources.SOURCES[dataset].has_test
+    has_test = sources.source_of(dataset).has_test
     test = sources.load(dataset, data_dir, "test") if has_test or split == "test" else None
     num_classes = data.num_classes if data.num_classes > 1 else 0
     source = data if split != "test" or test is None else test

@@ -166,6 +166,7 @@ def data_facts(card: Mapping, overrides: Iterable[str] = ()) -> dict:
         "Licence": card.get("license") or "none on record",
         "Origin": card.get("origin"),
         "Rights holder": card.get("holder"),
+        **({"Citation": card["citation"]} if card.get("citation") else {}),
         "Images": card.get("num_images"),
         "Used for training": card.get("num_train"),
         "Held out": card.get("num_heldout"),

@@ -22,6 +22,7 @@ class DataRecord(typing.TypedDict, total=False):
     license: str
     origin: str
     holder: str
+    citation: str
     sha256: str
     num_images: int
     num_train: int

@@ -9,6 +9,7 @@ import pytest
 import kgan
 from kgan.data import sources
 from kgan.data.formats import read_mnist_npz
+from kgan.data.source import Source
 from tests.conftest import kgan as kgan_command
 
 READS = Counter()
@@ -32,7 +33,7 @@ def shapes(tmp_path, monkeypatch):
         return read_mnist_npz(place, split, shape)
 
     READS.clear()
-    record = sources.Source(
+    record = Source(
         name="shapes",
         license="CC0-1.0",
         origin="made up",

