@@ -157,7 +157,7 @@ class PcaFeatures(FeatureNetwork):
         check_image_shape(images, self.image_shape, self.name)
 
     def _outputs(self, images: np.ndarray) -> tuple[np.ndarray, None]:
-        return ((_pixels(images) - self.mean) @ self.components).astype(np.float32), None
+        return (_centred(images, self.mean) @ self.components).astype(np.float32), None
 
 
 def load_pca(images: Images, cache_folder: str | os.PathLike, components: int = PCA_COMPONENTS) -> PcaFeatures:
@@ -177,7 +177,15 @@ def load_pca(images: Images, cache_folder: str | os.PathLike, components: int = 
 
 def _pixels(images: np.ndarray) -> np.ndarray:
     """(n, pixels) float64 in [-1, 1]."""
-    return images.reshape(len(images), -1) / 127.5 - 1.0
+    pixels = images.reshape(len(images), -1) / 127.5
+    pixels -= 1.0
+    return pixels
+
+
+def _centred(images: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    pixels = _pixels(images)
+    pixels -= mean
+    return pixels
 
 
 def _fit_pca(images: Images, components: int) -> dict[str, np.ndarray]:
@@ -190,13 +198,16 @@ def _fit_pca(images: Images, components: int) -> dict[str, np.ndarray]:
     if pixels <= _PCA_LARGEST_MATRIX:
         scatter = np.zeros((pixels, pixels))
         for rows in batches:
-            centred = _pixels(images[rows]) - mean
+            centred = _centred(images[rows], mean)
             scatter += centred.T @ centred
         vectors = _leading_eigenvectors(scatter, count)
     else:
-        centred = _pixels(images[:]) - mean
         # The right singular vectors from the left ones; QR keeps them orthonormal where a singular value is 0.
-        vectors = np.linalg.qr(centred.T @ _leading_eigenvectors(centred @ centred.T, count))[0]
+        flat = images[:].reshape(len(images), -1)
+        parts = [slice(start, start + _PCA_LARGEST_MATRIX) for start in range(0, pixels, _PCA_LARGEST_MATRIX)]
+        products = sum((part := _centred(flat[:, some], mean[some])) @ part.T for some in parts)
+        left = _leading_eigenvectors(products, count)
+        vectors = np.linalg.qr(np.concatenate([_centred(flat[:, some], mean[some]).T @ left for some in parts]))[0]
     largest = vectors[np.abs(vectors).argmax(axis=0), np.arange(count)]
     return {"mean": mean, "components": vectors * np.where(largest < 0, -1.0, 1.0)}
 

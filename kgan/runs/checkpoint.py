@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from kgan.errors import UserError
-from kgan.files import open_regular, write_atomically
+from kgan.files import open_regular, write_atomically, written_whole
 from kgan.runs import schema
 from kgan.text import one_line
 
@@ -30,10 +30,9 @@ _MAX_STEP = 10**18 - 1
 def save(folder: Path, step: int, arrays: Mapping[str, np.ndarray]) -> Path:
     """Writes a checkpoint. Raises OSError (a full disk, say) with every earlier checkpoint untouched."""
     folder.mkdir(exist_ok=True)
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]
     path = path_of(folder, step)
-    write_atomically(path, buffer.getvalue())
+    with written_whole(path) as stream:
+        np.savez(stream, **arrays)  # type: ignore[arg-type]
     return path
 
 
