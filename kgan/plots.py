@@ -4,6 +4,7 @@ In a notebook the Figure shows itself as a cell's last value. Figures of generat
 """
 
 import io
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 
@@ -17,13 +18,15 @@ _CAPTION = "AI-generated"
 _FAR_BELOW = 5
 _DPI = 160
 _PAIR = 0.66  # inches a side of an image beside its neighbour
+_PANEL_POINTS, _LINE_POINTS = 160, 11  # the height of a panel of curves, about, and of a line of type
 _CELL = 0.7  # inches a side of a small image
 
 
 def curves(
     metrics: Sequence[Mapping], score_name: str | None = None, floor: float | None = None, width: float = 8
 ) -> Figure:
-    """Losses, the discriminator's mean logits, and gradient norms against the step, from lines of metrics.jsonl.
+    """Losses, the discriminator's mean logits (of held-out images too where they were rated), and gradient norms
+    against the step, from lines of metrics.jsonl.
 
     If some of the lines have a Frechet distance, also that, on a logarithmic axis called `score_name`, above the
     `floor` that real images have. `width` is in inches: type stays the same size, so that less is larger type.
@@ -31,15 +34,15 @@ def curves(
     scored = [line for line in metrics if "frechet_distance" in line]
     panels = (
         ("loss", {"discriminator": "d_loss", "generator": "g_loss"}),
-        ("mean logit D", {"real": "d_real", "generated": "d_fake"}),
+        ("mean logit D", {"real": "d_real", "generated": "d_fake", "held-out": "d_heldout"}),
         ("gradient norm", {"discriminator": "d_grad_norm", "generator": "g_grad_norm"}),
     )
     figure = Figure(figsize=(width, 11 if scored else 8), layout="constrained")
     steps = [line["step"] for line in metrics]
     axes = figure.subplots(len(panels) + bool(scored), sharex=True, squeeze=False)[:, 0]
     for axis, (title, lines) in zip(axes, panels, strict=False):
-        for (label, key), colour in zip(lines.items(), (_BLACK, _GREY), strict=True):
-            _draw_line(axis, steps, [line[key] for line in metrics], label, colour)
+        drawn = {label: [line.get(key, math.nan) for line in metrics] for label, key in lines.items()}
+        _draw_lines(axis, steps, drawn)
         axis.set_ylabel(title)
     if scored:
         _draw_scores(axes[-1], [line["step"] for line in scored], [line["frechet_distance"] for line in scored], floor)
@@ -156,10 +159,19 @@ def to_pixels(figure: Figure, dpi: int = _DPI) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def _draw_line(axis, x: Sequence[float], y: Sequence[float], label: str, colour: str) -> None:
-    axis.plot(x, y, color=colour, linewidth=1.2)
-    if x:
-        axis.annotate(label, (x[-1], y[-1]), xytext=(4, 0), textcoords="offset points", color=colour, va="center")
+def _draw_lines(axis, x: Sequence[float], lines: Mapping[str, Sequence[float]]) -> None:
+    """Up to three lines, each named at its end; names that would cover each other are moved apart."""
+    ends = []
+    for (name, y), (colour, style) in zip(lines.items(), ((_BLACK, "-"), (_GREY, "-"), (_BLACK, ":")), strict=False):
+        axis.plot(x, y, color=colour, linestyle=style, linewidth=1.2)
+        if x and math.isfinite(y[-1]):
+            ends.append((y[-1], name, colour))
+    (low, high), free = axis.get_ylim(), 0.0
+    for end, name, colour in sorted(ends):
+        height = (end - low) / (high - low) * _PANEL_POINTS
+        offset = (4, max(height, free) - height)
+        free = height + offset[1] + _LINE_POINTS
+        axis.annotate(name, (x[-1], end), xytext=offset, textcoords="offset points", color=colour, va="center")
 
 
 def _draw_scores(axis, steps: Sequence[int], values: Sequence[float], floor: float | None) -> None:

@@ -27,6 +27,14 @@ def test_curves_have_a_panel_of_scores_only_if_there_are_some():
     assert len(plots.curves([]).axes) == 3
 
 
+def test_held_out_images_have_a_line_where_they_were_rated():
+    rated = [line(1, d_heldout=0.5), line(2), line(3, d_heldout=-0.5)]
+    axis = plots.curves(rated).axes[1]
+    np.testing.assert_array_equal(axis.lines[2].get_ydata(), [0.5, np.nan, -0.5])
+    assert {text.get_text() for text in axis.texts} == {"held-out", "real", "generated"}
+    assert [text.get_text() for text in plots.curves([line(1), line(2)]).axes[1].texts] == ["generated", "real"]
+
+
 GREY = np.arange(12 * 28 * 28, dtype=np.uint8).reshape(12, 28, 28, 1)
 COLOUR = np.zeros((4, 32, 32, 3), np.uint8)
 

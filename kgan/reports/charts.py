@@ -18,11 +18,12 @@ _MAX_POINTS = 400
 _MARKED_POINTS = 12  # lines of so few points get a dot at each
 _PADDING = 0.04
 _FAR_BELOW = 5
+_KINDS = ("first", "second", "third")
 
 
 @dataclass(frozen=True)
 class Line:
-    """A named line; points that are not finite leave a gap. A chart has at most two."""
+    """A named line; points that are not finite leave a gap. A chart has at most three."""
 
     name: str
     x: Sequence[float]
@@ -137,7 +138,7 @@ def _line(line: Line, number: int, x: Scale, y: Scale) -> list[str]:
             continue
         path.append(f"{'L' if pen_down else 'M'}{_across(x, at):.1f} {_up(y, value):.1f}")
         pen_down = True
-    kind = ("first", "second")[number]
+    kind = _KINDS[number]
     parts = [f'<path class="line {kind}" d="{"".join(path)}"/>']
     if len(points) <= _MARKED_POINTS:
         parts += [
@@ -152,7 +153,7 @@ def _key(names: Sequence[str]) -> str:
     """The names of the lines above the chart, at the right."""
     parts: list[str] = []
     right = float(_WIDTH - _RIGHT)
-    for name, kind in reversed(list(zip(names, ("first", "second"), strict=False))):
+    for name, kind in reversed(list(zip(names, _KINDS, strict=False))):
         width = 5.7 * len(name)
         parts.append(f'<text class="tick" x="{right}" y="14" text-anchor="end">{escape(name)}</text>')
         parts.append(f'<path class="line {kind}" d="M{right - width - 22:.1f} 10h16"/>')

@@ -1,5 +1,6 @@
 """The training curves of runs, on axes that all runs share."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
@@ -10,7 +11,7 @@ from kgan.text import rounded
 
 _PANELS = (
     ("Loss", {"discriminator": "d_loss", "generator": "g_loss"}),
-    ("Mean logit of the discriminator", {"real": "d_real", "generated": "d_fake"}),
+    ("Discriminator's mean logit", {"real": "d_real", "generated": "d_fake", "held-out": "d_heldout"}),
     ("Gradient norm", {"discriminator": "d_grad_norm", "generator": "g_grad_norm"}),
 )
 MIN_LINES = 2  # log lines that make a curve
@@ -24,7 +25,7 @@ def curves(runs: Sequence[Run]) -> list[list[Markup]]:
         return charts
     x = Scale.over([0.0, *(line["step"] for run, _ in drawn for line in run.metrics)], padding=0.0)
     for title, keys in _PANELS:
-        y = Scale.over(line[key] for run, _ in drawn for line in run.metrics for key in keys.values())
+        y = Scale.over(line[key] for run, _ in drawn for line in run.metrics for key in keys.values() if key in line)
         for run, column in drawn:
             column.append(_panel(run, title, keys, x, y))
     _add_scores(drawn, x)
@@ -34,12 +35,13 @@ def curves(runs: Sequence[Run]) -> list[list[Markup]]:
 def last_line(run: Run) -> dict[str, float]:
     """What the last log line says, by what the charts call it."""
     line = run.metrics[-1]
-    return {f"{title}, {name}": line[key] for title, keys in _PANELS for name, key in keys.items()}
+    return {f"{title}, {name}": line[key] for title, keys in _PANELS for name, key in keys.items() if key in line}
 
 
 def _panel(run: Run, title: str, keys: Mapping[str, str], x: Scale, y: Scale) -> Markup:
     steps = [line["step"] for line in run.metrics]
-    lines = [Line(name, steps, [line[key] for line in run.metrics]) for name, key in keys.items()]
+    there = {name: key for name, key in keys.items() if any(key in line for line in run.metrics)}
+    lines = [Line(name, steps, [line.get(key, math.nan) for line in run.metrics]) for name, key in there.items()]
     ends = "; ".join(f"{line.name} from {rounded(line.y[0])} to {rounded(line.y[-1])}" for line in lines)
     return line_chart(title, lines, x, y, f"{title} of {run.name} over {steps[-1]:,} steps: {ends}")
 

@@ -101,6 +101,7 @@ class MetricsLine(typing.TypedDict, total=False):
     d_penalty: float
     d_real: typing.Required[float]
     d_fake: typing.Required[float]
+    d_heldout: float
     d_grad_norm: typing.Required[float]
     g_grad_norm: typing.Required[float]
     frechet_distance: float

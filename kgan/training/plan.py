@@ -19,11 +19,12 @@ RESOLVED = ("image_size", "channels", "num_heldout", "epochs", "log_every", "sam
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """`config` has every setting that the data decide filled in. `data` is the whole data set, of which `training`,
-    ascending int64 indices, are trained on; `card` records it and how many were trained on and held out."""
+    ascending int64 indices, are trained on and `heldout` are not; `card` records it and how many these are."""
 
     config: TrainConfig
     data: ImageSet = dataclasses.field(repr=False)
     training: np.ndarray = dataclasses.field(repr=False)
+    heldout: np.ndarray = dataclasses.field(repr=False)
     card: dict
     batches_per_epoch: int
     total_steps: int
@@ -80,6 +81,7 @@ def make_plan(config: TrainConfig) -> Plan:
         config=resolved,
         data=data,
         training=split.training,
+        heldout=split.heldout,
         card=card,
         batches_per_epoch=batches,
         total_steps=total_steps,

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from kgan import plots
+from kgan.config import NO_AUGMENTATION
 from kgan.files import write_atomically
 from kgan.runs import checkpoint, environment
 from kgan.runs.generator import TrainedGenerator, from_arrays
@@ -14,6 +15,7 @@ from kgan.training import scoring, snapshots
 from kgan.training.background import BackgroundWriter
 from kgan.training.logging import Reporter
 from kgan.training.meter import Meter
+from kgan.training.overfitting import HeldoutMeter, OverfittingWatch, advice
 from kgan.training.plan import Plan
 from kgan.training.state import State
 
@@ -32,6 +34,8 @@ class Recorder:
         self.reporter, self.writer = reporter, writer
         self.scorer: scoring.Scorer | None = None
         self.end_reason: str | None = None  # why the run should end before its last step
+        self._heldout = HeldoutMeter(plan, state.discriminator)
+        self._overfitting = OverfittingWatch(run.read_metrics())
         self._record = run.read_record()
         self._network = None  # a float32 generator, built when the first image is drawn
         self._last: TrainedGenerator | None = None  # as of the newest grid
@@ -62,7 +66,7 @@ class Recorder:
         trained = self._generator(networks) if draws else None
         scores = self._score(trained) if scored and trained else {}
         if logs:
-            self.reporter.log(step, self.meter.read_and_reset(), scores)
+            self._log(step, scores)
         if networks:
             grid = snapshots.draw_grid(trained) if trained else None
             if grid is not None:
@@ -71,6 +75,14 @@ class Recorder:
             self.writer.submit(self._write, step, arrays, trained, grid, saves, scores.get("frechet_distance"))
         if scores:
             self._watch()
+
+    def _log(self, step: int, scores: Mapping[str, float]) -> None:
+        means = self.meter.read_and_reset()
+        means |= self._heldout.measure(step, means)
+        self.reporter.log(step, means, scores)
+        ratio = self._overfitting.follow(means)
+        if ratio is not None:
+            self.reporter.warn(advice(ratio, self.plan.config.augment != NO_AUGMENTATION, self.run.path))
 
     def save(self, step: int) -> None:
         """Saves the state of `step` and returns when it is on disk."""

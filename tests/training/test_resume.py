@@ -54,6 +54,7 @@ def assert_same(run_dir, expected):
     assert lines == expected_lines
     assert best == expected_best
     assert sum("frechet_distance" in line for line in lines) == 2
+    assert all("d_heldout" in line for line in lines)
 
 
 @pytest.fixture(scope="module")

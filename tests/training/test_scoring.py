@@ -118,12 +118,12 @@ def test_too_few_images_are_refused_before_anything_is_written(config, tmp_path)
 @pytest.mark.parametrize("d_steps, total", [(1, 40), (2, 41), (3, 40), (5, 33)])
 def test_scored_steps(d_steps, total):
     settings = {"eval_every": 2, "d_steps": d_steps, "steps": total}
-    plan = Plan(package.TrainConfig(**settings), None, None, {}, batches_per_epoch=7, total_steps=total)
+    plan = Plan(package.TrainConfig(**settings), None, None, None, {}, batches_per_epoch=7, total_steps=total)
     expected = {next(step for step in range(total + 1) if step * d_steps >= passes or step == total)
                 for passes in range(14, 14 * 40, 14)}  # fmt: skip
     assert {plan.next_score(step) for step in range(total)} == expected
     assert all(plan.next_score(step) > step for step in range(total))
-    assert Plan(package.TrainConfig(), None, None, {}, 7, 40).next_score(3) is None
+    assert Plan(package.TrainConfig(), None, None, None, {}, 7, 40).next_score(3) is None
 
 
 def test_a_damaged_best_json_is_named(tmp_path):

@@ -1,0 +1,103 @@
+"""The meter of overfitting: what is measured, without a trace in the run, and when it is said."""
+
+import keras
+import numpy as np
+import pytest
+
+import kgan
+from kgan import TrainConfig
+from kgan.data.sources import SOURCES, ImageSet
+from kgan.runs.rundir import RunDir
+from kgan.training.overfitting import WINDOW, HeldoutMeter, OverfittingWatch, advice
+from kgan.training.plan import Plan
+from tests.conftest import draw_folder
+
+
+def brightness(*inputs) -> keras.Model:
+    """A discriminator whose logit is the mean pixel in [-1, 1], but for what dropout takes in training."""
+    image = keras.Input((4, 4, 1))
+    score = keras.layers.GlobalAveragePooling2D()(keras.layers.Dropout(0.9)(image))
+    return keras.Model([image, *inputs] if inputs else image, score)
+
+
+def plan(heldout: int, **settings) -> Plan:
+    """Of 60 training images of level 255, and held-out ones of level 127.5 on average."""
+    images = np.full((60 + heldout, 4, 4, 1), 255, np.uint8)
+    images[60:, :2], images[60:, 2:] = 0, 255
+    config = TrainConfig(dataset="folder", log_every=10, batch_size=8, augment="diffaug", **settings)
+    data = ImageSet(SOURCES["folder"], images, None, ())
+    return Plan(config, data, np.arange(60), np.arange(60, 60 + heldout), {}, 7, 100)
+
+
+@pytest.mark.parametrize("inputs", [(), (keras.Input((), dtype="int64"),)])
+def test_it_is_real_less_the_gap_between_images_as_they_are(inputs):
+    meter = HeldoutMeter(plan(20), brightness(*inputs))
+    assert meter.measure(10, {"d_real": 7.0})["d_heldout"] == pytest.approx(6.0, abs=1e-6)
+
+
+def test_without_held_out_images_there_is_nothing():
+    assert HeldoutMeter(plan(0), brightness()).measure(10, {"d_real": 7.0}) == {}
+
+
+def test_which_images_is_a_matter_of_seed_and_step():
+    images = np.random.default_rng(0).integers(0, 256, (100, 4, 4, 1), np.uint8)
+    data = ImageSet(SOURCES["folder"], images, None, ())
+
+    def measured(step, seed):
+        config = TrainConfig(dataset="folder", log_every=10, batch_size=8, seed=seed)
+        meter = HeldoutMeter(Plan(config, data, np.arange(60), np.arange(60, 100), {}, 7, 100), brightness())
+        return meter.measure(step, {"d_real": 0.0})["d_heldout"]
+
+    assert measured(10, 0) == measured(10, 0)
+    assert len({measured(10, 0), measured(20, 0), measured(10, 1)}) == 3
+
+
+def line(gap: float, whole: float = 1.0) -> dict[str, float]:
+    return {"d_real": 5.0, "d_heldout": 5.0 - gap, "d_fake": 5.0 - whole}
+
+
+def said(lines, earlier=()) -> list[float]:
+    watch = OverfittingWatch(earlier)
+    return [ratio for ratio in map(watch.follow, lines) if ratio is not None]
+
+
+def test_an_open_gap_is_said_once_and_not_again_when_resumed():
+    opening = [line(0.0)] * 5 + [line(0.6 + 0.01 * number) for number in range(WINDOW)]
+    (ratio,) = said([*opening, *opening])
+    assert 0.5 < ratio < 0.7
+    assert said(opening, earlier=opening) == []
+    assert len(said(opening[:-3]) + said(opening[-3:], earlier=opening[:-3])) == 1
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [line(0.4)] * 50,
+        [line(0.9)] * (WINDOW - 1),
+        [line(8.0 * (-1) ** number + 0.7) for number in range(50)],  # as good as noise
+        [line(0.9, whole=0.0)] * 50,
+        [line(-0.9, whole=-1.0)] * 50,
+        [{"d_real": 1.0, "d_fake": 0.0}] * 50,
+    ],
+)
+def test_a_gap_that_is_small_or_noise_is_none(lines):
+    assert said(lines) == []
+
+
+def test_the_advice_names_what_is_not_done_yet():
+    assert "r_v 0.62" in advice(0.621, False, "runs/x") and "kgan audit runs/x" in advice(0.621, False, "runs/x")
+    assert "--augment" in advice(0.6, False, "x") and "--augment" not in advice(0.6, True, "x")
+
+
+def test_a_discriminator_that_learns_its_images_by_heart_is_noticed(tmp_path):
+    data = draw_folder(tmp_path / "images", 116)
+    settings = {
+        "dataset": "folder", "data_dir": str(data), "image_size": 28, "channels": 1, "arch": "mlp", "d_lr": 1e-3,
+        "num_heldout": 100, "batch_size": 16, "log_every": 10, "run_dir": tmp_path / "run",
+    }  # fmt: skip
+    run = RunDir(kgan.train(**settings, steps=300))
+    lines = run.read_metrics()
+    assert lines[-1]["d_real"] - lines[-1]["d_heldout"] > 0.5 * (lines[-1]["d_real"] - lines[-1]["d_fake"])
+    assert run.log_file.read_text().count("it knows its training images by heart") == 1
+    kgan.train(**settings, steps=400, resume="auto")
+    assert run.log_file.read_text().count("it knows its training images by heart") == 1
