@@ -116,23 +116,21 @@ def closest_pairs(columns: Mapping[str, tuple[np.ndarray, np.ndarray, Sequence[s
     return figure
 
 
-def ratio_histograms(spaces: Mapping[str, tuple[np.ndarray, np.ndarray, float | None]]) -> Figure:
-    """The neighbour ratios of generated and held-out images, one panel a space: (m,), (n,) and the threshold or None.
+def ratio_histograms(spaces: Mapping[str, Mapping], thresholds: Mapping[str, float]) -> Figure:
+    """The neighbour ratios of generated and held-out images, one panel a space, from the histograms of an audit and the
+    thresholds of the spaces that have one.
 
     Shares of images on a logarithmic axis, so that a few copies in the left tail can be seen.
     """
     figure = Figure(figsize=(4.3, 0.3 + 2.0 * len(spaces)), layout="constrained")
     axes = figure.subplots(len(spaces), 1, sharex=True, squeeze=False)[:, 0]
-    for axis, (space, (generated, heldout, threshold)) in zip(axes, spaces.items(), strict=True):
-        limit = max(1e-6, *(ratios.max() for ratios in (generated, heldout) if len(ratios)))
-        named = {"generated": generated, "held-out": heldout}
-        for (name, ratios), colour, style in zip(named.items(), (_BLACK, _GREY), ("-", "--"), strict=True):
-            if len(ratios):
-                weights = np.full(len(ratios), 1 / len(ratios))
-                axis.hist(
-                    ratios, np.linspace(0, limit, 61), weights=weights, histtype="step", color=colour, linestyle=style,
-                    linewidth=1.2, label=name,
-                )  # fmt: skip
+    for axis, (space, histograms) in zip(axes, spaces.items(), strict=True):
+        named = {"generated": histograms["samples"], "held-out": histograms["heldout"]}
+        for (name, shares), colour, style in zip(named.items(), (_BLACK, _GREY), ("-", "--"), strict=True):
+            if shares:
+                edges = np.linspace(0, histograms["top"], len(shares) + 1)
+                axis.stairs(shares, edges, baseline=None, color=colour, linestyle=style, linewidth=1.2, label=name)
+        threshold = thresholds.get(space)
         if threshold is not None:
             axis.axvline(threshold, color=_BLACK, linestyle=":", linewidth=1.0, label="flagged below")
         axis.set_yscale("log")

@@ -8,6 +8,7 @@ import pytest
 from matplotlib.text import Text
 
 from kgan import plots
+from kgan.auditing.statistics import histograms
 
 
 def line(step, **more):
@@ -99,11 +100,12 @@ def test_closest_pairs_show_both_images_and_how_they_differ():
 
 
 def test_ratio_histograms_are_shares_of_images_with_the_threshold():
-    figure = plots.ratio_histograms(
-        {"pixels": (np.array([0.1, 0.9, 0.9]), np.array([0.5, 0.6]), 0.2), "pca": (np.array([0.3]), np.empty(0), None)}
-    )
-    pixels, pca = figure.axes
-    heights = [patch.get_xy()[:, 1].max() for patch in pixels.patches]
-    assert heights == pytest.approx([2 / 3, 1 / 2])
+    spaces = {
+        "pixels": histograms(np.array([0.1, 0.9, 0.9]), np.array([0.5, 0.6])),
+        "pca": histograms(np.array([0.3]), np.empty(0)),
+    }
+    pixels, pca = plots.ratio_histograms(spaces, {"pixels": 0.2}).axes
+    assert [patch.get_data().values.max() for patch in pixels.patches] == pytest.approx([2 / 3, 1 / 2])
+    assert pixels.patches[0].get_data().edges[-1] == 0.9
     assert len(pixels.lines) == 1 and pixels.lines[0].get_xdata()[0] == 0.2
     assert len(pca.patches) == 1 and not pca.lines

@@ -31,7 +31,7 @@ from kgan.auditing.calibration import LEVEL, Calibration, Matches
 from kgan.auditing.neighbours import DUPLICATE_RADIUS, PCA, PIXELS, SPACES, NeighbourSearch
 from kgan.auditing.pairs import closest_pairs
 from kgan.auditing.result import CANNOT_TELL, AuditResult, Evidence
-from kgan.auditing.statistics import copying_statistic, exceedance_pvalue, k_means, nearest_centre
+from kgan.auditing.statistics import copying_statistic, exceedance_pvalue, histograms, k_means, nearest_centre
 from kgan.data.view import Images
 
 Progress = Callable[[int, int], None]
@@ -81,6 +81,10 @@ def compare(
         copying_statistic=_copying_statistic(evidence),
         duplicates=_duplicates(search.references, train, heldout, evidence),
         passes_per_image=passes_per_image,
+        histograms={
+            space: histograms(neighbours.ratios, evidence.heldout.neighbours[space].ratios)
+            for space, neighbours in evidence.samples.neighbours.items()
+        },
         protocol=_protocol(search.references, samples, train, heldout) | {"num_strata": len(search.centres)},
         evidence=evidence,
     )

@@ -30,14 +30,8 @@ def pairs(result: AuditResult) -> Figure:
 
 def ratios(result: AuditResult) -> Figure:
     """See `AuditResult.ratios`."""
-    evidence = _evidence(result)
     thresholds = {space: values["threshold"] for space, values in result.calibration.items()}
-    return plots.ratio_histograms(
-        {
-            space: (neighbours.ratios, evidence.heldout.neighbours[space].ratios, thresholds.get(space))
-            for space, neighbours in evidence.samples.neighbours.items()
-        }
-    )
+    return plots.ratio_histograms(result.histograms, thresholds)
 
 
 def save(result: AuditResult, folder: Path) -> list[Path]:

@@ -135,3 +135,14 @@ def k_means(points: np.ndarray, count: int, iterations: int = 25) -> np.ndarray:
 def nearest_centre(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
     """The index of each point's nearest centre, (n,)."""
     return cdist(points, centres, "sqeuclidean").argmin(axis=1)
+
+
+def histograms(samples: np.ndarray, heldout: np.ndarray, num_bins: int = 60) -> dict[str, float | list[float]]:
+    """How ratios (m,) and (n,) are spread, as JSON values: the shares "samples" and "heldout" of each in equal bins
+    from 0 to "top"; no shares where there are no ratios."""
+    top = max(1e-6, *(float(ratios.max()) for ratios in (samples, heldout) if len(ratios)))
+    shares = {
+        name: (np.histogram(ratios, num_bins, (0, top))[0] / len(ratios)).round(8).tolist() if len(ratios) else []
+        for name, ratios in (("samples", samples), ("heldout", heldout))
+    }
+    return {"top": top, **shares}

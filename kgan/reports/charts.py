@@ -1,11 +1,11 @@
-"""Line charts as inline SVG: they take the page's colours, light or dark, and stay sharp at any size.
+"""Line charts and histograms as inline SVG: they take the page's colours, light or dark, and stay sharp at any size.
 
 The page's style sheet has the classes. Lengths are in units of which a chart is 400 wide, about a pixel each on a
 telephone, so that text there is as large as it is written here.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
@@ -67,7 +67,7 @@ def line_chart(
     parts = [
         f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(label)}">',
         f'<text class="title" x="0" y="14">{escape(title)}</text>',
-        *_axes(x, y),
+        *_axes(x, y, "step"),
     ]
     if reference:
         parts += _reference(*reference, y)
@@ -76,6 +76,42 @@ def line_chart(
     if len(lines) > 1:
         parts.append(_key([line.name for line in lines]))
     return Markup("".join([*parts, "</svg>"]))
+
+
+def histogram(
+    title: str, shares: Mapping[str, Sequence[float]], top: float, x_title: str, label: str,
+    mark: tuple[str, float] | None = None,
+) -> Markup:  # fmt: skip
+    """A chart of how values are spread: by name, the share of them in each of the equal bins from 0 to `top`, on a
+    logarithmic axis, so that a few can be seen. A chart has at most two; `mark` is a name and a value on the axis."""
+    x = Scale(0.0, top, _ticks(0.0, top), False)
+    y = Scale.over((share for values in shares.values() for share in values if share > 0), log=True)
+    parts = [
+        f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(label)}">',
+        f'<text class="title" x="0" y="14">{escape(title)}</text>',
+        *_axes(x, y, x_title),
+    ]
+    if mark and 0 <= mark[1] <= top:
+        at = _across(x, mark[1])
+        parts.append(f'<path class="reference" d="M{at:.1f} {_TOP}V{_HEIGHT - _BOTTOM}"/>')
+        parts.append(f'<text class="tick" x="{at + 4:.1f}" y="{_TOP + 8}">{escape(mark[0])}</text>')
+    drawn = [
+        f'<path class="line {kind}" d="{_outline(values, top, x, y)}"/>'
+        for values, kind in zip(shares.values(), ("second", "first"), strict=False)
+    ]
+    parts += reversed(drawn)  # the first lies on top
+    parts.append(_key(list(shares), ("second", "first")))
+    return Markup("".join([*parts, "</svg>"]))
+
+
+def _outline(shares: Sequence[float], top: float, x: Scale, y: Scale) -> str:
+    """The upper edge of the bins, on the axis where a bin is empty."""
+    bottom = _HEIGHT - _BOTTOM
+    path = [f"M{_across(x, 0):.1f} {bottom}"]
+    for number, share in enumerate(shares, 1):
+        height = _up(y, share) if share > 0 and math.isfinite(share) else bottom
+        path.append(f"V{height:.1f}H{_across(x, top * number / len(shares)):.1f}")
+    return "".join([*path, f"V{bottom}"])
 
 
 def bar(value: float, scale: Scale) -> Markup:
@@ -111,7 +147,7 @@ def _up(scale: Scale, value: float) -> float:
     return _HEIGHT - _BOTTOM - scale.place(value) * (_HEIGHT - _TOP - _BOTTOM)
 
 
-def _axes(x: Scale, y: Scale) -> list[str]:
+def _axes(x: Scale, y: Scale, x_title: str) -> list[str]:
     bottom, right = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
     parts = []
     for tick in y.ticks:
@@ -125,7 +161,8 @@ def _axes(x: Scale, y: Scale) -> list[str]:
         place = f'x="{min(at, right):.1f}" y="{bottom + 16}" text-anchor="{anchor}"'
         parts.append(f'<text class="tick" {place}>{_number(tick)}</text>')
     parts.append(f'<path class="axis" d="M{_LEFT} {bottom}H{right}"/>')
-    parts.append(f'<text class="tick" x="{(_LEFT + right) / 2}" y="{_HEIGHT - 5}" text-anchor="middle">step</text>')
+    place = f'x="{(_LEFT + right) / 2}" y="{_HEIGHT - 5}" text-anchor="middle"'
+    parts.append(f'<text class="tick" {place}>{escape(x_title)}</text>')
     return parts
 
 
@@ -149,11 +186,11 @@ def _line(line: Line, number: int, x: Scale, y: Scale) -> list[str]:
     return parts
 
 
-def _key(names: Sequence[str]) -> str:
+def _key(names: Sequence[str], kinds: Sequence[str] = _KINDS) -> str:
     """The names of the lines above the chart, at the right."""
     parts: list[str] = []
     right = float(_WIDTH - _RIGHT)
-    for name, kind in reversed(list(zip(names, _KINDS, strict=False))):
+    for name, kind in reversed(list(zip(names, kinds, strict=False))):
         width = 5.7 * len(name)
         parts.append(f'<text class="tick" x="{right}" y="14" text-anchor="end">{escape(name)}</text>')
         parts.append(f'<path class="line {kind}" d="M{right - width - 22:.1f} 10h16"/>')

@@ -1,11 +1,11 @@
-"""The training curves of runs, on axes that all runs share."""
+"""The training curves of runs, on axes that all runs share, and the histograms of their audits."""
 
 import math
 from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
-from kgan.reports.charts import Line, Scale, line_chart, with_reference
+from kgan.reports.charts import Line, Scale, histogram, line_chart, with_reference
 from kgan.reports.facts import Run
 from kgan.text import rounded
 
@@ -36,6 +36,23 @@ def last_line(run: Run) -> dict[str, float]:
     """What the last log line says, by what the charts call it."""
     line = run.metrics[-1]
     return {f"{title}, {name}": line[key] for title, keys in _PANELS for name, key in keys.items() if key in line}
+
+
+def ratios(run: Run) -> list[Markup]:
+    """How close samples and held-out images come to their nearest training image, a chart for each space of the audit;
+    none for an audit of an earlier version."""
+    audit = run.audit or {}
+    charts = []
+    for space, spread in audit.get("histograms", {}).items():
+        if not (0 < spread["top"] < math.inf):
+            continue
+        threshold = audit.get("calibration", {}).get(space, {}).get("threshold")
+        shares = {name: spread[key] for name, key in (("samples", "samples"), ("held-out images", "heldout"))}
+        label = f"How close samples of {run.name} and held-out images come to their nearest training image, by {space}"
+        mark = None if threshold is None else ("flagged at the left", threshold)
+        title = f"Distance ratio, {space}"
+        charts.append(histogram(title, shares, spread["top"], "nearest distance over mean of nearest", label, mark))
+    return charts
 
 
 def _panel(run: Run, title: str, keys: Mapping[str, str], x: Scale, y: Scale) -> Markup:

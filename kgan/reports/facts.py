@@ -59,7 +59,6 @@ class Run:
     audit: Mapping | None
     stale: tuple[str, ...]
     pairs: Picture | None
-    ratios: Picture | None
     reproduce: list[list[str]]
 
 
@@ -95,11 +94,6 @@ def read_run(run: RunDir, max_frames: int, max_bytes: int) -> Run:
             run.audit_pairs_file,
             f"Generated images of {name} beside the training images that they are closest to",
             2 * max_bytes,
-        ),
-        ratios=pictures.from_file(
-            run.audit_ratios_file,
-            f"Histograms of how close samples of {name} and held-out images come to their nearest training image",
-            max_bytes,
         ),
         reproduce=_reproduce(config, changed, record, path),
     )

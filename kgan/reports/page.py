@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 import kgan
-from kgan.reports.curves import curves, last_line
+from kgan.reports.curves import curves, last_line, ratios
 from kgan.reports.facts import Run
 from kgan.reports.listing import RunSummary
 from kgan.reports.overview import overview
@@ -107,6 +107,7 @@ def _environment() -> Environment:
         "command": command,
         "key": key,
         "last_line": last_line,
+        "ratios": ratios,
     }
     return environment
 

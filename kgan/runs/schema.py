@@ -122,6 +122,14 @@ class Evaluation(typing.TypedDict, total=False):
     protocol: dict
 
 
+class Histograms(typing.TypedDict):
+    """How many images have which ratio: shares in equal bins from 0 to `top`."""
+
+    top: float
+    samples: list[float]
+    heldout: list[float]
+
+
 class Audit(typing.TypedDict, total=False):
     """audit.json."""
 
@@ -134,6 +142,8 @@ class Audit(typing.TypedDict, total=False):
     flagged: list[dict]
     p_values: dict[str, dict[str, float]]
     adjusted_p_values: dict[str, dict[str, float]]
+    calibration: dict[str, dict[str, float]]
+    histograms: dict[str, Histograms]
     detection_limit: dict[str, float | None]
     planted_flagged: dict[str, float | None]
     passes_per_image: float | None

@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from kgan.reports.charts import Line, Scale, line_chart, thinned, with_reference
+from kgan.reports.charts import Line, Scale, histogram, line_chart, thinned, with_reference
 from kgan.text import rounded
 
 
@@ -61,3 +61,14 @@ def test_numbers_have_three_significant_digits():
     assert list(map(rounded, numbers)) == [
         *("0", "0.700", "4.25", "12,300", "100", "0.0123", "1.20e-5", "-0.000840", "2.50e12", "1,000")
     ]
+
+
+def test_a_histogram_is_whole_xml_on_its_axis_where_a_bin_is_empty():
+    text = histogram("A & B", {"some": [0.0, 0.1, 0.9], "others": []}, 1.5, "ratio", 'it "shows"', ("flagged", 0.5))
+    root = ElementTree.fromstring(text)
+    paths = [(element.get("class"), element.get("d")) for element in root.iter("path")]
+    outline = next(path for kind, path in paths if kind == "line second")
+    assert outline.startswith("M48.0 154V154.0H") and outline.endswith("H388.0V154")
+    assert next(path for kind, path in paths if kind == "reference").startswith(f"M{48 + 340 / 3:.1f} ")
+    assert {"A & B", "some", "others", "ratio", "flagged"} <= {element.text for element in root.iter("text")}
+    assert "reference" not in histogram("", {"some": [1.0]}, 1.5, "", "", ("flagged", 2.0))

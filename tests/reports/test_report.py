@@ -41,6 +41,8 @@ AUDIT = {
     "p_values": {"pixels": {"count": 0.5, "swap": 0.25}},
     "detection_limit": {"exact": 0.0125, "mirrored": None},
     "planted_flagged": {"exact": 1.0},
+    "calibration": {"pixels": {"threshold": 0.25}},
+    "histograms": {"pixels": {"top": 1.0, "samples": [0.0, 0.25, 0.75], "heldout": [0.0, 0.0, 1.0]}},
     "latent_recovery": {"p_value": 0.5},
     "protocol": {"correction": "Holm"},
 }
