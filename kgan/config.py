@@ -187,6 +187,12 @@ class TrainConfig:
     )
     steps: int | None = setting(None, "Generator updates, instead of --epochs.", lower=1, may_change=True)
     batch_size: int = setting(64, "Global batch: the images of one discriminator update, over all replicas.", lower=2)
+    accumulate: int = setting(
+        1,
+        "Compute each batch in so many parts, one after the other, where memory does not hold it at once. Gradients "
+        "are those of the batch, but that batch norm sees one part at a time; generated images are made twice.",
+        lower=1,
+    )
     g_lr: float = setting(2e-4, "Learning rate of the generator.", above=0.0)
     d_lr: float = setting(4e-4, "Learning rate of the discriminator.", above=0.0)
     beta_1: float = setting(0.5, "Adam's first moment decay.", lower=0.0, below=1.0)
@@ -323,6 +329,11 @@ def _check_together(config: TrainConfig) -> None:
         raise UserError("--epochs and --steps both say how long to train: give one of them")
     if config.freeze_d and not config.init_from:
         raise UserError("--freeze_d keeps layers of an earlier run as they are: name that run with --init_from")
+    images, rest = divmod(config.batch_size, config.accumulate)
+    if config.accumulate > 1 and (rest or images < 2):
+        raise UserError(
+            f"--accumulate={config.accumulate} must divide --batch_size={config.batch_size} into parts of 2 or more"
+        )
     shape = source_of(config.dataset).image_shape
     if shape:
         for name, size in (("image_size", shape[0]), ("channels", shape[2])):

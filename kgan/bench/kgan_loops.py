@@ -11,8 +11,9 @@ from kgan.config import TrainConfig
 from kgan.data.pipeline import copied_ahead, step_batches
 from kgan.models.architectures import Shapes
 from kgan.training import machine
+from kgan.training.accumulation import build_step
 from kgan.training.state import create_state
-from kgan.training.step import METRICS, TrainStep
+from kgan.training.step import METRICS
 from kgan.training.train import train
 
 
@@ -25,7 +26,7 @@ def step(config: TrainConfig, shapes: Shapes, images: np.ndarray, arithmetic: bo
     hardware = machine.set_up(config)
     with hardware.strategy.scope():
         state = create_state(config, shapes, total_steps=1_000_000, precision=hardware.precision)
-        function = TrainStep(config, state, hardware.strategy, xla=hardware.xla, conditional=False)
+        function = build_step(config, state, hardware.strategy, xla=hardware.xla, conditional=False)
     steps = hardware.steps_per_call
     if not arithmetic:
         steps, function._one_step = max(20, steps), lambda *_: tf.zeros(len(METRICS))

@@ -44,12 +44,14 @@ def step_batches(
     batch_size: int,
     num_replicas: int = 1,
     replicas: range = range(1),
+    num_parts: int = 1,
 ) -> tf.data.Dataset:
     """One element for each step and each of this worker's `replicas`, in that order.
 
     An element is (step int64 scalar, images uint8 (d_steps, b, h, w, c), labels int64 (d_steps, b)) with
-    b = batch_size // num_replicas: replica r always gets rows r*b..(r+1)*b of each global batch. Labels are 0
-    for unlabelled images. Only `rows`, indices into `images`, are trained on (None: all), and only their images are
+    b = batch_size // num_replicas: replica r always gets rows r*b..(r+1)*b of each global batch. Where that is computed
+    in `num_parts`, so it is with each part of it, and a replica has its rows of the first part first. Labels are 0 for
+    unlabelled images. Only `rows`, indices into `images`, are trained on (None: all), and only their images are
     ever read: `images` may be mapped from a file. Python gathers the images of several small steps at once.
     """
     per_replica = batch_size // num_replicas
@@ -62,8 +64,8 @@ def step_batches(
         """Those of the block of steps from this one on: (steps x replicas, d_steps, b)."""
         numbers = range(step * d_steps, (step + block) * d_steps)
         batches = np.stack([batch_indices(seed, number, num_images, batch_size) for number in numbers])
-        shared = batches.reshape(block, d_steps, num_replicas, per_replica)[:, :, replicas].swapaxes(1, 2)
-        chosen = shared.reshape(-1, d_steps, per_replica)
+        shared = batches.reshape(block, d_steps, num_parts, num_replicas, -1)[:, :, :, replicas]
+        chosen = shared.transpose(0, 3, 1, 2, 4).reshape(-1, d_steps, per_replica)
         return chosen if rows is None else rows[chosen]
 
     def gather(step: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -137,7 +137,9 @@ class LayerFactory:
         )
 
     def batch_norm(self, name, **options):
-        return self._batch_norm(momentum=self.config.bn_momentum, synchronized=True, name=name, **options)
+        """With --accumulate, the parts of a batch together move the statistics as far as the batch would."""
+        momentum = self.config.bn_momentum ** (1 / self.config.accumulate)
+        return self._batch_norm(momentum=momentum, synchronized=True, name=name, **options)
 
     def class_batch_norm(self, x, name):
         """`x` after batch norm, with a scale and a shift for each class in a conditional generator."""

@@ -17,19 +17,19 @@ import tensorflow as tf
 
 @dataclass(frozen=True)
 class RandomStream:
-    """Random tensors for the part of a global batch that one replica works on.
+    """Random tensors for the share of a global batch that one replica computes at a time.
 
-    `key` is an int64 tensor (2,); `replica` is this replica's number out of `num_replicas`. A tensor of shape
-    (b, ...) is the slice [replica * b, (replica + 1) * b) of the tensor for the whole global batch.
+    `key` is an int64 tensor (2,); `share` is this share's number out of `num_shares`. A tensor of shape (b, ...) is the
+    slice [share * b, (share + 1) * b) of the tensor for the whole global batch.
     """
 
     key: tf.Tensor
-    replica: tf.Tensor | int = 0
-    num_replicas: int = 1
+    share: tf.Tensor | int = 0
+    num_shares: int = 1
 
     @classmethod
-    def at(cls, seed: int, step: tf.Tensor, replica: tf.Tensor | int = 0, num_replicas: int = 1) -> "RandomStream":
-        return cls(tf.stack([tf.constant(seed, tf.int64), tf.cast(step, tf.int64)]), replica, num_replicas)
+    def at(cls, seed: int, step: tf.Tensor, share: tf.Tensor | int = 0, num_shares: int = 1) -> "RandomStream":
+        return cls(tf.stack([tf.constant(seed, tf.int64), tf.cast(step, tf.int64)]), share, num_shares)
 
     def fold(self, purpose: str) -> "RandomStream":
         """An independent stream for one named purpose."""
@@ -53,7 +53,7 @@ class RandomStream:
     def normal(self, shape) -> tf.Tensor:
         """Standard normal float32 of `shape`, at most 5.8 in size (Box and Muller 1958); the first axis is the local
         batch."""
-        everyone, length = shape[0] * self.num_replicas, math.prod(shape[1:])
+        everyone, length = shape[0] * self.num_shares, math.prod(shape[1:])
         first, second = tf.unstack(_fractions(self._all_words((everyone, 2, -(-length // 2)))), axis=1)
         radius, angle = tf.sqrt(-2.0 * tf.math.log(1.0 - first)), 2.0 * math.pi * second
         pairs = tf.concat([radius * tf.cos(angle), radius * tf.sin(angle)], axis=1)
@@ -61,16 +61,16 @@ class RandomStream:
 
     def _words(self, shape) -> tf.Tensor:
         """Random uint32; the first axis is the local batch."""
-        return self._local(self._all_words((shape[0] * self.num_replicas, *shape[1:])), shape)
+        return self._local(self._all_words((shape[0] * self.num_shares, *shape[1:])), shape)
 
     def _all_words(self, shape) -> tf.Tensor:
         """Random uint32; the first axis is the global batch."""
         return tf.random.stateless_uniform(shape, self.key, minval=None, maxval=None, dtype=tf.uint32, alg="philox")
 
     def _local(self, everyone: tf.Tensor, shape) -> tf.Tensor:
-        if self.num_replicas == 1:
+        if self.num_shares == 1:
             return everyone
-        return tf.slice(everyone, [self.replica * shape[0]] + [0] * (len(shape) - 1), shape)
+        return tf.slice(everyone, [self.share * shape[0]] + [0] * (len(shape) - 1), shape)
 
 
 def _fractions(words: tf.Tensor) -> tf.Tensor:

@@ -19,13 +19,14 @@ from kgan.models.architectures import Shapes
 from kgan.runs import ancestry, checkpoint
 from kgan.runs.rundir import RunDir
 from kgan.training import machine, scoring, snapshots, start
+from kgan.training.accumulation import build_step
 from kgan.training.background import BackgroundWriter
 from kgan.training.logging import Reporter
 from kgan.training.meter import Meter
 from kgan.training.plan import Plan
 from kgan.training.recording import Recorder
 from kgan.training.state import create_state, layers_with_weights
-from kgan.training.step import METRICS, TrainStep
+from kgan.training.step import METRICS
 from kgan.training.stopping import stop_signals
 
 Progress = Callable[[int, int], None]
@@ -51,7 +52,7 @@ class TrainingRun:
         with self.peers.watched(), hardware.strategy.scope():
             self.state = create_state(self.config, shapes, plan.total_steps, hardware.precision)
             self._fresh = start.put_in_place(origin, self.state, num_classes) if origin else []
-            self.step_function = TrainStep(
+            self.step_function = build_step(
                 self.config, self.state, hardware.strategy, xla=hardware.xla, conditional=bool(num_classes)
             )
         self.meter = Meter(METRICS)
@@ -265,6 +266,7 @@ class TrainingRun:
                 batch_size=config.batch_size,
                 num_replicas=context.num_replicas_in_sync,
                 replicas=range(context.input_pipeline_id * local, (context.input_pipeline_id + 1) * local),
+                num_parts=config.accumulate,
             )
 
         distributed = hardware.strategy.distribute_datasets_from_function(batches)
@@ -296,8 +298,11 @@ class TrainingRun:
             if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
                 raise _unwritable(run, error) from None
             if _is_out_of_memory(error):
-                size = self.config.batch_size
-                raise UserError(f"the device ran out of memory at --batch_size={size}: take a smaller one") from None
+                size, parts = self.config.batch_size, self.config.accumulate
+                raise UserError(
+                    f"the device ran out of memory at --batch_size={size} --accumulate={parts}: take a smaller batch "
+                    "or more parts"
+                ) from None
             raise
 
 

@@ -47,8 +47,9 @@ def set_up(config: TrainConfig, earlier: Mapping | None = None) -> Hardware:
     notes: list[str] = []
     strategy = join(workers) if workers.size > 1 else _strategy(config, len(gpus), notes)
     replicas = strategy.num_replicas_in_sync
-    if config.batch_size % replicas:
-        raise UserError(f"--batch_size={config.batch_size} does not divide among {replicas} replicas")
+    if config.batch_size % (replicas * config.accumulate):
+        parts = f", in {config.accumulate} parts each (--accumulate)" if config.accumulate > 1 else ""
+        raise UserError(f"--batch_size={config.batch_size} does not divide among {replicas} replicas{parts}")
     return Hardware(
         strategy,
         _precision(config, gpus, earlier.get("precision")),

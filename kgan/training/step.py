@@ -9,9 +9,8 @@ import tensorflow as tf
 
 from kgan.config import TrainConfig
 from kgan.models.layers import update_spectral_norms
-from kgan.models.random import RandomStream, dropout_from
-from kgan.training.augmentation import augment, prepare_real
-from kgan.training.objectives import build_objective, gradient_penalty, zero_centred_penalty
+from kgan.models.random import RandomStream
+from kgan.training.gradients import Gradients
 from kgan.training.state import State
 
 METRICS = ("d_loss", "g_loss", "d_penalty", "d_real", "d_fake", "d_grad_norm", "g_grad_norm")
@@ -29,8 +28,9 @@ class TrainStep:
     def __init__(
         self, config: TrainConfig, state: State, strategy: tf.distribute.Strategy, xla: bool, conditional: bool
     ):
-        self.config, self.state, self.strategy, self.conditional = config, state, strategy, conditional
-        self.objective = build_objective(config)
+        self.config, self.state, self.strategy = config, state, strategy
+        num_shares = config.accumulate * strategy.num_replicas_in_sync
+        self.gradients = Gradients(config, state, conditional, num_shares)
         self.traces = 0
         # TensorFlow refuses to read the clock where every operation must be deterministic.
         self._clock = (lambda: tf.zeros((), tf.float64)) if config.deterministic else tf.timestamp
@@ -57,135 +57,62 @@ class TrainStep:
         for critic_step in range(config.d_steps - 1):
             with self.strategy.scope():
                 update_spectral_norms(state.discriminator)
-            self.strategy.run(self._critic_step, (step, images, labels, critic_step))
+            self._train_critic(step, images, labels, critic_step)
         with self.strategy.scope():
             update_spectral_norms(state.discriminator)
-        metrics = self.strategy.run(self._update_both, (step, images, labels))
+        metrics = self._train_both(step, images, labels)
         with self.strategy.scope():
             if state.ema_generator:
                 self._update_average(state.ema_generator)
             state.step.assign_add(1)
         return tf.stack([self._from_any_replica(metrics[name]) for name in METRICS])
 
-    def _critic_step(self, step, images, labels, critic_step) -> None:
-        """One of the discriminator updates before the last: it has generated images of its own."""
-        stream = self._stream(step).fold(f"critic {critic_step}")
-        real = prepare_real(images[critic_step], stream, self.config.flip, self.config.dequantize)
-        fake = self._generate(labels[critic_step], stream.fold("generate"))
-        self._update_discriminator(step, real, fake, labels[critic_step], stream)
+    def _train_critic(self, step, images, labels, critic_step: int) -> None:
+        """One of the discriminator updates before the last."""
 
-    def _update_both(self, step, images, labels) -> dict[str, tf.Tensor]:
-        """The last discriminator update and the generator's, on the same generated images.
-
-        The generator makes `g_batch_multiplier` images for each real one, next to each other and with its label,
-        and the discriminator is given the first of each.
-        """
-        multiplier, labels, stream = self.config.g_batch_multiplier, labels[-1], self._stream(step)
-        critic, generator = stream.fold(f"critic {self.config.d_steps - 1}"), stream.fold("generator")
-        real = prepare_real(images[-1], critic, self.config.flip, self.config.dequantize)
-        fake_labels = tf.repeat(labels, multiplier)
-        with tf.GradientTape() as tape:
-            fake = self._generate(fake_labels, generator.fold("generate"))
-        metrics = self._update_discriminator(step, real, fake[::multiplier], labels, critic)
-        return metrics | self._update_generator(tape, fake, fake_labels, real, labels, generator)
-
-    def _update_discriminator(self, step, real, fake, labels, stream: RandomStream) -> dict[str, tf.Tensor]:
-        every = self.config.penalty_every
-        if every == 1:
-            gradients, sums = self._discriminator_gradients(real, fake, labels, stream, 1.0)
-        else:
-            gradients, sums = tf.cond(
-                step % every == 0,
-                lambda: self._discriminator_gradients(real, fake, labels, stream, float(every)),
-                lambda: self._discriminator_gradients(real, fake, labels, stream, 0.0),
+        def update(step, images, labels):
+            batch = self.gradients.critic_batch(
+                images[critic_step], labels[critic_step], self._stream(step), critic_step
             )
-        norm, sums = self._apply(self.state.d_optimizer, gradients, self.state.discriminator.trainable_variables, sums)
-        return dict(zip(("d_loss", "d_penalty", "d_real", "d_fake"), sums, strict=True)) | {"d_grad_norm": norm}
+            self._update_discriminator(*self.gradients.of_discriminator(step, batch))
 
-    def _discriminator_gradients(self, real, fake, labels, stream: RandomStream, penalty_weight: float):
-        """The gradients of loss and penalties, and this replica's shares of the means of what is reported."""
-        with tf.GradientTape() as tape:
-            real_logits, fake_logits, penalties = self._scores(real, fake, labels, stream, penalty_weight)
-            losses = self.objective.discriminator(real_logits, fake_logits)
-            loss = self._mean(losses + penalties)
-        gradients = tape.gradient(loss, self.state.discriminator.trainable_variables, unconnected_gradients="zero")
-        return gradients, [self._mean(values) for values in (losses, penalties, real_logits, fake_logits)]
+        self.strategy.run(update, (step, images, labels))
 
-    def _update_generator(self, generation: tf.GradientTape, fake, fake_labels, real, labels, stream: RandomStream):
-        """`generation` is the tape that recorded the making of `fake`: the images are not made twice."""
-        variables, real_logits = self.state.generator.trainable_variables, None
-        if self.objective.needs_real:
-            real = self._augment(real, stream.fold("augment real"))
-            real_logits = self._discriminate(real, labels, stream.fold("dropout real"))
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(fake)
-            images = self._augment(fake, stream.fold("augment"))
-            fake_logits = self._discriminate(images, fake_labels, stream.fold("dropout"))
-            loss = self._mean(self.objective.generator(fake_logits, real_logits))
-        gradients = generation.gradient(fake, variables, output_gradients=tape.gradient(loss, fake))
-        norm, (loss,) = self._apply(self.state.g_optimizer, gradients, variables, [loss])
-        return {"g_loss": loss, "g_grad_norm": norm}
+    def _train_both(self, step, images, labels) -> dict[str, tf.Tensor]:
+        """The last discriminator update and the generator's, on the same generated images."""
+
+        def update(step, images, labels):
+            batch, generated = self.gradients.last_batches(images[-1], labels[-1], self._stream(step))
+            metrics = self._update_discriminator(*self.gradients.of_discriminator(step, batch))
+            return metrics | self._update_generator(*self.gradients.of_generator(generated))
+
+        return self.strategy.run(update, (step, images, labels))
 
     def _stream(self, step) -> RandomStream:
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         return RandomStream.at(self.config.seed, step, replica, self.strategy.num_replicas_in_sync)
 
-    def _generate(self, labels, stream: RandomStream) -> tf.Tensor:
-        z = stream.fold("z").normal((labels.shape[0], self.config.latent_dim))
-        with dropout_from(stream.fold("dropout")):
-            return self.state.generator([z, labels] if self.conditional else z, training=True)
+    def _update_discriminator(self, gradients, means) -> dict[str, tf.Tensor]:
+        variables = self.state.discriminator.trainable_variables
+        norm, means = self._apply(self.state.d_optimizer, gradients, variables, means)
+        return dict(zip(("d_loss", "d_penalty", "d_real", "d_fake"), means, strict=True)) | {"d_grad_norm": norm}
 
-    def _discriminate(self, images, labels, stream: RandomStream) -> tf.Tensor:
-        with dropout_from(stream):
-            logits = self.state.discriminator([images, labels] if self.conditional else images, training=True)
-        return tf.squeeze(logits, axis=1)
+    def _update_generator(self, gradients, means) -> dict[str, tf.Tensor]:
+        norm, (loss,) = self._apply(self.state.g_optimizer, gradients, self.state.generator.trainable_variables, means)
+        return {"g_loss": loss, "g_grad_norm": norm}
 
-    def _augment(self, images, stream: RandomStream) -> tf.Tensor:
-        return augment(self.config.augment, images, stream)
-
-    def _scores(self, real, fake, labels, stream: RandomStream, penalty_weight: float):
-        """The logits (b,) of real and of generated images, and the penalties (b,), `penalty_weight` times.
-
-        R1 and R2 are taken on these very logits, at the images as they are before augmentation.
-        """
-        config = self.config
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch([real, fake])
-            seen_real = self._augment(real, stream.fold("augment real"))
-            seen_fake = self._augment(fake, stream.fold("augment fake"))
-            real_logits = self._discriminate(seen_real, labels, stream.fold("dropout real"))
-            fake_logits = self._discriminate(seen_fake, labels, stream.fold("dropout fake"))
-        penalties = tf.zeros_like(real_logits)
-        if not penalty_weight:
-            return real_logits, fake_logits, penalties
-        wanted = [(config.r1_weight, real_logits, real), (config.r2_weight, fake_logits, fake)]
-        wanted = [(weight, logits, images) for weight, logits, images in wanted if weight]
-        gradients = tape.gradient([logits for _, logits, _ in wanted], [images for *_, images in wanted])
-        for (weight, *_), gradient in zip(wanted, gradients, strict=True):
-            penalties += weight * zero_centred_penalty(gradient)
-        if config.gp_weight:
-            score = lambda images: self._discriminate(images, labels, stream.fold("dropout gp"))  # noqa: E731
-            mix = stream.fold("mix").uniform((real.shape[0], 1, 1, 1))
-            penalties += config.gp_weight * gradient_penalty(score, seen_real, seen_fake, mix)
-        return real_logits, fake_logits, penalty_weight * penalties
-
-    def _mean(self, values) -> tf.Tensor:
-        """This replica's share of the mean over the global batch."""
-        return tf.reduce_sum(values) / (values.shape[0] * self.strategy.num_replicas_in_sync)
-
-    def _apply(self, optimizer, gradients, variables, shares):
+    def _apply(self, optimizer, gradients, variables, means):
         """Updates `variables` with the gradients summed over replicas, then clipped: clipped before, they would depend
-        on how many replicas there are. Returns the norm before clipping, and the sums of `shares` over replicas.
+        on how many replicas there are. Returns the norm before clipping, and `means` summed over replicas.
         """
-        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]  # an embedding's are sparse
         if self.strategy.num_replicas_in_sync > 1:
             context = tf.distribute.get_replica_context()
-            gradients, shares = context.all_reduce(tf.distribute.ReduceOp.SUM, [gradients, shares])
+            gradients, means = context.all_reduce(tf.distribute.ReduceOp.SUM, [gradients, means])
         norm = tf.linalg.global_norm(gradients)
         if self.config.clip_norm:
             gradients, _ = tf.clip_by_global_norm(gradients, self.config.clip_norm, norm)
         optimizer.apply(gradients, variables)
-        return norm, shares
+        return norm, means
 
     def _from_any_replica(self, value) -> tf.Tensor:
         return self.strategy.experimental_local_results(value)[0]

@@ -46,3 +46,12 @@ def test_batches_copied_ahead_to_a_device_are_the_same_in_the_same_order():
     for plain, copied in zip(batches.take(20), copied_ahead(batches, "/CPU:0", 4), strict=False):
         assert all(np.array_equal(one, other) for one, other in zip(plain, copied, strict=True))
     assert copied_ahead(batches, None, 4) is batches
+
+
+def test_replicas_share_out_each_part_of_the_global_batch():
+    whole = taken(6)
+    shares = taken(12, num_replicas=2, replicas=range(2), num_parts=2)
+    for (_, images, labels), left, right in zip(whole, shares[::2], shares[1::2], strict=True):
+        for place, everyone in ((1, images), (2, labels)):
+            parts = [share[place].reshape(1, 2, -1, *everyone.shape[2:]) for share in (left, right)]
+            assert np.array_equal(np.concatenate(parts, axis=2).reshape(everyone.shape), everyone)

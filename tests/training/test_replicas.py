@@ -18,8 +18,8 @@ from kgan.config import ARCHITECTURES
 from kgan.data.pipeline import step_batches
 from kgan.models import architectures, layers
 from kgan.models.architectures import Shapes
+from kgan.training.accumulation import build_step
 from kgan.training.state import create_state
-from kgan.training.step import TrainStep
 
 layers.Dropout.call = lambda self, inputs, training=False: inputs
 for kinked in (keras.layers.LeakyReLU, keras.layers.ReLU):  # a kink makes jumps out of rounding
@@ -32,10 +32,10 @@ size = ARCHITECTURES[config.arch].smallest
 images, labels = random.integers(0, 256, (40, size, size, 1), np.uint8), random.integers(0, 3, 40)
 with strategy.scope():
     state = create_state(config, Shapes(size, 1, 3), 10, "float32", make_optimizer=keras.optimizers.SGD)
-    step = TrainStep(config, state, strategy, xla=False, conditional=True)
+    step = build_step(config, state, strategy, xla=False, conditional=True)
 batches = strategy.distribute_datasets_from_function(lambda _: step_batches(
     images, labels, seed=0, first_step=0, d_steps=config.d_steps, batch_size=8,
-    num_replicas=replicas, replicas=range(replicas)))
+    num_replicas=replicas, replicas=range(replicas), num_parts=config.accumulate))
 start = {"start/" + name: array for name, array in state.to_arrays().items()}
 rows, _ = step(iter(batches), tf.constant(10))
 np.savez(target, first_row=rows[0].numpy(), **start, **state.to_arrays())
@@ -50,7 +50,8 @@ np.savez(target, first_row=rows[0].numpy(), **start, **state.to_arrays())
             marks=pytest.mark.slow,
         ),
         {"loss": "rpgan", "r1_weight": 0.1, "r2_weight": 0.1, "g_batch_multiplier": 2, "flip": True, "clip_norm": 0.5},
-        {"d_steps": 2, "loss": "hinge", "spectral_norm": True, "gp_weight": 1.0},
+        {"d_steps": 2, "loss": "hinge", "spectral_norm": True, "gp_weight": 1.0, "accumulate": 2},
+        pytest.param({"d_steps": 2, "loss": "hinge", "spectral_norm": True, "gp_weight": 1.0}, marks=pytest.mark.slow),
         pytest.param({"arch": "resnet", "width": 0.1, "loss": "hinge", "clip_norm": 0.5}, marks=pytest.mark.slow),
     ],
 )

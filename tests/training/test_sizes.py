@@ -30,7 +30,7 @@ def test_a_size_goes_the_whole_way(tmp_path, arch, size):
     data = draw_folder(tmp_path / "images", 24, size, channels=3)
     run = kgan.train(
         dataset="folder", data_dir=str(data), image_size=size, arch=arch, conditional=conditional, width=0.05,
-        batch_size=4, steps=2, run_dir=tmp_path / "run",
+        batch_size=4, accumulate=2 if arch == "resnet" else 1, steps=2, run_dir=tmp_path / "run",
     )  # fmt: skip
     assert kgan.train(run_dir=run.path, resume=True, steps=3).step == 3
     kgan.export(run, out=tmp_path / "out", license="CC-BY-4.0")

@@ -124,7 +124,9 @@ def test_out_of_memory_names_the_batch(settings, tmp_path, monkeypatch):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
     monkeypatch.setattr(TrainStep, "__call__", exhaust)
-    with pytest.raises(UserError, match="ran out of memory at --batch_size=8: take a smaller one"):
+    with pytest.raises(
+        UserError, match="ran out of memory at --batch_size=8 --accumulate=1: take a smaller batch or more"
+    ):
         kgan.train(**settings, run_dir=tmp_path / "run")
 
 
