@@ -1,10 +1,12 @@
 """Results of the experiments, and README's table of them.
 
     python experiments/results/results.py collect RECIPE RUN [RUN ...]   # copies what is quoted of evaluated runs
+    python experiments/results/results.py audit RECIPE DIR [DIR ...]     # copies what is quoted of audits
     python experiments/results/results.py                                # writes the table into README.md
 
 A recipe's folder holds a JSON a seed: the command, the hardware, images a second, minutes, and evaluation.json and
-audit.json as `kgan evaluate` and `kgan audit` wrote them.
+audit.json as `kgan evaluate` and `kgan audit` wrote them; or, of an experiment that audits one run as it goes on, a
+JSON a step: audit.json less the list of flagged samples.
 """
 
 import json
@@ -40,6 +42,15 @@ def collect(recipe: str, run: Path) -> None:
     }
     text = json.dumps(figures, indent=1) + "\n"
     (folder / f"seed{config['seed']}.json").write_text(text)
+
+
+def collect_audit(recipe: str, audited: Path) -> None:
+    """Copies an audit of one of a run's steps, less the list of flagged samples."""
+    audit = _read(audited / "audit.json")
+    folder = HERE / recipe
+    folder.mkdir(exist_ok=True)
+    text = json.dumps({key: value for key, value in audit.items() if key != "flagged"}, indent=1) + "\n"
+    (folder / f"step{audit['protocol']['step']:07}.json").write_text(text)
 
 
 def table() -> str:
@@ -97,5 +108,8 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["collect"]:
         for path in sys.argv[3:]:
             collect(sys.argv[2], Path(path))
+    elif sys.argv[1:2] == ["audit"]:
+        for path in sys.argv[3:]:
+            collect_audit(sys.argv[2], Path(path))
     else:
         README.write_text(written(README.read_text("utf-8")), encoding="utf-8")
