@@ -100,5 +100,5 @@ def test_the_last_step_is_read_past_an_unfinished_line(tmp_path):
 def test_damaged_metrics_and_logs_are_shown_all_the_same(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "damaged.jsonl"
     path.write_bytes(content)
-    assert display.last_step(path) >= 0
+    assert isinstance(display.last_step(path), int)
     assert all(line.isprintable() for line in display.tail(path))
