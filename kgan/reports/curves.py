@@ -59,8 +59,14 @@ def _panel(run: Run, title: str, keys: Mapping[str, str], x: Scale, y: Scale) ->
     steps = [line["step"] for line in run.metrics]
     there = {name: key for name, key in keys.items() if any(key in line for line in run.metrics)}
     lines = [Line(name, steps, [line.get(key, math.nan) for line in run.metrics]) for name, key in there.items()]
-    ends = "; ".join(f"{line.name} from {rounded(line.y[0])} to {rounded(line.y[-1])}" for line in lines)
+    ends = "; ".join(_ends(line) for line in lines)
     return line_chart(title, lines, x, y, f"{title} of {run.name} over {steps[-1]:,} steps: {ends}")
+
+
+def _ends(line: Line) -> str:
+    """In words, for who cannot see it; a resumed run of an earlier version has lines without a value."""
+    values = [value for value in line.y if math.isfinite(value)] or line.y
+    return f"{line.name} from {rounded(values[0])} to {rounded(values[-1])}"
 
 
 def _add_scores(drawn: Sequence[tuple[Run, list[Markup]]], x: Scale) -> None:

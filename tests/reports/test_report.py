@@ -121,6 +121,24 @@ def test_a_run_with_nothing_more_says_what_to_type(tmp_path, monkeypatch):
     assert alts[1:4] == [f"AI-generated samples of run at step {n}00" for n in "123"]
 
 
+def test_what_a_run_started_from_and_what_held_out_images_were_rated_are_shown(tmp_path):
+    run = make_run(tmp_path / "run", init_from="/home/ann/runs/first", freeze_d=2)
+    ancestor = {"run_id": "0abc", "checkpoint_sha256": "c" * 64, "step": 5154, "dataset": CARD | {"name": "digits"}}
+    run.update_record(ancestors=[ancestor])
+    values = run.read_metrics()[-1]
+    for step, rated in ((300, 0.75), (310, -0.25)):
+        run.append_metrics(values | {"step": step, "d_heldout": rated})
+    read = render(run)
+    words = read.words()
+    assert "Weights started from run 0abc at step 5,154, trained on digits (CC-BY-SA-3.0)" in words
+    assert "--init_from=RUN --freeze_d=2" in words and "/home/ann" not in words
+    charts = [chart["aria-label"] for chart in read.all("svg") if "mean logit" in chart.get("aria-label", "")]
+    assert charts == [
+        "Discriminator's mean logit of run over 310 steps: real from 1.00 to 1.00; generated from 1.00 to 1.00; "
+        "held-out from 0.750 to -0.250"
+    ]
+
+
 def test_scores_and_audit_are_shown_with_their_floor_and_limits(tmp_path):
     run = make_run(tmp_path / "run")
     (run.path / "evaluation.json").write_text(json.dumps(EVALUATION))
