@@ -21,7 +21,12 @@ with oneDNN kept to SSE4.1 and to AVX2, and compiled by XLA: no value moved by m
 all values was 0.000018, and the most in one image 3. The bound leaves room for processors and GPUs not measured; a bit
 hidden in every value would change half of them.
 """
-_MAX_PALETTE_DIFFERENCE = 0.25  # levels, on average: ten times what a difference of rounding in the frames gives
+_MAX_PALETTE_DIFFERENCE = 0.25
+"""Levels, on average: far more than a difference of rounding gives in a GIF's colours.
+
+No more can be said of them: where one value in 50,000 of CIFAR-10 images moved by a level, the palette moved values of
+the GIF by up to 17, and where one in 1,000 did, by up to 35 (24 frames, 6 draws each).
+"""
 
 
 def elsewhere(versions: Mapping[str, str], record: Mapping) -> str:
