@@ -1,10 +1,13 @@
 """What the documents say is what the code does."""
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 
 import pytest
+
+import kgan
 
 ROOT = Path(__file__).parents[1]
 PLACEHOLDERS = {"kgan/commands/NAME.py", "tests/cli/test_NAME.py"}
@@ -48,3 +51,29 @@ def test_the_lines_of_python_in_the_readme_run(tmp_path, monkeypatch):
     exec("\n".join(lines), scope)
     assert scope["images"].shape == (64, 28, 28, 1) and scope["audit"].verdict in ("no copying detected", "cannot tell")
     assert (tmp_path / "grid.png").stat().st_size > 1000
+
+
+def notebook_cells() -> list[str]:
+    notebook = json.loads((ROOT / "examples/kgan.ipynb").read_text("utf-8"))
+    assert all(not cell.get("outputs") for cell in notebook["cells"]), "clear the notebook's outputs"
+    return ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+
+
+def test_the_notebook_is_python_without_outputs():
+    cells = notebook_cells()
+    assert len(cells) > 5
+    compile("\n".join(cells), "kgan.ipynb", "exec")
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(tmp_path, monkeypatch):
+    pytest.importorskip("mlxtend")
+    monkeypatch.chdir(tmp_path)
+    scope: dict = {}
+    for cell in notebook_cells():
+        exec(cell, scope)
+    assert scope["run"].status == "finished" and scope["audit"].verdict == "no copying detected"
+    verdicts = [file.verdict.value for file in kgan.verify(scope["strip"], run=scope["run"]).files]
+    assert verdicts == ["verified"]
+    scores = scope["scores"]
+    assert scores.scores["frechet_distance"] < 20 * scores.floor["frechet_distance"]
