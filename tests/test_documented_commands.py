@@ -37,7 +37,7 @@ PLACEHOLDERS = {
     r"[\[\]]": "",
 }
 SHORTER = {
-    "train": ["--dry_run"],
+    "train": ["--dry_run", "--epochs=100"],
     "sweep": ["--dry_run"],
     "evaluate": ["--features=pca", "--num_samples=20"],
     "audit": ["--num_samples=20"],
