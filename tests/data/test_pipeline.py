@@ -41,6 +41,29 @@ def test_replicas_share_out_the_global_batch():
     assert all(np.array_equal(mine[1], part[1]) for mine, part in zip(second_worker, parts[1::2], strict=True))
 
 
+class Watched(np.ndarray):
+    """Images that note which rows are read."""
+
+    reads: list
+
+    def take(self, rows, axis):
+        self.reads.append(rows)
+        return super().take(rows, axis=axis)
+
+
+def test_a_worker_reads_only_the_rows_of_its_own_replicas():
+    images = IMAGES.view(Watched)
+    images.reads = []
+    rows = np.arange(1, 50)  # all but one, as if that were held out
+    part = step_batches(
+        images, None, rows=rows, seed=3, first_step=0, d_steps=1, batch_size=8, num_replicas=4, replicas=range(1, 3)
+    )
+    assert len(list(part.take(12))) == 12
+    for number, batch in enumerate(images.reads[0].reshape(-1, 4)):
+        assert np.array_equal(batch, rows[batch_indices(3, number, 49, 8)[2:6]])
+    assert len(images.reads[0]) >= 12
+
+
 def test_batches_copied_ahead_to_a_device_are_the_same_in_the_same_order():
     batches = step_batches(IMAGES, None, seed=3, first_step=5, d_steps=2, batch_size=8)
     for plain, copied in zip(batches.take(20), copied_ahead(batches, "/CPU:0", 4), strict=False):
