@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from kgan.errors import UserError
 
+State = tuple[str, int, int, int]
 _TEMPORARY = re.compile(r"\.(.+)\.\d+\.tmp")
 
 
@@ -72,6 +73,18 @@ def read_bounded(path: str | os.PathLike, max_bytes: int) -> bytes:
     if len(content) > max_bytes:
         raise UserError(f"{path}: longer than {max_bytes / 2**20:g} MiB")
     return content
+
+
+def states(paths: Iterable[str | os.PathLike]) -> list[State]:
+    """What tells that a file has changed: its path, size, and times of change. Raises UserError if it is gone."""
+    found = []
+    for path in paths:
+        try:
+            state = os.stat(path)
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror}") from None
+        found.append((str(path), state.st_size, state.st_mtime_ns, state.st_ctime_ns))
+    return found
 
 
 def remove_leftovers(folder: Path, names: Iterable[str] | None = None) -> None:

@@ -3,7 +3,6 @@
 import contextlib
 import math
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
@@ -35,8 +34,8 @@ class ArrayFile(Pictures):
     def name(self) -> str:
         return self.place.stem
 
-    def files(self) -> list[Path]:
-        return [self.place]
+    def files(self) -> list[str]:
+        return [str(self.place)]
 
     def files_sha256(self) -> str:
         return file_sha256(self.place)

@@ -21,11 +21,11 @@ from rich.console import Console
 from rich.progress import Progress
 
 from kgan.data import picture
-from kgan.data.manifest import files_sha256, pixels_sha256, states
+from kgan.data.manifest import files_sha256, pixels_sha256
 from kgan.data.picture import Picture
 from kgan.data.pictures import Pictures, in_parallel
 from kgan.errors import UserError
-from kgan.files import cache_folder, exclusive, read_bounded, write_atomically
+from kgan.files import cache_folder, exclusive, read_bounded, states, write_atomically
 
 MAX_BROKEN = 0.1  # of the pictures; where there are more of them, they are probably not what the user meant
 _VERSION = 1  # raise it when the same files would be decoded to other pixels

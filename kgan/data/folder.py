@@ -37,11 +37,12 @@ class Folder(Pictures):
     def others(self) -> Mapping[str, int]:
         return self._others
 
-    def files(self) -> list[Path]:
-        return list(self)
+    def files(self) -> list[str]:
+        root = str(self.place)
+        return [os.path.join(root, name) for name in self._names]
 
     def files_sha256(self) -> str:
-        return hash_files(self.files(), self.place)
+        return hash_files(self.place, self._names)
 
     def own_shape(self) -> Shape | None:
         return None

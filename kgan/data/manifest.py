@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -13,23 +13,11 @@ import numpy as np
 
 from kgan.data.pictures import Pictures
 from kgan.errors import UserError
-from kgan.files import cache_folder, open_regular, read_bounded, write_atomically
+from kgan.files import cache_folder, open_regular, read_bounded, states, write_atomically
 
 Fact = TypeVar("Fact")
 _SETTLED = 2e9  # nanoseconds: a file that changed this recently may change again without its time telling
 _MAX_RECORD = 1 << 16
-
-
-def states(paths: Iterable[Path]) -> list[tuple[str, int, int, int]]:
-    """What tells that a file has changed: its path, size, and times of change. Raises UserError if it is gone."""
-    found = []
-    for path in paths:
-        try:
-            state = os.stat(path)
-        except OSError as error:
-            raise UserError(f"{path}: {error.strerror}") from None
-        found.append((str(path), state.st_size, state.st_mtime_ns, state.st_ctime_ns))
-    return found
 
 
 def files_sha256(pictures: Pictures, verify: bool = False) -> str:
@@ -42,7 +30,7 @@ def files_sha256(pictures: Pictures, verify: bool = False) -> str:
 
 def remembered(pictures: Pictures, name: str, find: Callable[[], Fact], verify: bool = False) -> Fact:
     """A fact about these pictures, such as their hash: `find()`, or what it said while the files were as they are."""
-    before = states(pictures.files())
+    before = pictures.states
     listed = hashlib.sha256(repr(before).encode("utf-8", "surrogateescape")).hexdigest()
     place = os.fsencode(pictures.place.absolute())
     record = cache_folder() / "manifests" / f"{hashlib.sha256(place).hexdigest()[:32]}.json"
@@ -56,12 +44,13 @@ def remembered(pictures: Pictures, name: str, find: Callable[[], Fact], verify: 
     return fact
 
 
-def hash_files(paths: list[Path], root: Path) -> str:
+def hash_files(root: Path, names: Sequence[str]) -> str:
     """One hash over the names, relative to `root`, and the bytes of these files, which are read in parallel."""
     digest = hashlib.sha256()
     with ThreadPoolExecutor() as pool:
-        for path, file_hash in zip(paths, pool.map(file_sha256, paths), strict=True):
-            digest.update(f"{file_hash}  {path.relative_to(root).as_posix()}\0".encode("utf-8", "surrogateescape"))
+        hashes = pool.map(lambda name: file_sha256(root / name), names)
+        for name, file_hash in zip(names, hashes, strict=True):
+            digest.update(f"{file_hash}  {name}\0".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 

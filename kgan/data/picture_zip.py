@@ -6,7 +6,7 @@ import json
 import os
 import zipfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import numpy as np
 
@@ -34,8 +34,8 @@ class PictureZip(Pictures):
     def name(self) -> str:
         return self.place.stem
 
-    def files(self) -> list[Path]:
-        return [self.place]
+    def files(self) -> list[str]:
+        return [str(self.place)]
 
     def files_sha256(self) -> str:
         return file_sha256(self.place)

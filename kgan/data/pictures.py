@@ -1,6 +1,7 @@
 """Pictures of someone's own, before they are decoded: what a folder of them and a file of them have in common."""
 
 import abc
+import functools
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from kgan.data.picture import Picture, quiet
+from kgan.files import State, states
 
 Shape = tuple[int, int, int]
 Result = TypeVar("Result")
@@ -43,9 +45,14 @@ class Pictures(abc.ABC):
         """What their publisher says of them: fields of a `Source`."""
         return {}
 
+    @functools.cached_property
+    def states(self) -> list[State]:
+        """What tells whether the pictures have changed since it was first asked for."""
+        return states(self.files())
+
     @abc.abstractmethod
-    def files(self) -> list[Path]:
-        """The files whose names, sizes and times tell whether the pictures have changed."""
+    def files(self) -> list[str]:
+        """The files that pictures and labels lie in."""
 
     @abc.abstractmethod
     def files_sha256(self) -> str:

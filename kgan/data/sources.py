@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from kgan.data import cache, formats
-from kgan.data.manifest import pixels_sha256, states
+from kgan.data.manifest import pixels_sha256
 from kgan.data.opening import own_pictures
 from kgan.data.pictures import Pictures, Shape
 from kgan.data.places import find
@@ -19,6 +19,7 @@ from kgan.data.source import Download, Source
 from kgan.data.split import Split, split
 from kgan.data.tfds import USAGE, TfdsPictures
 from kgan.errors import UserError
+from kgan.files import states
 from kgan.text import one_line
 
 _STORE = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
@@ -203,8 +204,8 @@ def load(
         if source.pictures:
             pictures = source.pictures(name, data_dir)
             shape = _shape(pictures, image_size, channels)
-            key, state = (name, str(pictures.place), shape), states(pictures.files())
-            return _kept(key, state, lambda: _decoded(source, pictures, shape, verify), anew=verify)
+            key = (name, str(pictures.place), shape)
+            return _kept(key, pictures.states, lambda: _decoded(source, pictures, shape, verify), anew=verify)
         assert source.image_shape
         form, place = find(source, data_dir)
         files = [place] if place.is_file() else sorted(path for path in place.iterdir() if path.is_file())

@@ -67,11 +67,11 @@ class TfdsPictures(Pictures):
             "citation": " ".join(one_line(self._info.citation.replace("\n", " "), _TEXT).split()),
         }
 
-    def files(self) -> list[Path]:
-        return sorted(path for path in self.place.rglob("*") if path.is_file())
+    def files(self) -> list[str]:
+        return sorted(str(path) for path in self.place.rglob("*") if path.is_file())
 
     def files_sha256(self) -> str:
-        return hash_files(self.files(), self.place)
+        return hash_files(self.place, [Path(file).relative_to(self.place).as_posix() for file in self.files()])
 
     def own_shape(self) -> Shape | None:
         shape = self._info.features[self._image].shape
