@@ -39,7 +39,7 @@ PLACEHOLDERS = {
 SHORTER = {
     "train": ["--dry_run"],
     "sweep": ["--dry_run"],
-    "evaluate": ["--features=pca", "--num_samples=20"],
+    "evaluate": ["--features=pca", "--num_samples=80"],
     "audit": ["--num_samples=20"],
 }
 ANSWERS = {"audit": (0, 1, 2), "verify": (0, 2)}  # of untrained runs; what a projection draws cannot be regenerated
@@ -94,7 +94,7 @@ def test_commands_are_found():
 def workplace(tmp_path_factory):
     """A folder with two runs, pictures, and made-up MNIST, Fashion-MNIST and CIFAR-10."""
     place = tmp_path_factory.mktemp("workplace")
-    pictures = draw_folder(place / "pictures", 100, channels=1)
+    pictures = draw_folder(place / "pictures", 200, channels=1)
     for number, name in enumerate(("cat", "dog")):
         (pictures / f"class{number}").rename(pictures / name)
     (pictures / FILE_NAME).write_text(inspect(pictures, license="CC0-1.0", origin="drawn by the tests").card.to_json())
