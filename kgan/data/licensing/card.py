@@ -107,7 +107,7 @@ def read_card(place: str | os.PathLike) -> DatasetCard | None:
         return DatasetCard.from_json(read_bounded(path, MAX_FILE_BYTES).decode("utf-8"))
     except (UnicodeDecodeError, UserError) as error:
         reason = "not UTF-8" if isinstance(error, ValueError) else str(error).removeprefix(f"{path}: ")
-        raise UserError(f"{one_line(path)}: {reason}; write it anew with `kgan data inspect`") from None
+        raise UserError(f"{one_line(path)}: {reason}; move it away and write one with `kgan data inspect`") from None
 
 
 def describe_sizes(sizes: Mapping[str, int], size_range: Sequence[str]) -> str:
