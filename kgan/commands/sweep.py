@@ -10,7 +10,6 @@ non-finite stay so. Exit 3: a cell failed, and the others are done.
 """
 
 import functools
-import shlex
 import sys
 
 from absl import flags
@@ -74,7 +73,7 @@ def print_commands(result: SweepResult) -> None:
     """On stdout nothing but the commands of the cells that are not finished."""
     left = [row.commands for row in result.rows if row.commands]
     for commands in left:
-        print(" && ".join(shlex.join(["kgan", *command]) for command in commands))
+        print(" && ".join(cli.command_line(*command) for command in commands))
     print(f"{len(left)} of {len(result.rows)} cells left to run; the same kgan sweep gathers them", file=sys.stderr)
 
 

@@ -55,8 +55,9 @@ def test_a_sweep_trains_and_scores_its_cells(sweep, tmp_path):
     """One cell by the command of a dry run, another by the sweep itself, and the table of both."""
     grid = ["--grid=seed=0,1", "--evaluate"]
     lines = sweep(*grid, "--dry_run").stdout.splitlines()
-    assert lines[0].startswith("kgan train --dataset=folder") and "--seed=0" in shlex.split(lines[0])
-    assert " --run_dir=sweeps/a/seed=0 " in lines[0] and lines[0].endswith(" && kgan evaluate sweeps/a/seed=0")
+    typed = f"{shlex.quote(sys.executable)} -m kgan"
+    assert lines[0].startswith(f"{typed} train --dataset=folder") and "--seed=0" in shlex.split(lines[0])
+    assert " --run_dir=sweeps/a/seed=0 " in lines[0] and lines[0].endswith(f" && {typed} evaluate sweeps/a/seed=0")
     shell_all(tmp_path, lines[0])
     (tmp_path / "sweeps/a/seed=1").mkdir()
     (tmp_path / "sweeps/a/seed=1/notes.txt").write_text("in the way")
@@ -72,14 +73,9 @@ def test_a_sweep_trains_and_scores_its_cells(sweep, tmp_path):
 
 
 def shell_all(folder: Path, lines: str) -> None:
-    """Runs the lines with xargs and sh, where `kgan` is this Python's."""
-    (folder / "bin").mkdir()
-    shim = folder / "bin" / "kgan"
-    shim.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m kgan "$@"\n')
-    shim.chmod(0o755)
-    path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    """Runs the lines with xargs and sh."""
     command = ["xargs", "-d", "\\n", "-n", "1", "-P", "2", "sh", "-c"]
-    environment = os.environ | {"PATH": path, "KGAN_CACHE_DIR": str(folder / "cache")}
+    environment = os.environ | {"KGAN_CACHE_DIR": str(folder / "cache")}
     done = subprocess.run(command, input=lines, text=True, cwd=folder, env=environment, capture_output=True)
     assert done.returncode == 0, done
 
