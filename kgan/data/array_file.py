@@ -7,21 +7,20 @@ from collections.abc import Iterator
 import numpy as np
 
 from kgan.arrays import Array, Stream, opened, read_exactly, read_npz
-from kgan.data.manifest import file_sha256
 from kgan.data.picture import MAX_PIXELS, MAX_SIDE
-from kgan.data.pictures import Pictures, Shape, numbered
+from kgan.data.picture_file import MAX_CLASSES, PictureFile
+from kgan.data.pictures import Shape, numbered
 from kgan.errors import UserError
 
 NAMES = ("samples", "images", "arr_0")
 LABELS = "labels"
-MAX_CLASSES = 100_000
 MIN_SIDE = 16
 _MAX_RATIO = 30  # of the pixels to a file's bytes: photographs get to 3, digits to 5
 _MAX_LABELS = 1 << 32  # bytes
 _PIECE = 1 << 22  # bytes
 
 
-class ArrayFile(Pictures):
+class ArrayFile(PictureFile):
     """uint8 images (n, h, w, 1 or 3), or (n, h, w) if grey, in an .npy, or in an .npz under one of NAMES, there perhaps
     with `labels` (n,), whole numbers from 0.
 
@@ -29,16 +28,6 @@ class ArrayFile(Pictures):
     """
 
     has_metadata = False
-
-    @property
-    def name(self) -> str:
-        return self.place.stem
-
-    def files(self) -> list[str]:
-        return [str(self.place)]
-
-    def files_sha256(self) -> str:
-        return file_sha256(self.place)
 
     def own_shape(self) -> Shape:
         with self._opened() as (shape, _):

@@ -5,11 +5,12 @@ from pathlib import Path
 
 from kgan.data.array_file import ArrayFile
 from kgan.data.folder import Folder
+from kgan.data.picture_file import PictureFile
 from kgan.data.picture_zip import PictureZip
 from kgan.data.pictures import Pictures
 from kgan.errors import UserError
 
-FILES: dict[str, type[Pictures]] = {".npy": ArrayFile, ".npz": ArrayFile, ".zip": PictureZip}
+FILES: dict[str, type[PictureFile]] = {".npy": ArrayFile, ".npz": ArrayFile, ".zip": PictureZip}
 
 
 def open_pictures(place: Path) -> Pictures:

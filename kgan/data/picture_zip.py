@@ -10,10 +10,9 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from kgan.data.array_file import MAX_CLASSES
-from kgan.data.manifest import file_sha256
 from kgan.data.picture import MAX_PIXELS, Encoded, image_shape
-from kgan.data.pictures import Pictures, Shape, numbered
+from kgan.data.picture_file import MAX_CLASSES, PictureFile
+from kgan.data.pictures import Shape, numbered
 from kgan.errors import UserError
 from kgan.files import open_regular
 from kgan.text import one_line
@@ -23,22 +22,12 @@ _MAX_LABELS = 1 << 28  # bytes
 _PIXELS_A_BYTE = 100  # that the file may announce; StyleGAN's tools do not compress their PNGs, and stay below 1
 
 
-class PictureZip(Pictures):
+class PictureZip(PictureFile):
     """The PNGs in a zip, ordered by name, all of the first one's size; none of the members is compressed.
 
     Their `labels` in dataset.json are pairs of a name and a whole number from 0, or null. Raises UserError, naming the
     file and what is wrong with it, when it is read.
     """
-
-    @property
-    def name(self) -> str:
-        return self.place.stem
-
-    def files(self) -> list[str]:
-        return [str(self.place)]
-
-    def files_sha256(self) -> str:
-        return file_sha256(self.place)
 
     def own_shape(self) -> Shape:
         with self._opened() as archive:

@@ -43,10 +43,10 @@ def _real_grid(plan: Plan) -> np.ndarray:
     if labels is None or columns is None:
         rows = plan.training[:: max(1, len(plan.training) // NUM_SAMPLES)][:NUM_SAMPLES]
         return images.captioned_grid(plan.data.images[rows], caption=False)
-    count = NUM_SAMPLES - NUM_SAMPLES % columns
+    count, labels = NUM_SAMPLES - NUM_SAMPLES % columns, labels[plan.training]
     pictures = np.full((count, *plan.data.images.shape[1:]), 255, np.uint8)
     for label in range(plan.num_classes):
-        if len(of_class := plan.training[labels[plan.training] == label]):
+        if len(of_class := plan.training[labels == label]):
             pictures[label :: plan.num_classes] = plan.data.images[np.resize(of_class, count // plan.num_classes)]
     titles = draw.column_titles(plan.card["classes"], columns)
     return images.captioned_grid(pictures, columns, caption=False, titles=titles)
