@@ -24,6 +24,9 @@ class Matches:
     neighbours: dict[str, Neighbours]
     strata: np.ndarray
 
+    def __getitem__(self, rows: slice) -> "Matches":
+        return Matches({space: found[rows] for space, found in self.neighbours.items()}, self.strata[rows])
+
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:

@@ -72,7 +72,7 @@ def compare(
     num_strata = min(_MOST_STRATA, max(1, len(heldout) // _HELDOUT_PER_STRATUM)) if exchangeable else 1
     search = _Search(train, shifts, mirror, num_strata, counter)
     evidence = Evidence(search.matches(samples), search.matches(heldout))
-    planted = {kind: search.matches(planting.altered(train[copied], kind)) for kind in kinds}
+    planted = search.matches_by_kind({kind: planting.altered(train[copied], kind) for kind in kinds})
     result = AuditResult(
         verdict=CANNOT_TELL,
         reason=verdict.too_few(len(heldout)),
@@ -103,12 +103,19 @@ class _Search:
 
     def __init__(self, train: Images, shifts: int, mirror: bool, num_strata: int, counter: "_Counter"):
         self.references = NeighbourSearch(train, shifts=shifts, mirror=mirror, collapse=True)
-        self.centres = k_means(self.references.spaces[PCA].reduced, num_strata)
+        self.centres = k_means(self.references.spaces[PCA].reduced.vectors, num_strata)
         self.counter, self.num_train = counter, len(train)
 
     def matches(self, images: Images) -> Matches:
         neighbours = self.references.search(images, progress=self.counter.step(self.num_train))
         return Matches(neighbours, nearest_centre(self.references.coordinates(images), self.centres))
+
+    def matches_by_kind(self, images: dict[str, np.ndarray]) -> dict[str, Matches]:
+        """The matches of several arrays, in one search."""
+        if not images:
+            return {}
+        together, stops = self.matches(np.concatenate(list(images.values()))), np.cumsum([*map(len, images.values())])
+        return {kind: together[slice(stop - len(images[kind]), stop)] for kind, stop in zip(images, stops, strict=True)}
 
 
 def _with_pairs(result: AuditResult, samples: Images, train: Images, heldout: Images) -> AuditResult:

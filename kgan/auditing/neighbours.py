@@ -12,25 +12,28 @@ The search is exact; `kgan.auditing.bounds` says how it avoids measuring most pa
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from kgan.auditing.bounds import Space
+from kgan.auditing.bounds import Nearest, Part, Query, Space
+from kgan.auditing.coarse import Coarse, CoarseVectors
+from kgan.auditing.references import leaders, leading_directions, median_distance, reduced_space, shortened
 from kgan.auditing.threads import in_threads
-from kgan.auditing.vectors import InnerParts, Vectors, blocks, principal_components, reduced, square_lengths, windows
+from kgan.auditing.vectors import InnerParts, Move, blocks, windows
 from kgan.data.view import Images
 from kgan.runs.environment import accelerator
 
 PIXELS, PCA = "pixels", "pca"
 SPACES = (PIXELS, PCA)
 PCA_COMPONENTS = 64
-BOUND_COMPONENTS = 128
 DUPLICATE_RADIUS = 0.1  # of the median distance between two references: closer ones count as one image
 
 _QUERY_BLOCK = 64
 _MOST_THREADS = 4  # each holds a block of queries and their bounds
-_REFERENCE_BLOCK = 1024
+_ROOM = 1.0001  # above a limit, for the rounding of what is measured
+_QUERY_GROUP = 8192  # that go through the references together, at most
 _GPU_BYTES = 8 << 30  # references that take more are searched by reduced vectors there too
 
 Progress = Callable[[int, int], None]
@@ -49,6 +52,10 @@ class Neighbours:
     distances: np.ndarray  # (n,) float64, d_1
     shifts: np.ndarray  # (n, 2) int64
     mirrored: np.ndarray  # (n,) bool
+
+    def __getitem__(self, rows: slice) -> "Neighbours":
+        """The same of the queries in `rows`."""
+        return Neighbours(*(getattr(self, field.name)[rows] for field in dataclasses.fields(self)))
 
 
 def neighbour_ratios(
@@ -86,18 +93,22 @@ class NeighbourSearch:
         self.image_shape, self.shifts, self.mirror = references.shape[1:], shifts, mirror
         vectors = InnerParts(references, shifts)
         self.mean = vectors.mean
-        self.basis = principal_components(vectors, BOUND_COMPONENTS)
         self.reduces = accelerator() is None or 4 * vectors.shape[0] * vectors.shape[1] > _GPU_BYTES
-        pixels = _reduced_space(vectors, self.basis) if self.reduces else Space.of(vectors[:])
+        self.coarse = Coarse(self.image_shape, shifts, self.mean) if Coarse.shortens(self.image_shape, shifts) else None
+        shorter = CoarseVectors(references, self.coarse) if self.coarse else None
+        self.basis = leading_directions(vectors, shorter)
+        pixels = reduced_space(vectors, shorter, self.basis) if self.reduces else Space.of(vectors[:])
         self.radius, self.kept = 0.0, np.arange(len(vectors))
         if collapse:
-            self.radius = DUPLICATE_RADIUS * _median_distance(vectors)
-            self.kept = _leaders(pixels, self.radius)
+            self.radius = DUPLICATE_RADIUS * median_distance(vectors)
+            self.kept = leaders(pixels, self.radius)
             pixels = pixels.subset(self.kept)
         self.num_components = max(1, min(PCA_COMPONENTS, len(self.kept) - 1, self.basis.shape[1]))
-        components = self.basis[:, : self.num_components]
-        coordinates = pixels.reduced[:, : self.num_components] if self.reduces else pixels.reduced @ components
-        self.spaces = {PIXELS: pixels, PCA: Space.of(np.ascontiguousarray(coordinates))}
+        if self.reduces:
+            coordinates = np.ascontiguousarray(pixels.reduced.vectors[:, : self.num_components])
+        else:
+            coordinates = self.coordinates(references)[self.kept]
+        self.spaces = {PIXELS: pixels, PCA: Space.of(coordinates)}
         self.k = min(50, max(2, len(self.kept) // 2), len(self.kept)) if k is None else k
         if not 1 <= self.k <= len(self.kept):
             raise ValueError(
@@ -131,61 +142,122 @@ class NeighbourSearch:
     ) -> dict[str, Neighbours]:
         """By space, the neighbours; ratios that are sure to be at or above that space's limit come back as infinity."""
         self._check_queries(queries)
-        nearest = {space: _Nearest(len(queries)) for space in limits}
+        found = {space: _Found(len(queries)) for space in limits}
         num_windows = len(translations(self.shifts)) * (2 if self.mirror else 1)
-        parts = list(blocks(len(queries), num_windows * len(self.mean), most=_QUERY_BLOCK))
+        numbers = num_windows * self.spaces[PIXELS].reduced.vectors.shape[1]
+        for group in blocks(len(queries), numbers, most=_QUERY_GROUP):
+            pieces = blocks(group.stop - group.start, num_windows * len(self.mean), most=_QUERY_BLOCK)
+            searched = [_Block(slice(group.start + piece.start, group.start + piece.stop)) for piece in pieces]
+            for share in self._searches(searched, queries, limits):
+                if progress:
+                    progress(group.start + int(share * (group.stop - group.start)), len(queries))
+            for block in searched:
+                for space, nearest in block.nearest.items():
+                    for row, best in nearest.items():
+                        found[space].put(block.rows.start + row, best)
+        return {space: self._neighbours(found[space]) for space in limits}
 
-        def search_block(number: int) -> None:
-            start = parts[number].start
-            moved = self._query_windows(queries[parts[number]])
-            for space, limit in limits.items():
-                vectors, short = self._in_space(space, moved)
+    def _searches(
+        self, searched: "list[_Block]", queries: Images, limits: Mapping[str, float | None]
+    ) -> Iterator[float]:
+        """Searches all references for the queries of some blocks; yields the share that is done, now and then."""
+        parts, threads = self.spaces[PIXELS].parts(), 1 if accelerator() else _MOST_THREADS
+        numbers = range(len(searched))
+        for _ in in_threads(lambda number: self._prepare(searched[number], queries, limits), numbers, threads):
+            pass
+        for turn, rows in enumerate(parts):
+            loaded = {space: self.spaces[space].part(rows) for space in limits}
+            most_ratios = {
+                space: limit * _ROOM if limit is not None and len(parts) == 1 else float("inf")
+                for space, limit in limits.items()
+            }
+
+            def search(number: int, loaded=loaded, most_ratios=most_ratios) -> None:
+                self._search_part(searched[number], queries, loaded, most_ratios)
+
+            for number in in_threads(search, numbers, threads):
+                yield (turn + (number + 1) / len(searched)) / len(parts)
+
+    def _prepare(self, block: "_Block", queries: Images, limits: Mapping[str, float | None]) -> None:
+        """Gives a block its reduced vectors, and the queries whose ratios may be below the limits."""
+        images = queries[block.rows]
+        shorter = self._shorter(images)
+        if self.reduces:
+            whole = shortened(shorter, self.basis)
+            by_space = {PIXELS: whole, PCA: whole[..., : self.num_components]}
+        else:
+            by_space = {PIXELS: self._windows(images), PCA: self._components(shorter)}
+        for space, limit in limits.items():
+            short, left = by_space[space], np.arange(len(images))
+            if limit is not None:
                 bounds = self.spaces[space].lower_bounds(short)
-                rows = np.arange(moved.shape[1])
-                if limit is not None:
-                    least = self.spaces[space].least_ratios(short, bounds, self.k)
-                    rows = np.flatnonzero(least <= limit * 1.0001)  # room for the rounding of what is measured
-                for row in rows:
-                    index, window, distances = self.spaces[space].nearest(vectors[:, row], bounds[row], self.k)
-                    nearest[space].put(start + row, index, window, distances)
+                left = np.flatnonzero(self.spaces[space].least_ratios(short, bounds, self.k) <= limit * _ROOM)
+            block.short[space], block.nearest[space] = short, {int(row): Nearest.none() for row in left}
 
-        threads = 1 if accelerator() else _MOST_THREADS
-        for number in in_threads(search_block, range(len(parts)), threads):
-            if progress:
-                progress(parts[number].stop, len(queries))
-        return {space: self._neighbours(nearest[space]) for space in limits}
+    def _search_part(
+        self, block: "_Block", queries: Images, loaded: Mapping[str, Part], most_ratios: Mapping[str, float]
+    ) -> None:
+        """Takes the references of a part into account; leaves out queries whose ratios are sure to be above those."""
+        images = queries[block.rows]
+        for space, part in loaded.items():
+            nearest, left = block.nearest[space], list(block.nearest[space])
+            if not left:
+                continue
+            short = block.short[space][:, left]
+            bounds = self.spaces[space].lower_bounds(short, part.rows)
+            for row, query, below in zip(left, self._as_queries(space, images[left], short), bounds, strict=True):
+                best = self.spaces[space].nearest(query, below, self.k, part, nearest.pop(row), most_ratios[space])
+                if best is not None:
+                    nearest[row] = best
+
+    def _as_queries(self, space: str, images: np.ndarray, short: np.ndarray) -> list[Query]:
+        """Images with reduced vectors (W, B, p), to be measured in a space."""
+        if self.spaces[space].is_exact:
+            return [Query(functools.partial(_one, short, place)) for place in range(len(images))]
+        shorter = self._shorter(images)
+        if self.coarse is None:
+            return [Query(functools.partial(_one, shorter, place)) for place in range(len(images))]
+
+        def read(place: int) -> np.ndarray:
+            return self._windows(images[place : place + 1])[:, 0]
+
+        return [Query(functools.partial(read, place), shorter[:, place]) for place in range(len(images))]
 
     def coordinates(self, images: Images) -> np.ndarray:
         """Unshifted images as points in the space of principal components: (n, num_components) float32."""
         self._check_queries(images)
-        basis, result = self.basis[:, : self.num_components], np.empty((len(images), self.num_components), np.float32)
-        for rows in blocks(len(images), len(self.mean)):
-            result[rows] = (windows(images[rows], [(0, 0)], self.shifts)[0] - self.mean) @ basis
+        result = np.empty((len(images), self.num_components), np.float32)
+        for rows in blocks(len(images), len(self.mean), most=_QUERY_BLOCK):
+            result[rows] = self._components(self._shorter(images[rows], moved=False))[0]
         return result
 
-    def _query_windows(self, queries: np.ndarray) -> np.ndarray:
-        """(W, n, D): the windows of every query, those of its mirror image last."""
-        moves, versions = translations(self.shifts), (False, True) if self.mirror else (False,)
-        moved = np.concatenate([windows(queries, moves, self.shifts, mirrored) for mirrored in versions])
-        moved -= self.mean
-        return moved
+    def _windows(self, queries: np.ndarray, moved: bool = True) -> np.ndarray:
+        """(W, n, D): the windows of every query, those of its mirror image last; not `moved`, it alone."""
+        moves = translations(self.shifts) if moved else [(0, 0)]
+        versions = (False, True) if moved and self.mirror else (False,)
+        vectors = np.concatenate([windows(queries, moves, self.shifts, mirrored) for mirrored in versions])
+        vectors -= self.mean
+        return vectors
 
-    def _in_space(self, space: str, moved: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The windows (W, B, D) as vectors of the space, and these reduced as its references are."""
-        if space == PIXELS:
-            return moved, reduced(moved, self.basis) if self.reduces else moved
-        coordinates = moved @ self.basis[:, : self.num_components]
-        return coordinates, coordinates
+    def _shorter(self, queries: np.ndarray, moved: bool = True) -> np.ndarray:
+        """The same as coarse vectors (W, n, q), where images are large enough for them."""
+        if self.coarse is None:
+            return self._windows(queries, moved)
+        return self.coarse.vectors(queries, translations(self.shifts) if moved else [(0, 0)], moved and self.mirror)
 
-    def _neighbours(self, checked: "_Nearest") -> Neighbours:
-        distances, moves = checked.distances, translations(self.shifts)
-        ratios = np.divide(distances, checked.means, out=np.zeros_like(distances), where=distances > 0)
+    def _components(self, shorter: np.ndarray) -> np.ndarray:
+        """Vectors (W, n, q) as `_shorter` gives them -> (W, n, num_components)."""
+        return shorter[..., : len(self.basis)] @ self.basis[:, : self.num_components]
+
+    def _neighbours(self, found: "_Found") -> Neighbours:
+        distances, moves = found.distances, translations(self.shifts)
+        ratios = np.divide(distances, found.means, out=np.zeros_like(distances), where=distances > 0)
         return Neighbours(
             ratios=ratios,
-            indices=self.kept[checked.indices],
+            indices=self.kept[found.indices],
             distances=distances,
-            shifts=np.array(moves)[checked.windows % len(moves)],
-            mirrored=checked.windows >= len(moves),
+            shifts=np.array(moves)[found.windows % len(moves)],
+            mirrored=found.windows >= len(moves),
         )
 
     def _check_queries(self, queries: Images) -> None:
@@ -194,7 +266,17 @@ class NeighbourSearch:
             raise ValueError(f"queries are {queries.shape[1:]} images, the references {self.image_shape}")
 
 
-class _Nearest:
+class _Block:
+    """A few queries that are searched together: by space, their reduced vectors (W, B, p), and of those whose ratio may
+    still be below a limit, the nearest references so far."""
+
+    def __init__(self, rows: slice):
+        self.rows = rows
+        self.short: dict[str, np.ndarray] = {}
+        self.nearest: dict[str, dict[int, Nearest]] = {}
+
+
+class _Found:
     """Arrays filled query by query; a query left out is infinitely far from everything."""
 
     def __init__(self, count: int):
@@ -203,57 +285,20 @@ class _Nearest:
         self.distances = np.full(count, np.inf)
         self.means = np.ones(count)
 
-    def put(self, query: int, index: int, window: int, distances: np.ndarray) -> None:
-        self.indices[query], self.windows[query] = index, window
-        self.distances[query], self.means[query] = distances.min(), distances.mean()
+    def put(self, query: int, nearest: Nearest) -> None:
+        distances, first = np.sqrt(nearest.squares.astype(np.float64)), nearest.first
+        self.indices[query], self.windows[query] = nearest.indices[first], nearest.windows[first]
+        self.distances[query], self.means[query] = distances[first], distances.mean()
 
 
-def translations(shifts: int) -> list[tuple[int, int]]:
+def _one(vectors: np.ndarray, place: int) -> np.ndarray:
+    return vectors[:, place]
+
+
+def translations(shifts: int) -> list[Move]:
     """All (dy, dx) within +-shifts, the nearest first, so that ties go to the image as it stands."""
     steps = range(-shifts, shifts + 1)
     return sorted(((dy, dx) for dy in steps for dx in steps), key=lambda move: (move[0] ** 2 + move[1] ** 2, move))
-
-
-def _reduced_space(vectors: InnerParts, basis: np.ndarray) -> Space:
-    """The space of all vectors, read once."""
-    short = np.empty((len(vectors), basis.shape[1] + 1), np.float32)
-    squares = np.empty(len(vectors), np.float32)
-    for rows in blocks(*vectors.shape):
-        part = vectors[rows]
-        short[rows], squares[rows] = reduced(part, basis), square_lengths(part)
-    return Space(vectors, short, squares)
-
-
-def _median_distance(vectors: Vectors, pairs: int = 2000) -> float:
-    """The median distance between two different vectors, over random pairs (the same every time)."""
-    count = len(vectors)
-    if count < 2:
-        return 0.0
-    random = np.random.default_rng(0)
-    first = random.integers(count, size=pairs)
-    second = (first + random.integers(1, count, size=pairs)) % count
-    squares = [square_lengths(vectors[first[rows]] - vectors[second[rows]]) for rows in blocks(pairs, vectors.shape[1])]
-    return float(np.median(np.sqrt(np.concatenate(squares))))
-
-
-def _leaders(space: Space, radius: float) -> np.ndarray:
-    """Indices of the vectors with no earlier kept vector within `radius`: no two of those kept are that close."""
-    is_kept = np.zeros(len(space), bool)
-    for start in range(0, len(space), _REFERENCE_BLOCK):
-        stop = min(start + _REFERENCE_BLOCK, len(space))
-        is_kept[start:stop] = True
-        bounds = space.lower_bounds(space.reduced[None, start:stop], stop)
-        rows, columns = np.nonzero((bounds <= np.float32(radius**2)) & is_kept[:stop])
-        rows, columns = rows[columns < rows + start], columns[columns < rows + start]
-        for row in np.unique(rows):
-            earlier = columns[np.searchsorted(rows, row) : np.searchsorted(rows, row, side="right")]
-            earlier = earlier[is_kept[earlier]]
-            vector = space[np.array([start + row])]
-            is_kept[start + row] = not any(
-                (np.sqrt(square_lengths(space[earlier[part]] - vector)) <= radius).any()
-                for part in blocks(len(earlier), vector.shape[1])
-            )
-    return np.flatnonzero(is_kept)
 
 
 def _check_images(images: Images, shifts: int) -> None:

@@ -11,6 +11,8 @@ _BLOCK_ELEMENTS = 2**24  # float32 numbers that are made of images at a time: 64
 # Principal components are those of as many evenly spaced vectors as have this many elements, or of all.
 _COMPONENT_ELEMENTS = 2**28
 
+Move = tuple[int, int]  # (dy, dx), in pixels
+
 
 class Vectors(Protocol):
     """(n, d) float32 vectors, indexed by slices or arrays of rows; an array, or read when they are asked for."""
@@ -41,10 +43,12 @@ class InnerParts:
         return len(self.images)
 
     def __getitem__(self, rows) -> np.ndarray:
-        return windows(self.images[rows], [(0, 0)], self.margin)[0] - self.mean
+        vectors = windows(self.images[rows], [(0, 0)], self.margin)[0]
+        vectors -= self.mean
+        return vectors
 
 
-def windows(images: np.ndarray, moves: list[tuple[int, int]], margin: int, mirrored: bool = False) -> np.ndarray:
+def windows(images: np.ndarray, moves: list[Move], margin: int, mirrored: bool = False) -> np.ndarray:
     """(n, h, w, c) images -> (len(moves), n, d) float32: each image's inner part, moved by each (dy, dx)."""
     count, height, width, channels = images.shape
     height, width = height - 2 * margin, width - 2 * margin
@@ -62,6 +66,11 @@ def blocks(count: int, width: int, most: int = 1024) -> Iterator[slice]:
         yield slice(start, min(start + step, count))
 
 
+def evenly_spaced(count: int, most: int) -> np.ndarray:
+    """`most` of the indices below `count`, or all, but one at least."""
+    return np.linspace(0, count - 1, max(1, min(count, most))).astype(np.int64)
+
+
 def square_lengths(vectors: np.ndarray) -> np.ndarray:
     """||x||^2 over the last axis."""
     return np.einsum("...d,...d->...", vectors, vectors)
@@ -75,7 +84,7 @@ def principal_components(vectors: Vectors, count: int, iterations: int = 4) -> n
     elements in all, as many as have so many are taken, evenly spaced.
     """
     number, width = vectors.shape
-    rows = np.linspace(0, number - 1, max(1, min(number, _COMPONENT_ELEMENTS // width))).astype(np.int64)
+    rows = evenly_spaced(number, _COMPONENT_ELEMENTS // width)
     size = min(count + 16, len(rows), width)
     directions = np.random.default_rng(0).standard_normal((width, size), dtype=np.float32)
     for _ in range(iterations):
@@ -95,13 +104,17 @@ def principal_components(vectors: Vectors, count: int, iterations: int = 4) -> n
     return np.ascontiguousarray(directions @ leading.astype(np.float32))
 
 
-def reduced(vectors: np.ndarray, basis: np.ndarray) -> np.ndarray:
-    """(..., d) vectors -> (..., p + 1): coordinates along the basis, and the length of what they leave out."""
+def reduced(vectors: np.ndarray, basis: np.ndarray, left_out: np.ndarray | None = None) -> np.ndarray:
+    """(..., d) vectors -> (..., p + 1): coordinates along the basis, and the length of what they leave out.
+
+    `left_out` (...) is the length of what the vectors themselves leave out.
+    """
     result = np.empty((*vectors.shape[:-1], basis.shape[1] + 1), np.float32)
     flat, flat_result = vectors.reshape(-1, vectors.shape[-1]), result.reshape(-1, result.shape[-1])
+    rest = np.zeros(len(flat), np.float32) if left_out is None else left_out.reshape(-1)
     for rows in blocks(*flat.shape):
         coordinates = flat[rows] @ basis
         flat_result[rows, :-1] = coordinates
         # The difference itself: ||x||^2 - ||coordinates||^2 would lose its digits where the rest is short.
-        flat_result[rows, -1] = np.sqrt(square_lengths(flat[rows] - coordinates @ basis.T))
+        flat_result[rows, -1] = np.sqrt(square_lengths(flat[rows] - coordinates @ basis.T) + rest[rows] ** 2)
     return result

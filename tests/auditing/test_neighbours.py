@@ -2,14 +2,15 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kgan.auditing import bounds, neighbours
+from kgan.auditing import bounds, coarse, neighbours
 from kgan.auditing import vectors as vectors_module
 from kgan.auditing.bounds import Space
+from kgan.auditing.coarse import Coarse
 from kgan.auditing.neighbours import PCA, PIXELS, NeighbourSearch, neighbour_ratios, translations
-from kgan.auditing.vectors import principal_components, reduced, square_lengths
+from kgan.auditing.vectors import principal_components, reduced, square_lengths, windows
 
 
 def smooth_images(count, size=10, channels=1, seed=0, coarse=4):
@@ -19,6 +20,14 @@ def smooth_images(count, size=10, channels=1, seed=0, coarse=4):
     weights = np.maximum(0, 1 - np.abs(np.linspace(0, coarse - 1, size)[:, None] - np.arange(coarse)))
     images = np.einsum("yi,xj,nijc->nyxc", weights, weights, grid) + random.normal(0, 4, (count, size, size, channels))
     return np.clip(np.rint(images), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(params=[(30, 2**30), (5, 2**30), (4, 20_000)], ids=["as they are", "coarse", "coarse, in parts"])
+def as_large_images(request, monkeypatch):
+    """Searches small images as large ones are: by sums over blocks, and where they are too many, part by part."""
+    blocks, pixels = request.param
+    monkeypatch.setattr(coarse, "_BLOCKS", blocks)
+    monkeypatch.setattr(bounds, "_PART_PIXELS", pixels)
 
 
 def brute_force_distances(queries, references, shifts, mirror):
@@ -49,13 +58,13 @@ def assert_agrees(found, queries, references, k, shifts, mirror):
     np.testing.assert_allclose(ratios[apart], expected[apart], rtol=1e-3, atol=1e-3)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_search_equals_brute_force(data):
+def test_search_equals_brute_force(as_large_images, data):
     """Whatever the shapes, dtypes and contents: noise (where the bounds rule nothing out), smooth, or few levels."""
     random = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1), label="seed"))
     shifts = data.draw(st.integers(0, 2), label="shifts")
-    height, width = (data.draw(st.integers(2 * shifts + 1, 9), label=side) for side in ("height", "width"))
+    height, width = (data.draw(st.integers(2 * shifts + 1, 13), label=side) for side in ("height", "width"))
     channels = data.draw(st.sampled_from([1, 3]), label="channels")
     count = data.draw(st.integers(2, 80), label="references")
     levels = data.draw(st.sampled_from([2, 256]), label="levels")
@@ -70,7 +79,7 @@ def test_search_equals_brute_force(data):
 
 
 @pytest.mark.parametrize("noise", [0, 60])
-def test_search_equals_brute_force_where_bounds_rule_references_out(noise):
+def test_search_equals_brute_force_where_bounds_rule_references_out(as_large_images, noise):
     images = smooth_images(608, size=14, channels=3, coarse=5)
     queries = np.clip(images[600:] + np.random.default_rng(1).normal(0, noise, (8, 14, 14, 3)), 0, 255).astype(np.uint8)
     found = neighbour_ratios(queries, images[:600], 20, 1, True)
@@ -100,6 +109,43 @@ def test_reduced_vectors_are_lower_bounds_that_bite():
     exact = ((vectors[300:, None].astype(float) - vectors[None, :300]) ** 2).sum(axis=2)
     assert (lower <= exact).all()
     assert (lower / np.maximum(exact, 1)).mean() > 0.5
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_coarse_vectors_bound_distances_on_both_sides(monkeypatch, dtype):
+    """For every window, also where blocks do not tile the image and where nothing is left out."""
+    monkeypatch.setattr(coarse, "_BLOCKS", 4)
+    images = np.concatenate([smooth_images(20, size=16, channels=3), np.full((1, 16, 16, 3), 9, np.uint8)]).astype(
+        dtype
+    )
+    moves = translations(1)
+    whole = windows(images, moves, 1)
+    shorter = Coarse(images.shape[1:], 1, whole[0].mean(axis=0))
+    assert shorter.side == 3 and shorter.size == 4 * 4 * 3
+    for mirrored, moved in enumerate(
+        shorter.vectors(images, moves, mirror=True).astype(np.float64).reshape(2, 9, 21, -1)
+    ):
+        whole = windows(images, moves, 1, bool(mirrored)).astype(np.float64)
+        blocks = whole[:, :, :, None].reshape(9, 21, 14, 14, 3)[:, :, :12, :12].reshape(9, 21, 4, 3, 4, 3, 3)
+        coordinates = blocks.sum(axis=(3, 5)).reshape(9, 21, -1) / 3
+        np.testing.assert_allclose(moved[..., :-1] + shorter.mean, coordinates, rtol=1e-5, atol=1e-3)
+        left_out = np.sqrt((whole**2).sum(axis=2) - (coordinates**2).sum(axis=2))
+        np.testing.assert_allclose(moved[..., -1], left_out, rtol=1e-4, atol=1e-2)
+    exact = ((whole[:, :, None] - whole[0]) ** 2).sum(axis=3)
+    lower = ((moved[:, :, None] - moved[0]) ** 2).sum(axis=3)
+    upper = lower + 4 * moved[:, :, None, -1] * moved[0, :, -1]
+    room = 1e-6 * exact.max()
+    assert (lower <= exact + room).all() and (exact <= upper + room).all()
+
+
+def test_large_images_are_measured_little(monkeypatch):
+    images = smooth_images(604, size=62, channels=1, coarse=12)
+    measured = []
+    measure = bounds.Space._measured
+    monkeypatch.setattr(bounds.Space, "_measured", lambda *args: measured.append(len(args[2])) or measure(*args))
+    found = neighbour_ratios(images[600:], images[:600], 5, 1, True)
+    assert sum(measured) < 4 * 600 / 4
+    assert_agrees(found, images[600:], images[:600], 5, 1, True)
 
 
 def test_components_space_is_the_projection_on_the_principal_components():
@@ -192,9 +238,9 @@ def test_collapse_agrees_with_the_definition_on_many_clusters():
     assert 40 <= len(kept) < 2500
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_count_below_equals_the_full_search(data):
+def test_count_below_equals_the_full_search(as_large_images, data):
     """Limits at ratios that occur, where a bound that is too high by anything would be seen."""
     seed = data.draw(st.integers(0, 2**32 - 1), label="seed")
     channels = data.draw(st.sampled_from([1, 3]), label="channels")
