@@ -124,13 +124,13 @@ def _reason(
     limit: dict[str, float | None],
 ) -> str:
     p_value, test, space = min((p, test, space) for space, tests in adjusted.items() for test, p in tests.items())
-    flagged = f"{num_flagged} of {num_samples} samples are flagged as close to one training image"
+    flagged = f"{num_flagged:,} of {num_samples:,} samples are flagged as close to one training image"
     strongest = f"the {test} test in {space} has the smallest p-value, {p_value:.2g} after Holm's correction"
     if verdict == COPIES_FOUND:
         return f"{flagged}, more than held-out images explain: {strongest}{_doubt(adjusted)}"
     if verdict == CANNOT_TELL:
         return (
-            f"even if every one of {num_samples} samples were an exact copy it would not stand out from the held-out "
+            f"even if every one of {num_samples:,} samples were an exact copy it would not stand out from the held-out "
             "images: draw more samples, or bring more held-out images that are not copies themselves (--heldout=DIR)"
         )
     text = f"{flagged}, no more than held-out images explain; {strongest}"
