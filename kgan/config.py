@@ -17,10 +17,14 @@ from kgan.text import one_line
 
 
 class Loss(typing.NamedTuple):
-    """`objective` is "module:function"; with targets, the function takes that of the real images (label smoothing)."""
+    """`objective` is "module:function"; with targets, the function takes that of the real images (label smoothing).
+
+    `penalty` is the weight of R1 and of R2 that goes with it, if none is given.
+    """
 
     objective: str
     has_targets: bool = False
+    penalty: float = 0.0
 
 
 LOSSES = {
@@ -29,7 +33,7 @@ LOSSES = {
     "hinge": Loss("kgan.training.objectives:hinge"),
     "lsgan": Loss("kgan.training.objectives:lsgan", has_targets=True),
     "wgan": Loss("kgan.training.objectives:wgan"),
-    "rpgan": Loss("kgan.training.objectives:rpgan"),
+    "rpgan": Loss("kgan.training.objectives:rpgan", penalty=0.1),
 }
 """The objectives by name. They are named here, not imported, so that reading flags does not wait for TensorFlow."""
 
@@ -168,9 +172,13 @@ class TrainConfig:
     )
 
     # objective
-    loss: str = setting("ns", "The objective.", choices=LOSSES)
-    r1_weight: float = setting(0.0, "Weight of the R1 penalty on the gradient at real images.", lower=0.0)
-    r2_weight: float = setting(0.0, "Weight of the R2 penalty on the gradient at generated images.", lower=0.0)
+    loss: str = setting("rpgan", "The objective.", choices=LOSSES)
+    r1_weight: float | None = setting(
+        None, "Weight of the R1 penalty on the gradient at real images. Default: 0.1 for rpgan, else 0.", lower=0.0
+    )
+    r2_weight: float | None = setting(
+        None, "Weight of the R2 penalty on the gradient at generated images. Default: 0.1 for rpgan, else 0.", lower=0.0
+    )
     penalty_every: int = setting(
         1, "Take the penalties at every so many steps only, with so many times their weight.", lower=1, upper=64
     )
@@ -195,8 +203,8 @@ class TrainConfig:
     )
     g_lr: float = setting(2e-4, "Learning rate of the generator.", above=0.0)
     d_lr: float = setting(4e-4, "Learning rate of the discriminator.", above=0.0)
-    beta_1: float = setting(0.5, "Adam's first moment decay.", lower=0.0, below=1.0)
-    beta_2: float = setting(0.999, "Adam's second moment decay.", lower=0.0, below=1.0)
+    beta_1: float = setting(0.0, "Adam's first moment decay.", lower=0.0, below=1.0)
+    beta_2: float = setting(0.99, "Adam's second moment decay.", lower=0.0, below=1.0)
     lr_decay: str = setting("none", "linear: both rates fall to 0 at the last step.", choices=("none", "linear"))
     clip_norm: float = setting(0.0, "Clip each network's summed gradient to this norm; 0: never.", lower=0.0)
     ema_decay: float = setting(
@@ -258,6 +266,15 @@ class TrainConfig:
             object.__setattr__(self, field.name, settings.checked(field, getattr(self, field.name)))
         _check_together(self)
 
+    @property
+    def penalty_weights(self) -> tuple[float, float]:
+        """Those of R1 and R2: as given, or as the objective has them."""
+        usual = LOSSES[self.loss].penalty
+        return (
+            usual if self.r1_weight is None else self.r1_weight,
+            usual if self.r2_weight is None else self.r2_weight,
+        )
+
     @classmethod
     def from_json(cls, text: str) -> "TrainConfig":
         """Reads what `to_json` wrote. Raises UserError on anything else."""
@@ -276,8 +293,9 @@ class TrainConfig:
         if unknown:
             names = one_line(", ".join(unknown))
             raise UserError(f"the saved settings name {names}, which this version of kgan does not have")
-        if "width" not in values and values.get("spectral_norm") is False:  # version 0.1, where False meant the default
-            values["spectral_norm"] = None
+        if "width" not in values:  # version 0.1, which had no penalties, and where False meant the default
+            values |= {name: values.get(name, 0.0) for name in ("r1_weight", "r2_weight")}
+            values["spectral_norm"] = values.get("spectral_norm") or None
         return cls(**values)
 
     def to_json(self) -> str:

@@ -143,9 +143,10 @@ def _chosen(config: TrainConfig) -> dict:
 
 
 def _objective(config: TrainConfig) -> str:
+    r1_weight, r2_weight = config.penalty_weights
     extras = {
-        "R1 penalty, weight": config.r1_weight,
-        "R2 penalty, weight": config.r2_weight,
+        "R1 penalty, weight": r1_weight,
+        "R2 penalty, weight": r2_weight,
         "gradient penalty, weight": config.gp_weight,
         "one-sided label smoothing": config.label_smoothing,
     }

@@ -147,8 +147,7 @@ def _wrong_latent(marks: Marks) -> list[str]:
     """Whether z differs from the draw, bit for bit. A recipe was checked on reading; it holds no numbers to compare."""
     if not isinstance(marks.z, str):
         return []
-    if marks.index is None or marks.seed is None:
-        return ["it has a latent but not the seed and index that drew it"]
+    assert marks.index is not None and marks.seed is not None  # a latent's marks have them
     z = marks.latent()
     try:
         drawn = latents(marks.seed, [marks.index], len(z), marks.truncation)[0]

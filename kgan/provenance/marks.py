@@ -60,9 +60,9 @@ class Origin:
 class Marks(Origin):
     """The content of the `kgan` chunk.
 
-    z is the base64 of a little-endian float32 latent, or a recipe (`kgan.latents`) where `index` names no single
-    draw, or None for a picture that no latent of this kind made (an audit's pairs). For a picture of a generator
-    that is not kgan's, or a mixed one, run id and hashes may be "". A grid may list its labels.
+    z is the base64 of a little-endian float32 latent, draw number `index` of the seed; or a recipe (`kgan.latents`)
+    where `index` names no single draw; or None for a picture that no latent of this kind made (an audit's pairs). For
+    a picture of a generator that is not kgan's, or a mixed one, run id and hashes may be "". A grid may list its labels.
 
     Raises ValueError when a value is not of its kind: nothing that looks like a path or a stranger's text gets in.
     """
@@ -81,6 +81,8 @@ class Marks(Origin):
             wrong = unnamed + [name for name in ("seed", "z") if getattr(self, name) is None]
         if isinstance(self.z, dict) and self.seed is None:
             wrong.append("seed")
+        if isinstance(self.z, str) and self.index is None:
+            wrong.append("index")
         if wrong:
             raise ValueError(f"bad value of {', '.join(wrong)}")
 

@@ -121,7 +121,8 @@ class Gradients:
         penalties = tf.zeros_like(real_logits)
         if not penalty_weight:
             return real_logits, fake_logits, penalties
-        wanted = [(config.r1_weight, real_logits, real), (config.r2_weight, fake_logits, fake)]
+        r1_weight, r2_weight = config.penalty_weights
+        wanted = [(r1_weight, real_logits, real), (r2_weight, fake_logits, fake)]
         wanted = [(weight, logits, images) for weight, logits, images in wanted if weight]
         gradients = tape.gradient([logits for _, logits, _ in wanted], [images for *_, images in wanted])
         for (weight, *_), gradient in zip(wanted, gradients, strict=True):

@@ -12,7 +12,17 @@ from kgan.data.licensing import permission
 from kgan.data.sources import ImageSet
 from kgan.errors import UserError
 
-RESOLVED = ("image_size", "channels", "num_heldout", "epochs", "log_every", "sample_every", "save_every")
+RESOLVED = (
+    "image_size",
+    "channels",
+    "num_heldout",
+    "r1_weight",
+    "r2_weight",
+    "epochs",
+    "log_every",
+    "sample_every",
+    "save_every",
+)
 """The settings that `resolve` fills in."""
 
 
@@ -103,10 +113,13 @@ def resolve(config: TrainConfig, card: dict) -> tuple[TrainConfig, int, int]:
     total_steps = config.steps or -(-(epochs or 0) * batches // config.d_steps)
     steps_per_epoch = -(-batches // config.d_steps)
     height, _, channels = card["image_shape"]
+    r1_weight, r2_weight = config.penalty_weights
     resolved = config.replace(
         image_size=height,
         channels=channels,
         num_heldout=card["num_heldout"],
+        r1_weight=r1_weight,
+        r2_weight=r2_weight,
         epochs=epochs,
         log_every=config.log_every or int(np.clip(steps_per_epoch // 20, 10, 100)),
         sample_every=config.sample_every or max(25, min(steps_per_epoch, total_steps // 10)),

@@ -221,7 +221,14 @@ def test_a_finished_sweep_is_not_trained_again(old, command, tmp_path):
     shutil.copytree(old / "sweep", tmp_path / "sweep")
     data = ["--dataset=folder", "--data_dir=images", "--image_size=28", "--channels=1"]
     networks = ["--arch=mlp", "--latent_dim=2", "--init_stddev=1e-60", "--precision=float32", "--xla=off"]
-    cells = ["--batch_size=8", "--steps=1", "--grid=loss=ns,hinge", "--sweep_dir=sweep"]
+    cells = [
+        "--batch_size=8",
+        "--steps=1",
+        "--beta_1=0.5",
+        "--beta_2=0.999",
+        "--grid=loss=ns,hinge",
+        "--sweep_dir=sweep",
+    ]
     assert "0 to run" in succeeded(command("sweep", *data, *networks, *cells, cwd=tmp_path))
     for cell in ("loss=ns", "loss=hinge"):
         record = (tmp_path / "sweep" / cell / "run.json").read_text()

@@ -186,6 +186,7 @@ def test_the_latent_comes_back_bit_for_bit():
         ("versions", {"kgan": 1}),
         ("seed", -1),
         ("seed", None),
+        ("index", None),
         ("index", 2**64),
         ("index", True),
         ("label", -1),

@@ -107,7 +107,7 @@ def test_a_run_with_nothing_more_says_what_to_type(tmp_path, monkeypatch):
         "Type kgan audit run , then",
         "Licence CC-BY-SA-3.0",
         "Used for training 4,500",
-        "loss hinge ns",
+        "loss hinge rpgan",
         "epochs 2 50",
         "Images a second (median of log lines) 100",
         "git checkout abc123 # and changes of its own",

@@ -24,7 +24,7 @@ def test_runs_are_numbered_and_never_shared(tmp_path, monkeypatch):
     for thread in threads:
         thread.join()
     assert sorted(made) == [f"{number:05}-cifar10-sndcgan-hinge" for number in range(8)]
-    assert RunDir.create(None, TrainConfig()).path.name == "00008-mnist-dcgan-ns"
+    assert RunDir.create(None, TrainConfig()).path.name == "00008-mnist-dcgan-rpgan"
 
 
 def test_a_folder_with_something_in_it_is_refused(tmp_path):
@@ -68,7 +68,7 @@ def test_a_resumed_run_may_get_longer_and_nothing_else():
     assert resume_config(saved, {"seed": 1}) == saved
     assert resume_config(saved, {"epochs": 9, "data_dir": "/d"}) == saved.replace(epochs=9, data_dir="/d")
     assert resume_config(saved, {"steps": 70}) == saved.replace(epochs=None, steps=70)
-    with pytest.raises(UserError, match="--seed was 1 and is 2, --loss was ns and is hinge"):
+    with pytest.raises(UserError, match="--seed was 1 and is 2, --loss was rpgan and is hinge"):
         resume_config(saved, {"seed": 2, "loss": "hinge", "epochs": 9})
 
 
