@@ -16,7 +16,7 @@ BATCH = 8
 
 def make(xla=False, **settings):
     """A state, its step function and an iterator over images of three classes."""
-    config = TrainConfig(dataset="folder", batch_size=BATCH, conditional=True, **settings)
+    config = TrainConfig(dataset="folder", batch_size=BATCH, conditional=True, **{"loss": "ns", **settings})
     random = np.random.default_rng(0)
     images, labels = random.integers(0, 256, (40, 28, 28, 1), np.uint8), random.integers(0, 3, 40)
     state = create_state(config, Shapes(28, 1, 3), 100, "float32", make_optimizer=keras.optimizers.SGD)

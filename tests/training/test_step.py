@@ -18,7 +18,7 @@ from kgan.training.step import METRICS
 
 def make(num_classes=0, size=28, xla=False, precision="float32", make_optimizer=None, **settings):
     """A step function, its state, and an iterator over random images."""
-    config = TrainConfig(dataset="folder", batch_size=4, **settings)
+    config = TrainConfig(dataset="folder", batch_size=4, **{"loss": "ns", **settings})
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (12, size, size, 1), np.uint8)
     labels = random.integers(0, max(1, num_classes), 12)
@@ -254,7 +254,7 @@ def test_the_average_follows_with_a_rising_decay_and_live_statistics():
 
 
 def test_clipping_bounds_the_step_and_reports_the_norm_before_it():
-    config = TrainConfig(dataset="folder", arch="mlp", batch_size=4, clip_norm=1e-3, g_lr=1.0, d_lr=1.0)
+    config = TrainConfig(dataset="folder", arch="mlp", loss="ns", batch_size=4, clip_norm=1e-3, g_lr=1.0, d_lr=1.0)
     state = create_state(config, Shapes(28, 1), 100, "float32", make_optimizer=keras.optimizers.SGD)
     step = build_step(config, state, tf.distribute.get_strategy(), xla=False, conditional=False)
     images = np.random.default_rng(0).integers(0, 256, (8, 28, 28, 1), np.uint8)
