@@ -59,13 +59,35 @@ JSON = st.recursive(
 
 @st.composite
 def changed(draw, value):
-    """A JSON value with parts of it, at any depth, left out or any other values."""
-    if draw(st.integers(0, 9)) == 0:
-        return draw(JSON)
-    if isinstance(value, dict):
-        return {key: draw(changed(item)) for key, item in value.items() if draw(st.integers(0, 9))}
-    if isinstance(value, list):
-        return [draw(changed(item)) for item in value if draw(st.integers(0, 9))]
+    """A JSON value with up to four of its parts, at any depth, left out or any other values."""
+    places = list(_parts(value))
+    for place in draw(st.lists(st.sampled_from(places), max_size=4)):
+        value = _with_part(value, place, draw(st.just(_LEFT_OUT) | JSON))
+    return value
+
+
+_LEFT_OUT = object()
+
+
+def _parts(value, place=()) -> Iterator[tuple]:
+    """The keys and indices that lead to each part of a JSON value, itself first."""
+    yield place
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in inner:
+        yield from _parts(item, (*place, key))
+
+
+def _with_part(value, place: tuple, part):
+    """The value with another part at that place, or none; as it is if there is no such place any more."""
+    if not place:
+        return None if part is _LEFT_OUT else part
+    key, *rest = place
+    if isinstance(value, dict) and key in value:
+        items = value | {key: part if not rest else _with_part(value[key], rest, part)}
+        return {name: item for name, item in items.items() if item is not _LEFT_OUT}
+    if isinstance(value, list) and isinstance(key, int) and key < len(value):
+        items = [*value[:key], part if not rest else _with_part(value[key], rest, part), *value[key + 1 :]]
+        return [item for item in items if item is not _LEFT_OUT]
     return value
 
 
