@@ -62,7 +62,8 @@ class Marks(Origin):
 
     z is the base64 of a little-endian float32 latent, draw number `index` of the seed; or a recipe (`kgan.latents`)
     where `index` names no single draw; or None for a picture that no latent of this kind made (an audit's pairs). For
-    a picture of a generator that is not kgan's, or a mixed one, run id and hashes may be "". A grid may list its labels.
+    a picture of a generator that is not kgan's, or a mixed one, run id and hashes may be "". A grid may list its
+    labels.
 
     Raises ValueError when a value is not of its kind: nothing that looks like a path or a stranger's text gets in.
     """
