@@ -2,7 +2,8 @@
 
 Samples and held-out images, which the generator never saw, are searched for among the training images in the same
 way. A copy's ratio (see `neighbour_ratios`) is small. An honest generator's samples have no more small ratios than
-held-out images of the same kinds have, and that is tested, in pixel space and in that of 64 principal components:
+held-out images of the same kinds have, and that is tested, in pixel space and in that of 64 principal components (of
+large images, those of sums over blocks of pixels, see `coarse`):
 
 - count: samples below a threshold that held-out images set, against the beta-binomial distribution;
 - exceedance: samples below every held-out image, against the hypergeometric one;
@@ -174,6 +175,7 @@ def _protocol(search: NeighbourSearch, samples: Images, train: Images, heldout: 
         "mirror": search.mirror,
         "spaces": list(SPACES),
         "pca_components": search.num_components,
+        "pca_block_side": search.coarse.side if search.coarse else 1,  # pixels; the components are those of block sums
         "duplicate_radius": DUPLICATE_RADIUS,
         "distance": "Euclidean, in grey levels, over the training image less `shifts` pixels at each edge",
         "correction": "Holm",
