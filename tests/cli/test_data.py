@@ -101,7 +101,7 @@ def test_the_data_folder_is_stored_absolute_and_names_the_run(folder, tmp_path, 
     assert config.data_dir == str(named)
     run = RunDir.create(None, config)
     run.unlock()
-    assert run.path.name == "00000-cats-dogs-серые-mlp-ns"
+    assert run.path.name == "00000-cats-dogs-серые-mlp-rpgan"
     assert run.read_config().data_dir == str(named)
 
 

@@ -149,7 +149,7 @@ def test_the_licence_lies_beside_the_file_and_the_name_is_the_files(tmp_path, mo
     assert planned.card["license"] == "CC0-1.0" and planned.card["files_sha256"] == card["files_sha256"]
     run = RunDir.create(None, planned.config)
     run.unlock()
-    assert run.path.name == "00000-cats-dogs-mlp-ns"
+    assert run.path.name == "00000-cats-dogs-mlp-rpgan"
     write_zip(path, COLOUR[::-1], LABELS)
     assert "changed since cats & dogs.zip.dataset.json was written" in refused("train", *flags, "--dry_run")
 
