@@ -60,7 +60,7 @@ def define_flags() -> None:
 
 def main(arguments: list[str]) -> None:
     if len(arguments) != 1:
-        raise UserError("name one run folder, as in kgan sample runs/00000-mnist-dcgan-ns --num=64")
+        raise UserError("name one run folder, as in kgan sample runs/00000-mnist-dcgan-rpgan --num=64")
     with cli.progress("images") as progress:
         result = kgan.sample(arguments[0], **cli.flag_values(kgan.sample), progress=progress)
     show(result, arguments[0])

@@ -40,7 +40,7 @@ def report(runs: str | os.PathLike | Sequence[str | os.PathLike], *, out: str | 
     """
     named = [Path(runs)] if isinstance(runs, str | os.PathLike) else list(map(Path, runs))
     if not named:
-        raise UserError("name the run folders, as in kgan report runs/00000-mnist-dcgan-ns")
+        raise UserError("name the run folders, as in kgan report runs/00000-mnist-dcgan-rpgan")
     named = list({path.resolve(): path for path in named}.values())
     listed = list_runs(named[0]) if len(named) == 1 and not is_run(named[0]) else []
     detailed = [run.path for run in by_score(listed) if run.status != UNREADABLE][:_BEST] if listed else named

@@ -129,8 +129,9 @@ def class_number(label: int | str, class_names: Sequence[str]) -> int:
     except ValueError:
         number = -1
     if (number != label and not isinstance(label, str)) or not 0 <= number < len(class_names):
-        names = one_line(", ".join(class_names))
-        raise UserError(f"--label={label}: a label must be one of 0 to {len(class_names) - 1}, or of {names}")
+        are_numbers = list(class_names) == [str(number) for number in range(len(class_names))]
+        names = "" if are_numbers else f", or of {one_line(', '.join(class_names))}"
+        raise UserError(f"--label={label}: a label must be one of 0 to {len(class_names) - 1}{names}")
     return number
 
 

@@ -103,7 +103,7 @@ def test_its_pictures_labels_licence_and_citation_are_taken_over(prepared, tmp_p
     monkeypatch.chdir(tmp_path)
     run = RunDir.create(None, planned.config)
     run.unlock()
-    assert run.path.name == "00000-tfds-dots-train-mlp-ns"
+    assert run.path.name == "00000-tfds-dots-train-mlp-rpgan"
     assert json.loads((run.path / "config.json").read_text())["dataset"] == "tfds:dots:train"
 
 

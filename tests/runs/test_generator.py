@@ -46,6 +46,8 @@ def test_labels_are_numbers_or_names():
     for wrong in (3, "3", -1, "-1", "Cat", "", 0.5):
         with pytest.raises(UserError, match="a label must be one of 0 to 2, or of cat, 1, dog"):
             class_number(wrong, names)
+    with pytest.raises(UserError, match="a label must be one of 0 to 1$"):
+        class_number("cat", ["0", "1"])
 
 
 def test_an_absent_run_is_said_before_tensorflow_is_imported(tmp_path):
