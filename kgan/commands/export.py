@@ -24,7 +24,8 @@ def define_flags() -> None:
 
 def main(arguments: list[str]) -> None:
     if len(arguments) != 1:
-        raise UserError("name one run folder, as in kgan export runs/00000-mnist-dcgan-rpgan --out=DIR --license=SPDX-ID")
+        example = "kgan export runs/00000-mnist-dcgan-rpgan --out=DIR --license=SPDX-ID"
+        raise UserError(f"name one run folder, as in {example}")
     result = kgan.export(arguments[0], **cli.flag_values(kgan.export))
     print(f"wrote {', '.join(result.files)} to {result.folder}")
 
