@@ -17,6 +17,7 @@ from types import ModuleType
 
 import numpy as np
 
+from kgan.auditing.coarse import COARSE_BLOCK
 from kgan.auditing.threads import in_threads
 from kgan.auditing.vectors import Vectors, blocks, square_lengths
 from kgan.runs.environment import accelerator
@@ -160,7 +161,7 @@ class Space:
         if self.coarse is None:
             return Part(rows, None)
         coarse, vectors = self.coarse, np.empty((rows.stop - rows.start, self.coarse.shape[1]), np.float32)
-        pieces = list(blocks(len(vectors), self.vectors.shape[1], most=16))
+        pieces = list(blocks(len(vectors), self.vectors.shape[1], most=COARSE_BLOCK))
 
         def read(number: int) -> None:
             piece = pieces[number]

@@ -10,6 +10,7 @@ import numpy as np
 from kgan.auditing.vectors import Move
 from kgan.data.view import Images
 
+COARSE_BLOCK = 16  # images that are made coarse at a time: what is in between stays in the cache
 _BLOCKS = 30  # blocks along the shorter side, or a few more
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from kgan.auditing.bounds import Space
-from kgan.auditing.coarse import CoarseVectors
+from kgan.auditing.coarse import COARSE_BLOCK, CoarseVectors
 from kgan.auditing.vectors import (
     InnerParts,
     Vectors,
@@ -16,7 +16,6 @@ from kgan.auditing.vectors import (
 
 _COMPONENTS = 128
 _COARSE_ELEMENTS = 2**26  # numbers of the coarse vectors whose principal components are taken
-_COARSE_BLOCK = 16  # images that are made coarse at a time: what is in between stays in the cache
 _REFERENCE_BLOCK = 1024
 
 
@@ -31,7 +30,7 @@ def leading_directions(vectors: InnerParts, coarse: CoarseVectors | None) -> np.
     if coarse is None:
         return principal_components(vectors, _COMPONENTS)
     rows = evenly_spaced(len(coarse), _COARSE_ELEMENTS // coarse.shape[1])
-    pieces = [coarse[rows[piece]][:, :-1] for piece in blocks(len(rows), vectors.shape[1], most=_COARSE_BLOCK)]
+    pieces = [coarse[rows[piece]][:, :-1] for piece in blocks(len(rows), vectors.shape[1], most=COARSE_BLOCK)]
     return principal_components(np.concatenate(pieces), _COMPONENTS)
 
 
@@ -39,7 +38,7 @@ def reduced_space(vectors: InnerParts, coarse: CoarseVectors | None, basis: np.n
     """The space of all vectors, read once."""
     short = np.empty((len(vectors), basis.shape[1] + 1), np.float32)
     squares = np.empty(len(vectors), np.float32)
-    for rows in blocks(*vectors.shape, most=1024 if coarse is None else _COARSE_BLOCK):
+    for rows in blocks(*vectors.shape, most=1024 if coarse is None else COARSE_BLOCK):
         part = vectors[rows]
         short[rows] = shortened(part if coarse is None else coarse[rows], basis)
         squares[rows] = square_lengths(part)
