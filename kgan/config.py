@@ -28,12 +28,12 @@ class Loss(typing.NamedTuple):
 
 
 LOSSES = {
-    "ns": Loss("kgan.training.objectives:ns", has_targets=True),
-    "minimax": Loss("kgan.training.objectives:minimax", has_targets=True),
-    "hinge": Loss("kgan.training.objectives:hinge"),
-    "lsgan": Loss("kgan.training.objectives:lsgan", has_targets=True),
-    "wgan": Loss("kgan.training.objectives:wgan"),
-    "rpgan": Loss("kgan.training.objectives:rpgan", penalty=0.1),
+    "ns": Loss("kgan.steps.objectives:ns", has_targets=True),
+    "minimax": Loss("kgan.steps.objectives:minimax", has_targets=True),
+    "hinge": Loss("kgan.steps.objectives:hinge"),
+    "lsgan": Loss("kgan.steps.objectives:lsgan", has_targets=True),
+    "wgan": Loss("kgan.steps.objectives:wgan"),
+    "rpgan": Loss("kgan.steps.objectives:rpgan", penalty=0.1),
 }
 """The objectives by name. They are named here, not imported, so that reading flags does not wait for TensorFlow."""
 
@@ -58,9 +58,9 @@ IMAGE_SIZES = (28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256)
 """4, 5, 6 or 7 times a power of two, because convolutional networks halve and double the side."""
 
 AUGMENTATIONS = {
-    "color": "kgan.training.augmentation:recolour",
-    "translation": "kgan.training.augmentation:translate",
-    "cutout": "kgan.training.augmentation:cutout",
+    "color": "kgan.steps.augmentation:recolour",
+    "translation": "kgan.steps.augmentation:translate",
+    "cutout": "kgan.steps.augmentation:cutout",
 }
 """What --augment may be made of, in the order in which it is applied: "module:function" of images and a stream."""
 

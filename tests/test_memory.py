@@ -118,10 +118,10 @@ def report_of(what: str) -> str:
 SIZES = {"samples": (340_000_000 // 3072, 32, 32, 3), "labels": (340_000_000 // 3072,)}
 MANY = {f"key {number}": 0.5 for number in range(60_000)}
 FLAGGED = [{"sample": number, "train_index": number, "ratio": 0.5, "space": "pixels"} for number in range(15_000)]
-READ_IMAGE = "from kgan.data import picture; from pathlib import Path; READ; picture.read_image(Path('x'), 64, 3)"
+READ_IMAGE = "from kgan.pictures import picture; from pathlib import Path; READ; picture.read_image(Path('x'), 64, 3)"
 CHECK = "from kgan.provenance.check import check; READ; print(check('x').verdict)"
 FOLDER = (
-    "from kgan.data import cache, opening; from pathlib import Path; READ; "
+    "from kgan.pictures import cache, opening; from pathlib import Path; READ; "
     "cache.read(opening.open_pictures(Path('.')), 256, 3)"
 )
 OPT_OUT = "from kgan.data.licensing.optout import data_mining; READ; data_mining('x')"

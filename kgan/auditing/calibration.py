@@ -11,8 +11,8 @@ import dataclasses
 
 import numpy as np
 
-from kgan.auditing.neighbours import Neighbours
 from kgan.auditing.statistics import count_pvalues, exceedance_pvalues
+from kgan.searching.neighbours import Neighbours
 
 LEVEL = 0.05  # of the verdict: the family-wise error of all tests together
 

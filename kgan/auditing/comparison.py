@@ -29,11 +29,11 @@ import numpy as np
 
 from kgan.auditing import planting, verdict
 from kgan.auditing.calibration import LEVEL, Calibration, Matches
-from kgan.auditing.neighbours import DUPLICATE_RADIUS, PCA, PIXELS, SPACES, NeighbourSearch
 from kgan.auditing.pairs import closest_pairs
 from kgan.auditing.result import CANNOT_TELL, AuditResult, Evidence
 from kgan.auditing.statistics import copying_statistic, exceedance_pvalue, histograms, k_means, nearest_centre
 from kgan.data.view import Images
+from kgan.searching.neighbours import DUPLICATE_RADIUS, PCA, PIXELS, SPACES, NeighbourSearch
 
 Progress = Callable[[int, int], None]
 

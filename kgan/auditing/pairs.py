@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kgan.auditing.neighbours import Neighbours
 from kgan.data.view import Images
+from kgan.searching.neighbours import Neighbours
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from kgan.bench.turns import Handle
 from kgan.config import TrainConfig
 from kgan.data.pipeline import copied_ahead, step_batches
 from kgan.models.architectures import Shapes
+from kgan.steps.accumulation import build_step
+from kgan.steps.state import create_state
+from kgan.steps.step import METRICS
 from kgan.training import machine
-from kgan.training.accumulation import build_step
-from kgan.training.state import create_state
-from kgan.training.step import METRICS
 from kgan.training.train import train
 
 

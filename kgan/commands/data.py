@@ -18,13 +18,14 @@ from rich.table import Table
 from rich.text import Text
 
 from kgan import cli
-from kgan.data import cache, sources
+from kgan.data import sources
 from kgan.data.licensing import summary
 from kgan.data.licensing.card import DatasetCard, card_file, normal_license
 from kgan.data.licensing.inspection import SAID, Inspection, put_on_record
 from kgan.data.places import where
 from kgan.data.source import Source
 from kgan.errors import UserError
+from kgan.pictures import cache
 from kgan.text import one_line
 
 FLAGS = flags.FLAGS

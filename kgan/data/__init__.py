@@ -1,1 +1,1 @@
-"""Images in: sources, licences, hashes, formats and the tf.data pipeline."""
+"""Data sets: their sources, licences, hashes, formats and the tf.data pipeline."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kgan.data.pictures import Pictures, Shape
+from kgan.pictures.pictures import Pictures, Shape
 
 Reader = Callable[[Path, str, Shape], tuple[np.ndarray, np.ndarray]]
 

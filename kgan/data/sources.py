@@ -10,16 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
-from kgan.data import cache, formats
-from kgan.data.manifest import pixels_sha256
-from kgan.data.opening import own_pictures
-from kgan.data.pictures import Pictures, Shape
+from kgan.data import formats
 from kgan.data.places import find
 from kgan.data.source import Download, Source
 from kgan.data.split import Split, split
 from kgan.data.tfds import USAGE, TfdsPictures
 from kgan.errors import UserError
 from kgan.files import states
+from kgan.pictures import cache
+from kgan.pictures.manifest import pixels_sha256
+from kgan.pictures.opening import own_pictures
+from kgan.pictures.pictures import Pictures, Shape
 from kgan.text import one_line
 
 _STORE = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"

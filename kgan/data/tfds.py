@@ -19,10 +19,10 @@ from typing import IO, Any
 import numpy as np
 
 from kgan.data.licensing.card import normal_license
-from kgan.data.manifest import hash_files
-from kgan.data.picture import Encoded
-from kgan.data.pictures import Pictures, Shape
 from kgan.errors import UserError
+from kgan.pictures.manifest import hash_files
+from kgan.pictures.picture import Encoded
+from kgan.pictures.pictures import Pictures, Shape
 from kgan.text import one_line
 
 USAGE = "tfds:NAME[:SPLIT]"

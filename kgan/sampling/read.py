@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from kgan.arrays import Array, read_npy, read_npz
-from kgan.data import cache, picture
-from kgan.data.folder import Folder
 from kgan.data.view import Images
 from kgan.errors import UserError
+from kgan.pictures import cache, picture
+from kgan.pictures.folder import Folder
 from kgan.provenance import png
 from kgan.provenance.marks import read_marks
 from kgan.provenance.sidecars import sidecar_path

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 import kgan
-from kgan.data.picture import read_image
 from kgan.errors import UserError
+from kgan.pictures.picture import read_image
 from kgan.provenance.c2pa import Signer
 from kgan.runs import environment
 from kgan.runs.checkpoint import find

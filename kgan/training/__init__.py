@@ -1,1 +1,1 @@
-"""The job: objectives, the step, the loop and what a run leaves."""
+"""The job: what is resolved, the machine, the loop, and what is recorded on the way."""

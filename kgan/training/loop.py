@@ -18,15 +18,15 @@ from kgan.errors import LostWorker, NonFiniteLoss, Stopped, UserError
 from kgan.models.architectures import Shapes
 from kgan.runs import ancestry, checkpoint
 from kgan.runs.rundir import RunDir
+from kgan.steps.accumulation import build_step
+from kgan.steps.state import create_state, layers_with_weights
+from kgan.steps.step import METRICS
 from kgan.training import machine, scoring, snapshots, start
-from kgan.training.accumulation import build_step
 from kgan.training.background import BackgroundWriter
 from kgan.training.logging import Reporter
 from kgan.training.meter import Meter
 from kgan.training.plan import Plan
 from kgan.training.recording import Recorder
-from kgan.training.state import create_state, layers_with_weights
-from kgan.training.step import METRICS
 from kgan.training.stopping import stop_signals
 
 Progress = Callable[[int, int], None]

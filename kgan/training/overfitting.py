@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from kgan.models.random import RandomStream
-from kgan.training.augmentation import prepare_real
+from kgan.steps.augmentation import prepare_real
 from kgan.training.plan import Plan
 
 WINDOW = 10

@@ -11,13 +11,13 @@ from kgan.files import write_atomically
 from kgan.runs import checkpoint, environment
 from kgan.runs.generator import TrainedGenerator, from_arrays
 from kgan.runs.rundir import RunDir
+from kgan.steps.state import State
 from kgan.training import scoring, snapshots
 from kgan.training.background import BackgroundWriter
 from kgan.training.logging import Reporter
 from kgan.training.meter import Meter
 from kgan.training.overfitting import HeldoutMeter, OverfittingWatch, advice
 from kgan.training.plan import Plan
-from kgan.training.state import State
 
 
 class Recorder:

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from kgan import images
-from kgan.data import picture
 from kgan.errors import UserError
 from kgan.files import write_atomically
+from kgan.pictures import picture
 from kgan.provenance.marks import COMPOSITE, describe, pnginfo, sidecar
 from kgan.provenance.sidecars import sidecar_path
 from kgan.runs.generator import TrainedGenerator

@@ -16,7 +16,7 @@ from kgan.runs.rundir import RunDir
 from kgan.runs.schema import AncestorRecord
 
 if TYPE_CHECKING:
-    from kgan.training.state import State
+    from kgan.steps.state import State
 
 _NETWORKS = ("arch", "width", "latent_dim", "image_size", "channels")
 """The settings, but for spectral norm, that decide what the networks are."""

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from kgan.auditing.neighbours import NeighbourSearch
 from kgan.auditing.pairs import closest_pairs
+from kgan.searching.neighbours import NeighbourSearch
 
 
 def test_pairs_lie_over_each_other_closest_first():

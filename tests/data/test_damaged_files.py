@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from kgan.data import cache, formats
+from kgan.data import formats
 from kgan.data.cifar_pickle import read_batch
 from kgan.data.licensing.card import DatasetCard, read_card
 from kgan.data.licensing.inspection import inspect
-from kgan.data.opening import open_pictures
 from kgan.errors import UserError
+from kgan.pictures import cache
+from kgan.pictures.opening import open_pictures
 from tests.data.test_formats import cifar_pickle, digits, objects
 from tests.fuzzing import damaged, fuzz, only_user_errors
 

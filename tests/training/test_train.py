@@ -118,7 +118,7 @@ def test_several_gpus_are_used_from_256_images_each():
 
 
 def test_out_of_memory_names_the_batch(settings, tmp_path, monkeypatch):
-    from kgan.training.step import TrainStep
+    from kgan.steps.step import TrainStep
 
     def exhaust(*_):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")

@@ -10,12 +10,12 @@ import numpy as np
 
 from kgan.data.licensing.card import MAX_SIZES, DatasetCard, card_file, range_of_sizes, read_card
 from kgan.data.licensing.optout import data_mining
-from kgan.data.manifest import files_sha256
-from kgan.data.opening import open_pictures
-from kgan.data.picture import Picture, decoded
-from kgan.data.pictures import Pictures, in_parallel
 from kgan.errors import UserError
 from kgan.files import write_atomically
+from kgan.pictures.manifest import files_sha256
+from kgan.pictures.opening import open_pictures
+from kgan.pictures.picture import Picture, decoded
+from kgan.pictures.pictures import Pictures, in_parallel
 
 SAID = ("name", "license", "origin", "holder", "contains_people", "consent")
 """The fields of a dataset card that only people know."""

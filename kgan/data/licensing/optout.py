@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from kgan.data.picture import Encoded, open_bytes
+from kgan.pictures.picture import Encoded, open_bytes
 from kgan.provenance.png import SIGNATURE, BadMetadata
 from kgan.provenance.xmp import MAX_BYTES, named, properties
 from kgan.text import one_line

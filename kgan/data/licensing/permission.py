@@ -6,7 +6,6 @@ files as they were then, so one whose hash no longer fits counts for nothing.
 
 from dataclasses import replace
 
-from kgan.data.folder import others_line
 from kgan.data.licensing import inspection
 from kgan.data.licensing.card import (
     ACCEPTED_UNKNOWN_LICENSE,
@@ -16,9 +15,10 @@ from kgan.data.licensing.card import (
     permit,
     read_card,
 )
-from kgan.data.manifest import files_sha256, remembered
 from kgan.data.sources import ImageSet, source_of
 from kgan.errors import UserError
+from kgan.pictures.folder import others_line
+from kgan.pictures.manifest import files_sha256, remembered
 from kgan.text import one_line
 
 

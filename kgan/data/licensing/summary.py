@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from kgan.data.folder import others_line
 from kgan.data.licensing.card import DatasetCard, describe_sizes
 from kgan.data.licensing.inspection import Inspection
+from kgan.pictures.folder import others_line
 from kgan.text import one_line
 
 _MAX_FILES = 5  # of each kind

@@ -1,0 +1,96 @@
+"""Pictures of someone's own, before they are decoded: what a folder of them and a file of them have in common."""
+
+import abc
+import functools
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from kgan.files import State, states
+from kgan.pictures.picture import Picture, quiet
+
+Shape = tuple[int, int, int]
+Result = TypeVar("Result")
+_CHUNK = 64  # pictures for each thread at a time
+
+
+class Pictures(abc.ABC):
+    """Pictures in a fixed order, of which nothing has been decoded yet; `place` is the folder or file they lie in, and
+    `part` says which of those there they are, where they are not all."""
+
+    has_metadata = True
+    """Whether the pictures may say that they must not be mined."""
+
+    def __init__(self, place: Path, part: str = ""):
+        self.place = place
+        self.part = part
+
+    @property
+    def name(self) -> str:
+        """What to call them if nobody says otherwise."""
+        return self.place.resolve().name or "folder"
+
+    @property
+    def others(self) -> Mapping[str, int]:
+        """How many pictures lie there in formats that are not read, by suffix."""
+        return {}
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """What their publisher says of them: fields of a `Source`."""
+        return {}
+
+    @functools.cached_property
+    def states(self) -> list[State]:
+        """What tells whether the pictures have changed since it was first asked for."""
+        return states(self.files())
+
+    @abc.abstractmethod
+    def files(self) -> list[str]:
+        """The files that pictures and labels lie in."""
+
+    @abc.abstractmethod
+    def files_sha256(self) -> str:
+        """A hash of all that the pictures and their labels are made of; every file is read."""
+
+    @abc.abstractmethod
+    def own_shape(self) -> Shape | None:
+        """The (h, w, c) of every picture, or None where they differ."""
+
+    @abc.abstractmethod
+    def __len__(self) -> int: ...
+
+    @abc.abstractmethod
+    def __iter__(self) -> Iterator[Picture]: ...
+
+    @abc.abstractmethod
+    def labels(self, rows: np.ndarray) -> tuple[np.ndarray | None, tuple[str, ...]]:
+        """The labels (len(rows),) int64 of these pictures, and the classes' names; None and () without classes.
+
+        Known once all pictures were taken from the iterator.
+        """
+
+
+def in_parallel(
+    function: Callable[[Picture], Result],
+    pictures: Iterable[Picture],
+    advance: Callable[[int], None] = lambda count: None,
+) -> Iterator[Result]:
+    """`function` of each picture, in their order, on all cores; few pictures are held at a time. `advance` is called
+    with the number of those that are done since the last call."""
+    num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    remaining = iter(pictures)
+    with ThreadPoolExecutor(num_threads) as pool, quiet():
+        while chunk := list(itertools.islice(remaining, _CHUNK * num_threads)):
+            yield from pool.map(function, chunk)
+            advance(len(chunk))
+
+
+def numbered(labels: np.ndarray) -> tuple[str, ...]:
+    """The names of classes that have only numbers: "0" to the largest of `labels`."""
+    return tuple(map(str, range(int(labels.max()) + 1))) if len(labels) else ()

@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from kgan.errors import UserError
+from kgan.pictures import cache, picture
+from kgan.pictures.opening import open_pictures
+from tests.conftest import draw_folder
+
+
+def test_first_level_folders_are_the_classes(tmp_path):
+    for name in ("b/deep/er/1.png", "a/2.JPG", "a/3.webp", "b/4.bmp", "a/5.gif", "a/.hidden.png", "a/notes.txt"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 30), (10, 20, 30)).save(path, format={"JPG": "JPEG", "txt": "PNG"}.get(path.suffix[1:]))
+    read = cache.read(open_pictures(tmp_path), 32, 3)
+    assert read.images.shape == (5, 32, 32, 3)
+    assert read.labels.tolist() == [0, 0, 0, 1, 1]
+    assert read.class_names == ("a", "b")
+    assert read.unreadable == ()
+
+
+def test_images_outside_every_class_leave_the_set_unlabelled(tmp_path):
+    draw_folder(tmp_path, 6, classes=2)
+    draw_folder(tmp_path, 1, classes=0)
+    read = cache.read(open_pictures(tmp_path), 28, 1)
+    assert (read.labels, read.class_names) == (None, ())
+
+
+def test_pictures_of_other_formats_are_counted(tmp_path):
+    draw_folder(tmp_path, 3)
+    for name in ("a.HEIC", "b.heic", "class0/c.tiff", "class0/notes.txt", ".hidden.tif"):
+        (tmp_path / name).write_bytes(b"")
+    assert open_pictures(tmp_path).others == {".heic": 2, ".tiff": 1}
+    (tmp_path / "only").mkdir()
+    (tmp_path / "only" / "photo.tif").write_bytes(b"")
+    with pytest.raises(UserError, match=r"no images in it .*; .*not read: 1 .tif; convert them to PNG or JPEG"):
+        cache.read(open_pictures(tmp_path / "only"), 28, 1)
+
+
+def test_a_few_broken_files_are_named_and_skipped(tmp_path):
+    draw_folder(tmp_path, 20)
+    (tmp_path / "class0" / "0000.png").write_bytes(b"not a picture")
+    read = cache.read(open_pictures(tmp_path), 28, 1)
+    assert len(read.images) == len(read.labels) == 19
+    assert read.labels[0] == 0
+    assert len(read.unreadable) == 1 and "0000.png: not a readable image" in read.unreadable[0]
+    with picture.decoded(tmp_path / "class0" / "0002.png", 1) as second:
+        assert np.array_equal(read.images[0, ..., 0], np.asarray(second))
+
+
+def test_too_many_broken_files_stop(tmp_path):
+    draw_folder(tmp_path, 20)
+    for number in (0, 2, 4):
+        path = tmp_path / "class0" / f"{number:04}.png"
+        path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(UserError, match=r"3 of 20 images are broken, more than a tenth; the first: .*0000.png"):
+        cache.read(open_pictures(tmp_path), 28, 1)
+
+
+@pytest.mark.parametrize("make", [lambda root: root.mkdir(), lambda root: root.write_text(""), lambda root: None])
+def test_a_folder_without_images_is_refused(tmp_path, make):
+    make(tmp_path / "x")
+    with pytest.raises(UserError, match=r"x: (no images in it|not a folder)"):
+        cache.read(open_pictures(tmp_path / "x"), 32, 3)
