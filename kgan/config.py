@@ -10,75 +10,19 @@ import os
 import typing
 
 from kgan import settings
+from kgan.choices import ARCHITECTURES, IMAGE_SIZES, LOSSES, NO_AUGMENTATION, augmentation_policy
 from kgan.data.sources import source_of, usages
 from kgan.errors import UserError
 from kgan.settings import setting
 from kgan.text import one_line
 
 
-class Loss(typing.NamedTuple):
-    """`objective` is "module:function"; with targets, the function takes that of the real images (label smoothing).
+class Penalties(typing.NamedTuple):
+    """The weights of R1 and of R2, and how often all penalties are taken: at every so many steps."""
 
-    `penalty` is the weight of R1 and of R2 that goes with it, if none is given.
-    """
-
-    objective: str
-    has_targets: bool = False
-    penalty: float = 0.0
-
-
-LOSSES = {
-    "ns": Loss("kgan.steps.objectives:ns", has_targets=True),
-    "minimax": Loss("kgan.steps.objectives:minimax", has_targets=True),
-    "hinge": Loss("kgan.steps.objectives:hinge"),
-    "lsgan": Loss("kgan.steps.objectives:lsgan", has_targets=True),
-    "wgan": Loss("kgan.steps.objectives:wgan"),
-    "rpgan": Loss("kgan.steps.objectives:rpgan", penalty=0.1),
-}
-"""The objectives by name. They are named here, not imported, so that reading flags does not wait for TensorFlow."""
-
-
-class Networks(typing.NamedTuple):
-    """`architecture` is "module:attribute", an `architectures.Architecture`; it is for images of `smallest` pixels a
-    side or more."""
-
-    architecture: str
-    smallest: int = 28
-
-
-ARCHITECTURES = {
-    "dcgan": Networks("kgan.models.architectures:DCGAN"),
-    "mlp": Networks("kgan.models.architectures:MLP"),
-    "sndcgan": Networks("kgan.models.architectures:SNDCGAN", smallest=32),
-    "resnet": Networks("kgan.models.resnet:RESNET", smallest=32),
-}
-"""The pairs of networks by name."""
-
-IMAGE_SIZES = (28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256)
-"""4, 5, 6 or 7 times a power of two, because convolutional networks halve and double the side."""
-
-AUGMENTATIONS = {
-    "color": "kgan.steps.augmentation:recolour",
-    "translation": "kgan.steps.augmentation:translate",
-    "cutout": "kgan.steps.augmentation:cutout",
-}
-"""What --augment may be made of, in the order in which it is applied: "module:function" of images and a stream."""
-
-DIFFAUG, NO_AUGMENTATION = "diffaug", "none"
-
-
-def augmentations(policy: str) -> list[str]:
-    """The names in AUGMENTATIONS that a value of --augment stands for. Raises UserError for any other."""
-    names = {NO_AUGMENTATION: [], DIFFAUG: list(AUGMENTATIONS)}.get(policy, policy.split(","))
-    if not set(names) <= set(AUGMENTATIONS):
-        legal = f"{NO_AUGMENTATION}, {DIFFAUG} or some of {','.join(AUGMENTATIONS)}"
-        raise UserError(f"--augment={one_line(policy)}: must be {legal}")
-    return [name for name in AUGMENTATIONS if name in names]
-
-
-def _augmentation_policy(policy: str) -> str:
-    names = augmentations(policy)
-    return DIFFAUG if len(names) == len(AUGMENTATIONS) else ",".join(names) or NO_AUGMENTATION
+    r1_weight: float
+    r2_weight: float
+    every: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -134,7 +78,7 @@ class TrainConfig:
         NO_AUGMENTATION,
         "Differentiable augmentation of everything the discriminator sees: some of color,translation,cutout, or all "
         "as diffaug.",
-        normal=_augmentation_policy,
+        normal=augmentation_policy,
     )
 
     # networks
@@ -147,7 +91,9 @@ class TrainConfig:
         1.0, "Channels of every hidden layer, as a multiple of the architecture's own.", lower=0.05, upper=16.0
     )
     latent_dim: int = setting(100, "Length of the latent vector z.", lower=1, upper=4096)
-    conditional: bool = setting(False, "Give both networks the class label.")
+    conditional: bool | None = setting(
+        None, "Give both networks the class label. Default: if the images are of several classes."
+    )
     spectral_norm: bool | None = setting(
         None,
         "Spectral norm on every discriminator layer. Default: as the architecture's paper has it (sndcgan, resnet).",
@@ -179,8 +125,12 @@ class TrainConfig:
     r2_weight: float | None = setting(
         None, "Weight of the R2 penalty on the gradient at generated images. Default: 0.1 for rpgan, else 0.", lower=0.0
     )
-    penalty_every: int = setting(
-        1, "Take the penalties at every so many steps only, with so many times their weight.", lower=1, upper=64
+    penalty_every: int | None = setting(
+        None,
+        "Take the penalties at every so many steps only, with so many times their weight. Default: 4 for rpgan, "
+        "else 1.",
+        lower=1,
+        upper=64,
     )
     gp_weight: float = setting(0.0, "Weight of the WGAN-GP penalty between real and generated images.", lower=0.0)
     label_smoothing: float = setting(
@@ -267,12 +217,13 @@ class TrainConfig:
         _check_together(self)
 
     @property
-    def penalty_weights(self) -> tuple[float, float]:
-        """Those of R1 and R2: as given, or as the objective has them."""
-        usual = LOSSES[self.loss].penalty
-        return (
-            usual if self.r1_weight is None else self.r1_weight,
-            usual if self.r2_weight is None else self.r2_weight,
+    def penalties(self) -> Penalties:
+        """As given, or as the objective has them."""
+        usual = LOSSES[self.loss]
+        return Penalties(
+            usual.penalty if self.r1_weight is None else self.r1_weight,
+            usual.penalty if self.r2_weight is None else self.r2_weight,
+            self.penalty_every or usual.penalty_every,
         )
 
     @classmethod

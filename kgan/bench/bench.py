@@ -111,10 +111,10 @@ def _cases(arch: str, batch_size: int, precisions: list[str], folder: Path) -> I
     images = _images()
     one = np.zeros(1, np.uint8)
     np.savez(folder / "mnist.npz", x_train=images, y_train=one.repeat(_NUM_IMAGES), x_test=images[:1], y_test=one)
-    # The objective and the moments of the loops that are compared with.
+    # The networks, the objective and the moments of the loops that are compared with.
     default = TrainConfig(
         dataset="mnist", data_dir=str(folder), arch=arch, batch_size=batch_size, epochs=1000, strategy="single",
-        loss="ns", beta_1=0.5, beta_2=0.999,
+        conditional=False, loss="ns", beta_1=0.5, beta_2=0.999,
     )  # fmt: skip
     configs = [default.replace(precision=precision) for precision in precisions]
     trainings = [Training(config, folder / config.precision) for config in configs]

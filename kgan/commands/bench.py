@@ -12,7 +12,7 @@ from rich.table import Table
 
 from kgan import cli
 from kgan.bench.bench import BenchResult, bench
-from kgan.config import ARCHITECTURES
+from kgan.choices import ARCHITECTURES
 from kgan.errors import UserError
 
 FLAGS = flags.FLAGS

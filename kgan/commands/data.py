@@ -96,8 +96,6 @@ def _next(place: Path, card: DatasetCard) -> str:
         command = cli.command_line("data", "inspect", place, "--license=SPDX-ID", "--source=...")
         return f"No licence is on record, and `kgan train` stops without one.\nNext: {command}"
     training = ["train", "--dataset=folder", f"--data_dir={place.absolute()}"]
-    if len(card.classes) > 1:
-        training.append("--conditional")
     if card.datamining_prohibited:
         command = cli.command_line(*training, "--ignore_datamining")
         return (

@@ -1,4 +1,4 @@
-"""The networks, as Keras functional models. `config.ARCHITECTURES` names them.
+"""The networks, as Keras functional models. `choices.ARCHITECTURES` names them.
 
 A generator maps z (n, latent_dim), and labels (n,) int64 where it is conditional, to images (n, h, w, c) in
 [-1, 1]; a discriminator maps images, and labels, to one logit an image (n, 1). Both return float32 whatever
@@ -13,7 +13,8 @@ import keras
 import numpy as np
 from keras import layers
 
-from kgan.config import ARCHITECTURES, TrainConfig
+from kgan.choices import ARCHITECTURES
+from kgan.config import TrainConfig
 from kgan.models.layers import Dropout, FusedBatchNormalization, SpectralConv2D, SpectralDense, scaled_by_class
 
 

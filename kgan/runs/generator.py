@@ -86,7 +86,7 @@ class TrainedGenerator:
         """int64 labels (n,) of the images with these indices; zeros for an unconditional generator."""
         if not self.num_classes:
             if labels is not None:
-                raise UserError("this generator was trained without --conditional: it takes no labels")
+                raise UserError("this generator was trained without labels: it takes none")
             return np.zeros(len(indices), np.int64)
         if labels is None:
             return np.asarray(indices, np.int64) % self.num_classes

@@ -136,7 +136,7 @@ def _label_number(run: RunDir, label: int | str | None) -> int | None:
     if label is None:
         return None
     if not run.read_config().conditional:
-        raise UserError(f"--label={label}: this generator was trained without --conditional: it takes no labels")
+        raise UserError(f"--label={label}: this generator was trained without labels: it takes none")
     return class_number(label, list(run.read_record().get("dataset", {}).get("classes", {})))
 
 

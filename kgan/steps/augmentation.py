@@ -4,7 +4,7 @@ import pkgutil
 
 import tensorflow as tf
 
-from kgan.config import AUGMENTATIONS, augmentations
+from kgan.choices import AUGMENTATIONS, augmentations
 from kgan.models.random import RandomStream
 
 

@@ -74,7 +74,7 @@ class Gradients:
 
     def of_discriminator(self, step, batch: CriticBatch):
         """The gradients of loss and penalties; the means are of loss, penalties, real and generated images' logits."""
-        every = self.config.penalty_every
+        every = self.config.penalties.every
         if every == 1:
             return self._of_discriminator(batch, 1.0)
         return tf.cond(
@@ -121,7 +121,7 @@ class Gradients:
         penalties = tf.zeros_like(real_logits)
         if not penalty_weight:
             return real_logits, fake_logits, penalties
-        r1_weight, r2_weight = config.penalty_weights
+        r1_weight, r2_weight, _ = config.penalties
         wanted = [(r1_weight, real_logits, real), (r2_weight, fake_logits, fake)]
         wanted = [(weight, logits, images) for weight, logits, images in wanted if weight]
         gradients = tape.gradient([logits for _, logits, _ in wanted], [images for *_, images in wanted])

@@ -1,6 +1,6 @@
 """The adversarial objectives and the gradient penalties.
 
-An objective is a function that returns an `Objective`, named in `config.LOSSES`. Its two losses take logits and
+An objective is a function that returns an `Objective`, named in `choices.LOSSES`. Its two losses take logits and
 return one loss an example, float32 (b,), to be summed and divided once by the global batch. D stands for the
 discriminator's logit, s for the logistic function, E for the mean over the batch.
 """
@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from kgan.config import LOSSES, TrainConfig
+from kgan.choices import LOSSES
+from kgan.config import TrainConfig
 
 
 class Objective(NamedTuple):

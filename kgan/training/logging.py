@@ -46,10 +46,11 @@ class Reporter:
     def introduce(self, hardware: "Hardware") -> None:
         plan, config = self.plan, self.plan.config
         replicas, compiled = hardware.strategy.num_replicas_in_sync, ", XLA" if hardware.xla else ""
+        classes = f", conditional on {plan.num_classes} classes" if config.conditional else ""
         self.say(f"run folder {self.run.path}")
         self.say(
             f"{config.dataset}: {plan.card['num_train']:,} training images, {plan.card['num_heldout']:,} held out, "
-            f"{plan.card['license'] or 'no licence stated'}; {config.arch}, {config.loss}; "
+            f"{plan.card['license'] or 'no licence stated'}; {config.arch}{classes}, {config.loss}; "
             f"{replicas} replica{'s' * (replicas > 1)}, {hardware.precision}{compiled}"
         )
         for note in hardware.notes:

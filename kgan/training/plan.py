@@ -15,9 +15,11 @@ from kgan.errors import UserError
 RESOLVED = (
     "image_size",
     "channels",
+    "conditional",
     "num_heldout",
     "r1_weight",
     "r2_weight",
+    "penalty_every",
     "epochs",
     "log_every",
     "sample_every",
@@ -113,13 +115,15 @@ def resolve(config: TrainConfig, card: dict) -> tuple[TrainConfig, int, int]:
     total_steps = config.steps or -(-(epochs or 0) * batches // config.d_steps)
     steps_per_epoch = -(-batches // config.d_steps)
     height, _, channels = card["image_shape"]
-    r1_weight, r2_weight = config.penalty_weights
+    penalties = config.penalties
     resolved = config.replace(
         image_size=height,
         channels=channels,
+        conditional=len(card["classes"]) > 1 if config.conditional is None else config.conditional,
         num_heldout=card["num_heldout"],
-        r1_weight=r1_weight,
-        r2_weight=r2_weight,
+        r1_weight=penalties.r1_weight,
+        r2_weight=penalties.r2_weight,
+        penalty_every=penalties.every,
         epochs=epochs,
         log_every=config.log_every or int(np.clip(steps_per_epoch // 20, 10, 100)),
         sample_every=config.sample_every or max(25, min(steps_per_epoch, total_steps // 10)),

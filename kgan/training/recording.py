@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from kgan import plots
-from kgan.config import NO_AUGMENTATION
+from kgan.choices import NO_AUGMENTATION
 from kgan.files import write_atomically
 from kgan.runs import checkpoint, environment
 from kgan.runs.generator import TrainedGenerator, from_arrays

@@ -74,7 +74,7 @@ def test_inspect_counts_and_writes_the_card(bare):
     assert card["classes"] == {"class0": 25, "class1": 25} and card["sizes"] == {"28x28": 49, "30x20": 1}
     assert len(card["files_sha256"]) == 64 and card["sha256"] == ""
     assert "broken.png: not a readable image" in done.stdout and "0002.png: DMI-PROHIBITED-AIMLTRAINING" in done.stdout
-    assert "--conditional --ignore_datamining" in done.stdout.splitlines()[-1]
+    assert "--ignore_datamining" in done.stdout.splitlines()[-1]
     again = kgan("data", "inspect", bare, "--holder=Bea")
     assert again.returncode == 0
     assert json.loads((bare / "dataset.json").read_text()) == card | {"holder": "Bea"}
@@ -201,4 +201,4 @@ def test_inspect_says_what_comes_next(bare):
     assert lines[-2].startswith("No licence is on record")
     assert lines[-1] == f"Next: kgan data inspect {bare} --license=SPDX-ID --source=..."
     lines = kgan("data", "inspect", bare, "--license=MIT").stdout.splitlines()
-    assert lines[-1] == f"Next: kgan train --dataset=folder --data_dir={bare} --conditional"
+    assert lines[-1] == f"Next: kgan train --dataset=folder --data_dir={bare}"

@@ -224,6 +224,7 @@ def test_a_finished_sweep_is_not_trained_again(old, command, tmp_path):
     cells = [
         "--batch_size=8",
         "--steps=1",
+        "--noconditional",
         "--beta_1=0.5",
         "--beta_2=0.999",
         "--grid=loss=ns,hinge",

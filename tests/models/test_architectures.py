@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from kgan import TrainConfig
-from kgan.config import ARCHITECTURES, IMAGE_SIZES
+from kgan.choices import ARCHITECTURES, IMAGE_SIZES
 from kgan.models.architectures import Shapes, build_discriminator, build_generator
 from kgan.models.layers import FusedBatchNormalization, update_spectral_norms
 

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from kgan import TrainConfig
-from kgan.config import LOSSES
+from kgan.choices import LOSSES
 from kgan.errors import UserError
 from kgan.steps.objectives import build_objective, gradient_penalty, zero_centred_penalty
 

@@ -14,7 +14,7 @@ replicas, target, options = int(sys.argv[1]), sys.argv[2], eval(sys.argv[3])
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from kgan import TrainConfig
-from kgan.config import ARCHITECTURES
+from kgan.choices import ARCHITECTURES
 from kgan.data.pipeline import step_batches
 from kgan.models import architectures, layers
 from kgan.models.architectures import Shapes

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from kgan import TrainConfig
-from kgan.config import ARCHITECTURES, LOSSES, Loss, Networks
+from kgan.choices import ARCHITECTURES, LOSSES, Loss, Networks
 from kgan.data.pipeline import step_batches
 from kgan.models.architectures import Architecture, Shapes
 from kgan.models.layers import Dropout, SpectralDense

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import kgan
-from kgan.config import IMAGE_SIZES
+from kgan.choices import IMAGE_SIZES
 from kgan.images import to_uint8
 from kgan.latents import latents
 from tests.conftest import draw_folder

@@ -1,0 +1,77 @@
+"""What a setting can choose by name: objectives, networks, augmentations and image sizes.
+
+They are named here, not imported, so that reading flags does not wait for TensorFlow. To add one is to add its entry.
+"""
+
+import typing
+
+from kgan.errors import UserError
+from kgan.text import one_line
+
+
+class Loss(typing.NamedTuple):
+    """`objective` is "module:function"; with targets, the function takes that of the real images (label smoothing).
+
+    `penalty` is the weight of R1 and of R2 that goes with it, and `penalty_every` how often they are taken, if nothing
+    else is given.
+    """
+
+    objective: str
+    has_targets: bool = False
+    penalty: float = 0.0
+    penalty_every: int = 1
+
+
+LOSSES = {
+    "ns": Loss("kgan.steps.objectives:ns", has_targets=True),
+    "minimax": Loss("kgan.steps.objectives:minimax", has_targets=True),
+    "hinge": Loss("kgan.steps.objectives:hinge"),
+    "lsgan": Loss("kgan.steps.objectives:lsgan", has_targets=True),
+    "wgan": Loss("kgan.steps.objectives:wgan"),
+    "rpgan": Loss("kgan.steps.objectives:rpgan", penalty=0.1, penalty_every=4),
+}
+"""The objectives by name."""
+
+
+class Networks(typing.NamedTuple):
+    """`architecture` is "module:attribute", an `architectures.Architecture`; it is for images of `smallest` pixels a
+    side or more."""
+
+    architecture: str
+    smallest: int = 28
+
+
+ARCHITECTURES = {
+    "dcgan": Networks("kgan.models.architectures:DCGAN"),
+    "mlp": Networks("kgan.models.architectures:MLP"),
+    "sndcgan": Networks("kgan.models.architectures:SNDCGAN", smallest=32),
+    "resnet": Networks("kgan.models.resnet:RESNET", smallest=32),
+}
+"""The pairs of networks by name."""
+
+IMAGE_SIZES = (28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256)
+"""4, 5, 6 or 7 times a power of two, because convolutional networks halve and double the side."""
+
+AUGMENTATIONS = {
+    "color": "kgan.steps.augmentation:recolour",
+    "translation": "kgan.steps.augmentation:translate",
+    "cutout": "kgan.steps.augmentation:cutout",
+}
+"""What --augment may be made of, in the order in which it is applied: "module:function" of images and a stream."""
+
+DIFFAUG, NO_AUGMENTATION = "diffaug", "none"
+
+
+def augmentations(policy: str) -> list[str]:
+    """The names in AUGMENTATIONS that a value of --augment stands for. Raises UserError for any other."""
+    names = {NO_AUGMENTATION: [], DIFFAUG: list(AUGMENTATIONS)}.get(policy, policy.split(","))
+    if not set(names) <= set(AUGMENTATIONS):
+        legal = f"{NO_AUGMENTATION}, {DIFFAUG} or some of {','.join(AUGMENTATIONS)}"
+        raise UserError(f"--augment={one_line(policy)}: must be {legal}")
+    return [name for name in AUGMENTATIONS if name in names]
+
+
+def augmentation_policy(policy: str) -> str:
+    """The one way to write that policy. Raises UserError as `augmentations` does."""
+    names = augmentations(policy)
+    return DIFFAUG if len(names) == len(AUGMENTATIONS) else ",".join(names) or NO_AUGMENTATION
