@@ -245,7 +245,7 @@ class TrainConfig:
             names = one_line(", ".join(unknown))
             raise UserError(f"the saved settings name {names}, which this version of kgan does not have")
         if "width" not in values:  # version 0.1, which had no penalties, and where False meant the default
-            values |= {name: values.get(name, 0.0) for name in ("r1_weight", "r2_weight")}
+            values |= {name: values.get(name, 0.0) for name in ("r1_weight", "r2_weight")} | {"penalty_every": 1}
             values["spectral_norm"] = values.get("spectral_norm") or None
         return cls(**values)
 

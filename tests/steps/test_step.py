@@ -67,13 +67,20 @@ def test_every_combination_trains(arch, loss, conditional):
     [
         {"r1_weight": 1.0},
         {"r2_weight": 1.0, "d_steps": 2},
-        {"r1_weight": 1.0, "r2_weight": 1.0, "loss": "rpgan", "g_batch_multiplier": 2, "augment": "diffaug"},
+        {
+            "r1_weight": 1.0,
+            "r2_weight": 1.0,
+            "penalty_every": 1,
+            "loss": "rpgan",
+            "g_batch_multiplier": 2,
+            "augment": "diffaug",
+        },
         {"gp_weight": 10.0, "loss": "wgan", "d_steps": 2},
         {"spectral_norm": True, "g_batch_multiplier": 2},
         {"augment": "diffaug", "flip": True, "dequantize": True},
         {"label_smoothing": 0.1, "lr_decay": "linear", "clip_norm": 0.1},
         {"ema_decay": 0.0, "init_stddev": 0.0},
-        {"accumulate": 2, "loss": "rpgan", "r1_weight": 1.0, "d_steps": 2, "width": 0.25},
+        {"accumulate": 2, "loss": "rpgan", "r1_weight": 1.0, "penalty_every": 1, "d_steps": 2, "width": 0.25},
     ],
 )
 def test_every_setting_trains(settings):
