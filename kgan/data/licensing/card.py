@@ -69,6 +69,10 @@ class DatasetCard:
     @classmethod
     def from_dict(cls, content: Mapping) -> "DatasetCard":
         """The card from JSON values. Raises UserError, in one line that names the wrong key."""
+        if isinstance(content, Mapping) and "labels" in content:
+            raise UserError(
+                "it lists labels as StyleGAN's tools do, whose .zip files kgan reads, but not their folders"
+            )
         if not isinstance(content, Mapping) or not isinstance(content.get("name"), str):
             raise UserError("a data set card must be a JSON object with a name")
         known = {item.name for item in fields(cls)}

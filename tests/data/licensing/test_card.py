@@ -57,6 +57,7 @@ def test_unknown_is_not_none_found():
         ("[" * 100_000, "JSON"),
         ("[]", "name"),
         ("{}", "name"),
+        ('{"labels": [["00000/img00000000.png", 3]]}', "StyleGAN"),
         ('{"name": " "}', "name"),
         ('{"name": "x", "licence": "MIT"}', "licence"),
         ('{"name": "x", "license": "MITT"}', "MITT"),

@@ -1,0 +1,48 @@
+"""What the data and the objective decide where the settings leave it open."""
+
+import pytest
+
+from kgan import TrainConfig
+from kgan.errors import UserError
+from kgan.training.plan import RESOLVED, resolve
+
+CARD = {"num_train": 4500, "num_heldout": 500, "image_shape": [28, 28, 1]}
+TWO = {"cat": 2500, "dog": 2500}
+
+
+@pytest.mark.parametrize(
+    "classes, given, conditional",
+    [
+        (TWO, None, True),
+        (TWO, False, False),
+        ({"cat": 5000}, None, False),
+        ({"cat": 5000}, True, True),
+        ({}, None, False),
+    ],
+)
+def test_images_of_several_classes_train_a_conditional_gan_unless_told(classes, given, conditional):
+    assert resolve(TrainConfig(conditional=given), CARD | {"classes": classes})[0].conditional is conditional
+
+
+def test_labels_that_are_not_there_cannot_be_given():
+    with pytest.raises(UserError, match="--conditional needs labels"):
+        resolve(TrainConfig(conditional=True), CARD | {"classes": {}})
+
+
+@pytest.mark.parametrize(
+    "given, expected",
+    [
+        ({}, (0.1, 0.1, 4)),
+        ({"r1_weight": 0.0, "penalty_every": 1}, (0.0, 0.1, 1)),
+        ({"loss": "ns"}, (0.0, 0.0, 1)),
+        ({"loss": "ns", "r1_weight": 10.0}, (10.0, 0.0, 1)),
+    ],
+)
+def test_penalties_are_those_of_the_objective_but_for_what_is_given(given, expected):
+    resolved = resolve(TrainConfig(**given), CARD | {"classes": TWO})[0]
+    assert (resolved.r1_weight, resolved.r2_weight, resolved.penalty_every) == expected == tuple(resolved.penalties)
+
+
+def test_nothing_that_is_resolved_stays_open():
+    resolved = resolve(TrainConfig(), CARD | {"classes": TWO})[0]
+    assert all(getattr(resolved, name) is not None for name in RESOLVED)
