@@ -6,7 +6,7 @@
 
 A recipe's folder holds a JSON a seed: the command, the hardware, images a second, minutes, and evaluation.json and
 audit.json as `kgan evaluate` and `kgan audit` wrote them; or, of an experiment that audits one run as it goes on, a
-JSON a step: audit.json less the list of flagged samples.
+JSON a step: audit.json less the list of flagged samples; or sweep.csv and sweep.png as `kgan sweep` wrote them.
 """
 
 import json
