@@ -18,11 +18,11 @@ from kgan.text import one_line
 
 
 class Penalties(typing.NamedTuple):
-    """The weights of R1 and of R2, and how often all penalties are taken: at every so many steps."""
+    """The settings of that name, resolved: weights of R1 and R2, and at every how many steps penalties are taken."""
 
     r1_weight: float
     r2_weight: float
-    every: int
+    penalty_every: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

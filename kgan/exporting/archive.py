@@ -138,12 +138,7 @@ def _chosen(config: TrainConfig) -> dict:
     """The settings that are not the program's own choice, as far as config.json shows."""
     filled_in = {"image_size", "channels", "num_heldout", "log_every", "sample_every", "save_every", "steps_per_call"}
     usual = TrainConfig(loss=config.loss).penalties
-    default = TrainConfig(
-        epochs=None if config.steps else 50,
-        r1_weight=usual.r1_weight,
-        r2_weight=usual.r2_weight,
-        penalty_every=usual.every,
-    )
+    default = TrainConfig(epochs=None if config.steps else 50, **usual._asdict())
     found = {name: mine for name, (mine, _) in config.differences(default).items() if name not in filled_in}
     return found if found else {"settings": "none but the defaults"}
 

@@ -74,7 +74,7 @@ class Gradients:
 
     def of_discriminator(self, step, batch: CriticBatch):
         """The gradients of loss and penalties; the means are of loss, penalties, real and generated images' logits."""
-        every = self.config.penalties.every
+        every = self.config.penalties.penalty_every
         if every == 1:
             return self._of_discriminator(batch, 1.0)
         return tf.cond(

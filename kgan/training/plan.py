@@ -115,19 +115,16 @@ def resolve(config: TrainConfig, card: dict) -> tuple[TrainConfig, int, int]:
     total_steps = config.steps or -(-(epochs or 0) * batches // config.d_steps)
     steps_per_epoch = -(-batches // config.d_steps)
     height, _, channels = card["image_shape"]
-    penalties = config.penalties
     resolved = config.replace(
         image_size=height,
         channels=channels,
         conditional=len(card["classes"]) > 1 if config.conditional is None else config.conditional,
         num_heldout=card["num_heldout"],
-        r1_weight=penalties.r1_weight,
-        r2_weight=penalties.r2_weight,
-        penalty_every=penalties.every,
         epochs=epochs,
         log_every=config.log_every or int(np.clip(steps_per_epoch // 20, 10, 100)),
         sample_every=config.sample_every or max(25, min(steps_per_epoch, total_steps // 10)),
         save_every=config.save_every or max(100, steps_per_epoch),
+        **config.penalties._asdict(),
     )
     return resolved, batches, total_steps
 
