@@ -10,6 +10,7 @@ Hence Pillow's bitmap font; how an outline font is rendered depends on the FreeT
 import io
 import math
 import os
+import textwrap
 import warnings
 from collections.abc import Sequence
 
@@ -24,7 +25,8 @@ FRAME_SIZE = 128
 _MARGIN = 4
 _WIDE = 400  # grids from this width on get a caption of twice the size
 _MAX_COLUMNS = 32
-_TITLE_HEIGHT = 13  # of the font, and a pixel above and below; a caption's is another
+_TITLE_LINES = 2
+_CHARACTER = (11, 6)  # height and width, of the font that titles are drawn with
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:
@@ -82,7 +84,7 @@ def captioned_grid(
 ) -> np.ndarray:
     """A grid of (n, h, w, c) uint8 images, small ones enlarged to about 64 pixels, as one (H, W, c) uint8 image.
 
-    `titles`, one for each column, stand above the columns, cut to their width.
+    `titles`, one for each column, stand above the columns, in two lines where one of them is wider than its column.
     """
     factor = max(1, 64 // pictures.shape[1])
     drawn = enlarge(grid(pictures, columns), factor)
@@ -91,14 +93,21 @@ def captioned_grid(
     return captioned(drawn) if caption else drawn
 
 
-def grid_rows_height(image_size: int, rows: int, padding: int = 2, titles: bool = False) -> int:
-    """The height of the first rows of a captioned grid, in its pixels, the padding around them included."""
-    return (rows * (image_size + padding) + padding) * max(1, 64 // image_size) + titles * _TITLE_HEIGHT
+def grid_rows_height(image_size: int, rows: int, padding: int = 2, titles: Sequence[str] = ()) -> int:
+    """The height of the first rows of a captioned grid, in its pixels, the padding and the titles above included."""
+    factor = max(1, 64 // image_size)
+    return (rows * (image_size + padding) + padding) * factor + _band_height(titles, image_size * factor)
 
 
 def class_columns(num_classes: int) -> int | None:
     """The columns of a grid whose labels are the classes in turn: each shows one class, unless they are too many."""
     return num_classes * max(1, 8 // num_classes) if 1 < num_classes <= _MAX_COLUMNS else None
+
+
+def column_titles(class_names: Sequence[str], columns: int) -> list[str]:
+    """The names of the classes in turn, a column each, or their labels where a grid's font has not all characters."""
+    names = [name if _can_show(name) else str(label) for label, name in enumerate(class_names)]
+    return names * (columns // len(names))
 
 
 def animation_frames(pictures: np.ndarray, caption: bool = True) -> np.ndarray:
@@ -143,16 +152,27 @@ def _drawn(text: str, size: int) -> np.ndarray:
 
 def _column_titles(titles: Sequence[str], width: int, gap: int, below: np.ndarray) -> np.ndarray:
     """A white band as wide as the (H, W, c) image `below`, with the titles over columns `width` wide, `gap` apart."""
-    band = np.full((_TITLE_HEIGHT, *below.shape[1:]), 255, np.uint8)
+    height, _ = _CHARACTER
+    band = np.full((_band_height(titles, width), *below.shape[1:]), 255, np.uint8)
     for column, title in enumerate(titles):
-        if title:
-            text = _text(title[:width])[: _TITLE_HEIGHT - 1, :width]
-            left = gap + column * (width + gap)
-            band[1 : 1 + text.shape[0], left : left + text.shape[1]] = text
+        left = gap + column * (width + gap)
+        for number, line in enumerate(_title_lines(title, width)):
+            text, top = _text(line), 1 + number * height
+            band[top : top + text.shape[0], left : left + text.shape[1]] = text
     return band
 
 
-def can_show(text: str) -> bool:
+def _band_height(titles: Sequence[str], width: int) -> int:
+    """That of the lines that the titles take, and a pixel above and below; 0 without titles."""
+    lines = max((len(_title_lines(title, width)) for title in titles), default=0)
+    return lines and lines * _CHARACTER[0] + 2
+
+
+def _title_lines(title: str, width: int) -> list[str]:
+    return textwrap.wrap(title, width // _CHARACTER[1])[:_TITLE_LINES]
+
+
+def _can_show(text: str) -> bool:
     """Whether the font of captions and titles has the characters of `text`: printable ones of Latin-1."""
     return text.isprintable() and all(ord(character) < 256 for character in text)
 

@@ -34,3 +34,19 @@ def test_a_step_stands_at_the_right_of_the_caption_and_leaves_the_picture():
     assert (images.with_step(picture, 12_601) != marked).any()
     narrow = images.with_step(images.captioned(np.zeros((8, 8, 3), np.uint8)), 10**9)
     assert narrow.shape[2] == 3
+
+
+def test_titles_take_a_second_line_where_they_are_wider_than_their_columns():
+    """Nothing that is drawn over one column reaches into the next."""
+    pictures = np.zeros((3, 28, 28, 1), np.uint8)
+    plain, short, long = (
+        images.captioned_grid(pictures, 3, titles=titles)
+        for titles in ([], ["Bag", "Coat", "Shirt"], ["Bag", "Ankle boot", "a name without end " * 9])
+    )
+    one, two = len(short) - len(plain), len(long) - len(plain)
+    assert 0 < one < two and np.array_equal(long[two:], plain)
+    assert np.array_equal(long[:one, :60], short[:one, :60]) and (long[one:two, :60] == 255).all()
+    inked = [(long[:two, 4 + 60 * column :][:, :56] == 0).any(axis=(1, 2)) for column in range(3)]
+    assert [rows[: two // 2].any() + 2 * rows[two // 2 :].any() for rows in inked] == [1, 3, 3]
+    assert all((long[:two, 60 * column :][:, :4] == 255).all() for column in range(3))
+    assert images.grid_rows_height(28, 1, titles=["Bag", "Ankle boot"]) - images.grid_rows_height(28, 1) == two

@@ -12,7 +12,7 @@ from kgan.config import TrainConfig, as_flag
 from kgan.data.split import default_heldout
 from kgan.errors import UserError
 from kgan.exporting.modelcard import data_facts, public
-from kgan.images import class_columns, grid_rows_height
+from kgan.images import class_columns, column_titles, grid_rows_height
 from kgan.reports import pictures
 from kgan.reports.pictures import Picture
 from kgan.runs import ancestry, results
@@ -164,7 +164,9 @@ def _strip(run: RunDir, name: str, config: TrainConfig) -> Picture | None:
     if not files or not config.image_size:
         return None
     classes = run.read_record().get("dataset", {}).get("classes", ()) if config.conditional else ()
-    height = grid_rows_height(config.image_size, _STRIP_ROWS, titles=bool(class_columns(len(classes))))
+    columns = class_columns(len(classes))
+    titles = column_titles(classes, columns) if columns else ()
+    height = grid_rows_height(config.image_size, _STRIP_ROWS, titles=titles)
     return pictures.top_of(files[-1], f"The first AI-generated samples of {name}, not picked", height)
 
 

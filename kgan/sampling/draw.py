@@ -4,7 +4,7 @@
 at position p of a seed (its index, or its place on a path) is always computed in row p % 100 of a full batch.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -132,14 +132,8 @@ def draw_grid(
     in_turn = columns and len(labels) >= columns and not (labels - np.arange(len(labels)) % trained.num_classes).any()
     if not columns or not in_turn:
         return images.captioned_grid(pictures, None, caption)
-    names = column_titles(trained.class_names, columns) if titles else []
+    names = images.column_titles(trained.class_names, columns) if titles else []
     return images.captioned_grid(pictures, columns, caption, names)
-
-
-def column_titles(class_names: Sequence[str], columns: int) -> list[str]:
-    """The names of the classes in turn, a column each, or their labels where a grid's font has not all characters."""
-    names = [name if images.can_show(name) else str(label) for label, name in enumerate(class_names)]
-    return names * (columns // len(names))
 
 
 def draw_grid_like(

@@ -48,7 +48,7 @@ def _real_grid(plan: Plan) -> np.ndarray:
     for label in range(plan.num_classes):
         if len(of_class := plan.training[labels == label]):
             pictures[label :: plan.num_classes] = plan.data.images[np.resize(of_class, count // plan.num_classes)]
-    titles = draw.column_titles(plan.card["classes"], columns)
+    titles = images.column_titles(plan.card["classes"], columns)
     return images.captioned_grid(pictures, columns, caption=False, titles=titles)
 
 
