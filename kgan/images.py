@@ -151,14 +151,17 @@ def _drawn(text: str, size: int) -> np.ndarray:
 
 
 def _column_titles(titles: Sequence[str], width: int, gap: int, below: np.ndarray) -> np.ndarray:
-    """A white band as wide as the (H, W, c) image `below`, with the titles over columns `width` wide, `gap` apart."""
-    height, _ = _CHARACTER
+    """A white band as wide as the (H, W, c) image `below`, with the titles over columns `width` wide, `gap` apart.
+
+    Some letters of the font begin a pixel before their place, which is in the gap for the first of a line.
+    """
+    height, character = _CHARACTER
     band = np.full((_band_height(titles, width), *below.shape[1:]), 255, np.uint8)
     for column, title in enumerate(titles):
         left = gap + column * (width + gap)
         for number, line in enumerate(_title_lines(title, width)):
-            text, top = _text(line), 1 + number * height
-            band[top : top + text.shape[0], left : left + text.shape[1]] = text
+            text, top = _text(" " + line)[:, character - 1 :], 1 + number * height
+            band[top : top + height, left - 1 : left - 1 + text.shape[1]] = text
     return band
 
 

@@ -46,7 +46,7 @@ def test_titles_take_a_second_line_where_they_are_wider_than_their_columns():
     one, two = len(short) - len(plain), len(long) - len(plain)
     assert 0 < one < two and np.array_equal(long[two:], plain)
     assert np.array_equal(long[:one, :60], short[:one, :60]) and (long[one:two, :60] == 255).all()
-    inked = [(long[:two, 4 + 60 * column :][:, :56] == 0).any(axis=(1, 2)) for column in range(3)]
+    inked = [(long[:two, 3 + 60 * column :][:, :57] == 0).any(axis=(1, 2)) for column in range(3)]
     assert [rows[: two // 2].any() + 2 * rows[two // 2 :].any() for rows in inked] == [1, 3, 3]
-    assert all((long[:two, 60 * column :][:, :4] == 255).all() for column in range(3))
+    assert all((long[:two, 60 * column :][:, :3] == 255).all() for column in range(3))
     assert images.grid_rows_height(28, 1, titles=["Bag", "Ankle boot"]) - images.grid_rows_height(28, 1) == two

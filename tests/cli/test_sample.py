@@ -201,8 +201,8 @@ def test_classes_are_named_above_their_columns(writer, tmp_path):
     plain = draw.draw_grid(trained, recipe, settings, titles=False)[..., 0]
     band = titled[: len(titled) - len(plain)]
     assert np.array_equal(titled[len(band) :], plain)
-    assert (band.min(axis=0) == 0).any() and band[:, :4].min() == 255
-    columns = [band[:, 4 + 60 * place : 60 + 60 * place] for place in range(8)]
+    assert (band.min(axis=0) == 0).any() and band[:, :3].min() == 255
+    columns = [band[:, 3 + 60 * place : 60 + 60 * place] for place in range(8)]
     assert np.array_equal(columns[0], columns[2]) and not np.array_equal(columns[0], columns[1])
 
 
