@@ -120,7 +120,8 @@ class TrainStep:
     def _update_average(self, average: keras.Model) -> None:
         """The averaged weights move by a rate that starts high, so that short runs are not an average of noise.
 
-        Batch-norm statistics are copied: an average of the weights' history wants today's statistics.
+        What is not trained is copied; where averages are used, they get batch-norm statistics of their own
+        (training/averages.py).
         """
         made = tf.cast(self.state.step, tf.float32)
         decay = tf.minimum(self.config.ema_decay, (1.0 + made) / (10.0 + made))
