@@ -120,16 +120,15 @@ class TrainStep:
     def _update_average(self, average: keras.Model) -> None:
         """The averaged weights move by a rate that starts high, so that short runs are not an average of noise.
 
-        What is not trained is copied; where averages are used, they get batch-norm statistics of their own
-        (training/averages.py).
+        Batch-norm statistics are averaged with the weights: those of the live ones are of the last ten batches.
         """
         made = tf.cast(self.state.step, tf.float32)
         decay = tf.minimum(self.config.ema_decay, (1.0 + made) / (10.0 + made))
-        live = self.state.generator
-        for mean, weight in zip(average.trainable_variables, live.trainable_variables, strict=True):
-            self._assign(mean, lambda mean, weight, decay: mean.assign(weight + decay * (mean - weight)), weight, decay)
-        for mean, weight in zip(average.non_trainable_variables, live.non_trainable_variables, strict=True):
-            self._assign(mean, lambda mean, weight: mean.assign(weight), weight)
-
-    def _assign(self, variable: keras.Variable, update, weight: keras.Variable, *others) -> None:
-        self.strategy.extended.update(variable.value, update, args=(weight.value, *others), group=False)
+        for mean, live in zip(average.variables, self.state.generator.variables, strict=True):
+            self.strategy.extended.update(
+                mean.value,
+                lambda mean, live, decay: mean.assign(live + decay * (mean - live)),
+                args=(live.value, decay),
+                group=False,
+            )
+        update_spectral_norms(average)
