@@ -9,6 +9,7 @@ import functools
 import gzip
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from kgan.data.licensing.inspection import inspect
 from tests.conftest import draw_folder, kgan
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "docs/benchmarks.md", "docs/clusters.md")]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(set(ROOT.glob("docs/*.md")) - {ROOT / "docs/flags.md"})]
 EXPERIMENTS = sorted(ROOT.glob("experiments/*.flags"))
 START = r"(?:kgan (?:train|sample|verify|evaluate|audit|export|sweep|report|data|bench)|make [a-z-]+)\b"
 BEFORE = r"(?:exec |srun (?:-N2 )?|TF_CONFIG='[^']*'\s+)*"
@@ -85,8 +86,9 @@ def test_documented_commands_have_the_flags_that_they_are_given(page):
 
 
 def test_commands_are_found():
-    readme = commands(ROOT / "README.md")
-    assert len(readme) > 20 and "make train" in readme and "kgan report runs/x runs/y" in readme
+    readme, everywhere = commands(ROOT / "README.md"), [line for page in PAGES for line in commands(page)]
+    assert "make train" in readme and "kgan sample runs/x --num=64" in readme
+    assert len(everywhere) > 50 and "kgan report runs/x runs/y" in everywhere
     assert {line.split()[1] for line in readme if line.startswith("kgan")} >= {"train", "sample", "verify", "audit"}
 
 
@@ -103,7 +105,9 @@ def workplace(tmp_path_factory):
         package.train(**made, batch_size=8, steps=4, conditional=True, run_dir=place / "runs" / name)
     Image.open(next(pictures.rglob("*.png"))).save(place / "picture.png")
     random = np.random.default_rng(0)
-    np.savez(place / "samples.npz", samples=random.integers(0, 256, (40, 28, 28, 1), np.uint8))
+    np.savez(place / "samples.npz", samples=random.integers(0, 256, (100, 28, 28, 1), np.uint8))
+    card = inspect(place / "samples.npz", license="CC0-1.0", origin="drawn by the tests").card
+    (place / f"samples.npz.{FILE_NAME}").write_text(card.to_json())
     draw_data(place / "data", random)
     (place / "experiments").symlink_to(ROOT / "experiments")
     return place
@@ -131,6 +135,7 @@ def test_documented_commands_run(page, workplace, monkeypatch):
     pytest.importorskip("mlxtend")
     monkeypatch.setenv("KGAN_DATA_DIR", str(workplace / "data"))
     monkeypatch.setenv("KGAN_CACHE_DIR", str(workplace / "cache"))
+    shutil.rmtree(workplace / "exported", ignore_errors=True)
     ran = 0
     with contextlib.chdir(workplace):
         for line in commands(page):

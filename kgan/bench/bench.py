@@ -60,7 +60,7 @@ def bench(
     import_tensorflow()
     from kgan.bench.flops import matmul_flops
     from kgan.bench.turns import measure, summarise
-    from kgan.training import machine
+    from kgan.hardware import machine
 
     with tempfile.TemporaryDirectory() as folder, _quiet():
         hardware = machine.describe(machine.set_up(TrainConfig(strategy="single")))

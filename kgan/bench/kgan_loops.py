@@ -9,11 +9,11 @@ import tensorflow as tf
 from kgan.bench.turns import Handle
 from kgan.config import TrainConfig
 from kgan.data.pipeline import copied_ahead, step_batches
+from kgan.hardware import machine
 from kgan.models.architectures import Shapes
 from kgan.steps.accumulation import build_step
 from kgan.steps.state import create_state
 from kgan.steps.step import METRICS
-from kgan.training import machine
 from kgan.training.train import train
 
 

@@ -12,7 +12,7 @@ from kgan.runs.rundir import RunDir
 from kgan.training.plan import Plan
 
 if TYPE_CHECKING:
-    from kgan.training.machine import Hardware
+    from kgan.hardware.machine import Hardware
 
 LOGGER = logging.getLogger("kgan")
 

@@ -15,13 +15,14 @@ import tensorflow as tf
 from kgan.data.licensing import permission
 from kgan.data.pipeline import copied_ahead, step_batches
 from kgan.errors import LostWorker, NonFiniteLoss, Stopped, UserError
+from kgan.hardware import machine
 from kgan.models.architectures import Shapes
 from kgan.runs import ancestry, checkpoint
 from kgan.runs.rundir import RunDir
 from kgan.steps.accumulation import build_step
 from kgan.steps.state import create_state, layers_with_weights
 from kgan.steps.step import METRICS
-from kgan.training import machine, scoring, snapshots, start
+from kgan.training import scoring, snapshots, start
 from kgan.training.background import BackgroundWriter
 from kgan.training.logging import Reporter
 from kgan.training.meter import Meter

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from kgan.config import TrainConfig, check_name
 from kgan.errors import UserError
+from kgan.hardware import cluster
 from kgan.runs import checkpoint, environment
 from kgan.runs.rundir import RunDir
-from kgan.training import cluster, scoring, start
+from kgan.training import scoring, start
 from kgan.training.logging import LOGGER
 from kgan.training.plan import Plan, make_plan, resume_config
 
@@ -146,7 +147,8 @@ def _build(request: _Request):
     origin = start.read(plan.config) if config.init_from and not resumes_saved else None
     prepared = scoring.prepare(plan)
     environment.import_tensorflow()
-    from kgan.training import loop, machine
+    from kgan.hardware import machine
+    from kgan.training import loop
 
     return loop.TrainingRun(plan, machine.set_up(plan.config, earlier), prepared, origin)
 

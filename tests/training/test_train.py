@@ -12,8 +12,9 @@ import tensorflow as tf
 import kgan
 from kgan.config import TrainConfig
 from kgan.errors import UserError
+from kgan.hardware import machine
 from kgan.runs.rundir import RunDir
-from kgan.training import machine, scoring
+from kgan.training import scoring
 from tests.conftest import draw_folder
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from kgan.config import TrainConfig
 from kgan.errors import UserError
-from kgan.training import cluster, machine
+from kgan.hardware import cluster, machine
 from tests.fuzzing import fuzz, only_user_errors
 
 CONFIG = TrainConfig()

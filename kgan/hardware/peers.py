@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from kgan.errors import LostWorker, UserError
+from kgan.hardware.cluster import Cluster
 from kgan.text import one_line
-from kgan.training.cluster import Cluster
 
 _FAILED = -1
 _SECONDS_TO_TELL = 5

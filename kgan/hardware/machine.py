@@ -10,10 +10,10 @@ import tensorflow as tf
 
 from kgan.config import TrainConfig
 from kgan.errors import UserError
+from kgan.hardware import cluster
+from kgan.hardware.peers import Peers, join
 from kgan.models.architectures import architecture
 from kgan.runs import environment
-from kgan.training import cluster
-from kgan.training.peers import Peers, join
 
 MIN_IMAGES_PER_GPU = 256
 """With fewer images a replica, adding up gradients takes longer than a second GPU saves."""
