@@ -1,12 +1,10 @@
 """The training loop: a run folder is opened, steps are made, and what is due between them is recorded."""
 
-import contextlib
 import logging
 import math
-import shlex
 import shutil
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +20,7 @@ from kgan.runs.rundir import RunDir
 from kgan.steps.accumulation import build_step
 from kgan.steps.state import create_state, layers_with_weights
 from kgan.steps.step import METRICS
-from kgan.training import scoring, snapshots, start
+from kgan.training import endings, scoring, snapshots, start
 from kgan.training.background import BackgroundWriter
 from kgan.training.logging import Reporter
 from kgan.training.meter import Meter
@@ -97,13 +95,13 @@ class TrainingRun:
         try:
             self._run_steps(None)
         except LostWorker as error:
-            raise LostWorker(f"{error}; {_start_again(RunDir(run_dir))}") from None
+            raise LostWorker(f"{error}; {endings.start_again(RunDir(run_dir))}") from None
 
     def _lead(self, run_dir: Path | None, resumes: bool, changes: Mapping, progress: Progress | None) -> Path:
         self._check_disk(run_dir or Path("."), resumes)
         run = self._reopen(run_dir, changes) if run_dir and resumes else RunDir.create(run_dir, self.config)
         try:
-            with self._recorded_end(run):
+            with endings.recorded(run, self.config, lambda: self.step):
                 self._record_start(run)
                 with Reporter(run, self.plan, self.step, progress) as reporter, BackgroundWriter() as writer:
                     self._introduce(run, reporter, changes)
@@ -149,7 +147,7 @@ class TrainingRun:
             run.update_record(resumed=[*record.get("resumed", []), self._resumption(record, changes)])
         except OSError as error:
             run.unlock()
-            raise _unwritable(run, error) from None
+            raise endings.unwritable(run, error) from None
         except BaseException:
             run.unlock()
             raise
@@ -250,7 +248,7 @@ class TrainingRun:
         if recorder is None:
             raise Stopped(f"stopped at step {self.step}; {self.peers.chief} saves the run", signal_number)
         recorder.save(self.step)
-        raise Stopped(f"stopped at step {self.step}, all saved; {_go_on(recorder.run)}", signal_number)
+        raise Stopped(f"stopped at step {self.step}, all saved; {endings.go_on(recorder.run)}", signal_number)
 
     def _batches(self):
         config, hardware = self.config, self.hardware
@@ -283,66 +281,12 @@ class TrainingRun:
                 + "; try a smaller --d_lr and --g_lr, or --clip_norm"
             )
 
-    @contextlib.contextmanager
-    def _recorded_end(self, run: RunDir) -> Iterator[None]:
-        """Records in run.json how the run ended if it did not finish, and explains it."""
-        try:
-            yield
-        except BaseException as error:
-            status = _STATUS.get(type(error), "failed")
-            with contextlib.suppress(OSError, UserError):
-                run.update_record(status=status, step=self.step)
-            if isinstance(error, KeyboardInterrupt):
-                raise Stopped(f"stopped at once at step {self.step}; {_saved(run)}; {_go_on(run)}", 2) from None
-            if isinstance(error, LostWorker):
-                raise LostWorker(f"{error}; {_saved(run)}; {_start_again(run)}") from None
-            if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
-                raise _unwritable(run, error) from None
-            if _is_out_of_memory(error):
-                size, parts = self.config.batch_size, self.config.accumulate
-                raise UserError(
-                    f"the device ran out of memory at --batch_size={size} --accumulate={parts}: take a smaller batch "
-                    "or more parts"
-                ) from None
-            raise
-
 
 _END = 1
 """What a chief that wants to end the run early tells the others; other numbers are those of signals."""
-
-_STATUS = dict.fromkeys((Stopped, KeyboardInterrupt, BrokenPipeError, LostWorker), "interrupted") | {
-    NonFiniteLoss: "non-finite"
-}
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """XLA reports it as other kinds of error too, with the words in the message."""
-    is_exhausted = isinstance(error, tf.errors.ResourceExhaustedError)
-    return is_exhausted or (isinstance(error, tf.errors.OpError) and "RESOURCE_EXHAUSTED" in str(error))
-
-
-def _unwritable(run: RunDir, error: OSError) -> UserError:
-    if not run.path.is_dir():
-        return UserError(f"{run.path}: the run folder was removed while it was in use, and its checkpoints with it")
-    return UserError(
-        f"{error.strerror or error}: {error.filename or run.path}; put this right; {_saved(run)}; {_go_on(run)}"
-    )
 
 
 def _last_good(recorder: Recorder) -> str:
     recorder.writer.wait()
     saved = checkpoint.paths(recorder.run.checkpoints)
     return f"the last good checkpoint is {saved[-1]}" if saved else "no checkpoint was saved yet"
-
-
-def _saved(run: RunDir) -> str:
-    saved = checkpoint.paths(run.checkpoints)
-    return f"the last checkpoint is of step {checkpoint.step_of(saved[-1])}" if saved else "no checkpoint was saved yet"
-
-
-def _go_on(run: RunDir) -> str:
-    return f"go on with: kgan train --resume={shlex.quote(str(run.path))}"
-
-
-def _start_again(run: RunDir) -> str:
-    return f"{_go_on(run)} on all workers" if run.config_file.exists() else "start all workers again"

@@ -1,0 +1,67 @@
+"""How a run ends that does not finish: what run.json says of it, and the one line that says what to do."""
+
+import contextlib
+import shlex
+from collections.abc import Callable, Iterator
+
+import tensorflow as tf
+
+from kgan.config import TrainConfig
+from kgan.errors import LostWorker, NonFiniteLoss, Stopped, UserError
+from kgan.runs import checkpoint
+from kgan.runs.rundir import RunDir
+
+_STATUS = dict.fromkeys((Stopped, KeyboardInterrupt, BrokenPipeError, LostWorker), "interrupted") | {
+    NonFiniteLoss: "non-finite"
+}
+
+
+@contextlib.contextmanager
+def recorded(run: RunDir, config: TrainConfig, step: Callable[[], int]) -> Iterator[None]:
+    """Records in run.json how the run ended if it did not finish, and explains it. `step()` is how far it came."""
+    try:
+        yield
+    except BaseException as error:
+        status = _STATUS.get(type(error), "failed")
+        with contextlib.suppress(OSError, UserError):
+            run.update_record(status=status, step=step())
+        if isinstance(error, KeyboardInterrupt):
+            raise Stopped(f"stopped at once at step {step()}; {saved(run)}; {go_on(run)}", 2) from None
+        if isinstance(error, LostWorker):
+            raise LostWorker(f"{error}; {saved(run)}; {start_again(run)}") from None
+        if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+            raise unwritable(run, error) from None
+        if _is_out_of_memory(error):
+            raise UserError(
+                f"the device ran out of memory at --batch_size={config.batch_size} --accumulate={config.accumulate}: "
+                "take a smaller batch or more parts"
+            ) from None
+        raise
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """XLA reports it as other kinds of error too, with the words in the message."""
+    is_exhausted = isinstance(error, tf.errors.ResourceExhaustedError)
+    return is_exhausted or (isinstance(error, tf.errors.OpError) and "RESOURCE_EXHAUSTED" in str(error))
+
+
+def unwritable(run: RunDir, error: OSError) -> UserError:
+    """An error of the file system, with what is saved and how to go on."""
+    if not run.path.is_dir():
+        return UserError(f"{run.path}: the run folder was removed while it was in use, and its checkpoints with it")
+    return UserError(
+        f"{error.strerror or error}: {error.filename or run.path}; put this right; {saved(run)}; {go_on(run)}"
+    )
+
+
+def saved(run: RunDir) -> str:
+    files = checkpoint.paths(run.checkpoints)
+    return f"the last checkpoint is of step {checkpoint.step_of(files[-1])}" if files else "no checkpoint was saved yet"
+
+
+def go_on(run: RunDir) -> str:
+    return f"go on with: kgan train --resume={shlex.quote(str(run.path))}"
+
+
+def start_again(run: RunDir) -> str:
+    return f"{go_on(run)} on all workers" if run.config_file.exists() else "start all workers again"
