@@ -54,20 +54,26 @@ def collect_audit(recipe: str, audited: Path) -> None:
 
 
 def table() -> str:
-    """README's table, a row a recipe: means over seeds, with the lowest and the highest."""
+    """README's table, a row a recipe: means over seeds, with the lowest and the highest. Below it, the processors."""
     head = "| recipe | epochs | seeds | classifier FD | real images | precision | recall | audit | images/s | minutes |"
     lines = [head, "|" + "---|" * head.count(" | ") + "---|"]
-    for folder in sorted(path for path in HERE.iterdir() if path.is_dir() and any(path.glob("seed*.json"))):
-        lines.append(_row(folder))
-    return "\n".join(lines) + "\n"
+    recipes = {
+        folder.name: [_read(path) for path in files]
+        for folder in sorted(HERE.iterdir())
+        if (files := sorted(folder.glob("seed*.json")))
+    }
+    lines += [_row(name, runs) for name, runs in recipes.items()]
+    processors = {_processor(run)[0] for runs in recipes.values() for run in runs}
+    return (
+        "\n".join(lines) + f"\n\nimages/s and minutes are of training alone, on {' and '.join(sorted(processors))}.\n"
+    )
 
 
-def _row(folder: Path) -> str:
-    runs = [_read(path) for path in sorted(folder.glob("seed*.json"))]
+def _row(name: str, runs: list[dict]) -> str:
     scores = [run["evaluation"]["scores"] for run in runs]
     audits = [run["audit"] for run in runs if run["audit"]]
     cells = [
-        f"`{folder.name}`",
+        _linked(name),
         f"{runs[0]['epochs']:g}",
         str(len(runs)),
         _spread([score["frechet_distance"] for score in scores]),
@@ -76,9 +82,23 @@ def _row(folder: Path) -> str:
         _spread([score["recall"] for score in scores]),
         _audited(audits),
         f"{statistics.median(run['images_per_second'] for run in runs):,.0f}",
-        f"{statistics.median(run['minutes'] for run in runs):.1f}",
+        f"{statistics.median(run['minutes'] for run in runs):.1f} ({_processor(runs[0])[1]})",
     ]
     return "| " + " | ".join(cells) + " |"
+
+
+def _linked(name: str) -> str:
+    """The recipe's name, linked to its flagfile, and its picture if there is one."""
+    flags, picture = (f"{name}.{ending}" for ending in ("flags", "png"))
+    folder = HERE.parent
+    link = f"[{name}]({folder.name}/{flags})" if (folder / flags).exists() else f"`{name}`"
+    return link + (f" ([pictures]({folder.name}/{picture}))" if (folder / picture).exists() else "")
+
+
+def _processor(run: dict) -> tuple[str, str]:
+    """Its kind, without what it can do, and how many threads of it trained."""
+    kind, threads = run["hardware"]["processor"].rsplit(", ", 1)
+    return ", ".join(kind.split(", ")[:3]), threads.removesuffix("s") if threads.startswith("1 ") else threads
 
 
 def _spread(values: list[float]) -> str:
