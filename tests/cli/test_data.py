@@ -132,7 +132,7 @@ def test_mistakes_get_one_line(tmp_path, arguments, words):
 
 def test_a_folder_without_a_licence_does_not_train(bare, folder_flags, tmp_path):
     words = refused("train", *folder_flags, f"--run_dir={tmp_path / 'run'}")
-    assert "images has no licence on record: write one with `kgan data inspect" in words
+    assert f"images has no licence on record: write one with `kgan data inspect {bare} --license" in words
     assert "--accept_unknown_license" in words
     assert not (tmp_path / "run").exists()
 

@@ -11,6 +11,7 @@ import json
 import math
 import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -134,8 +135,10 @@ def range_of_sizes(sizes: Mapping[str, int]) -> tuple[str, ...]:
     return ordered[0], ordered[middle], ordered[-1]
 
 
-def permit(card: DatasetCard, *, accept_unknown_license: bool = False, ignore_datamining: bool = False) -> DatasetCard:
-    """The card to train with: the same, with the overrides that were needed on record.
+def permit(
+    card: DatasetCard, place: Path, *, accept_unknown_license: bool = False, ignore_datamining: bool = False
+) -> DatasetCard:
+    """The card to train with the images in `place`: the same, with the overrides that were needed on record.
 
     Raises UserError, naming the way out, if there is no licence or the images forbid mining and nobody overrode it.
     """
@@ -144,7 +147,8 @@ def permit(card: DatasetCard, *, accept_unknown_license: bool = False, ignore_da
     if not card.license:
         if not accept_unknown_license:
             raise UserError(
-                f"{name} has no licence on record: write one with `kgan data inspect DIR --license=SPDX-ID`, "
+                f"{name} has no licence on record: write one with "
+                f"`kgan data inspect {one_line(shlex.quote(str(place)), 4096)} --license=SPDX-ID`, "
                 "or take the risk with --accept_unknown_license"
             )
         overrides.append(ACCEPTED_UNKNOWN_LICENSE)

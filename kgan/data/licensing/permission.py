@@ -52,7 +52,9 @@ def permitted(
             f"the images in {pictures.place} changed since {file.name} was written: run `kgan data inspect "
             f"{pictures.place}` again"
         )
-    return permit(card, accept_unknown_license=accept_unknown_license, ignore_datamining=ignore_datamining)
+    return permit(
+        card, pictures.place, accept_unknown_license=accept_unknown_license, ignore_datamining=ignore_datamining
+    )
 
 
 def inherited(card: dict, *, accept_unknown_license: bool = False, ignore_datamining: bool = False) -> None:

@@ -1,6 +1,7 @@
 import contextlib
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -108,21 +109,21 @@ def test_a_card_that_is_no_text_is_one_clear_line(tmp_path):
 def test_without_a_licence_nobody_trains_unless_they_say_so():
     unknown = dataclasses.replace(CARD, license="")
     with pytest.raises(UserError, match="--accept_unknown_license"):
-        permit(unknown)
-    assert permit(unknown, accept_unknown_license=True).overrides == ("accept_unknown_license",)
+        permit(unknown, Path("pictures"))
+    assert permit(unknown, Path("pictures"), accept_unknown_license=True).overrides == ("accept_unknown_license",)
 
 
 def test_a_prohibition_of_mining_stops_unless_they_say_so():
     forbidden = dataclasses.replace(CARD, datamining_prohibited=3)
     with pytest.raises(UserError, match="3 images of dogs forbid.*--ignore_datamining"):
-        permit(forbidden)
-    assert permit(forbidden, ignore_datamining=True).overrides == ("ignore_datamining",)
+        permit(forbidden, Path("pictures"))
+    assert permit(forbidden, Path("pictures"), ignore_datamining=True).overrides == ("ignore_datamining",)
 
 
 def test_an_override_that_was_not_needed_is_not_on_record():
-    assert permit(CARD, accept_unknown_license=True, ignore_datamining=True) == CARD
+    assert permit(CARD, Path("pictures"), accept_unknown_license=True, ignore_datamining=True) == CARD
     twice = dataclasses.replace(CARD, license="", overrides=("accept_unknown_license",))
-    assert permit(twice, accept_unknown_license=True).overrides == ("accept_unknown_license",)
+    assert permit(twice, Path("pictures"), accept_unknown_license=True).overrides == ("accept_unknown_license",)
 
 
 @pytest.mark.parametrize(
