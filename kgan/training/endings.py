@@ -26,9 +26,9 @@ def recorded(run: RunDir, config: TrainConfig, step: Callable[[], int]) -> Itera
         with contextlib.suppress(OSError, UserError):
             run.update_record(status=status, step=step())
         if isinstance(error, KeyboardInterrupt):
-            raise Stopped(f"stopped at once at step {step()}; {saved(run)}; {go_on(run)}", 2) from None
+            raise Stopped(f"stopped at once at step {step()}; {saved(run)}; {how_to_resume(run)}", 2) from None
         if isinstance(error, LostWorker):
-            raise LostWorker(f"{error}; {saved(run)}; {start_again(run)}") from None
+            raise LostWorker(f"{error}; {saved(run)}; {how_to_restart(run)}") from None
         if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
             raise unwritable(run, error) from None
         if _is_out_of_memory(error):
@@ -50,7 +50,7 @@ def unwritable(run: RunDir, error: OSError) -> UserError:
     if not run.path.is_dir():
         return UserError(f"{run.path}: the run folder was removed while it was in use, and its checkpoints with it")
     return UserError(
-        f"{error.strerror or error}: {error.filename or run.path}; put this right; {saved(run)}; {go_on(run)}"
+        f"{error.strerror or error}: {error.filename or run.path}; put this right; {saved(run)}; {how_to_resume(run)}"
     )
 
 
@@ -59,9 +59,15 @@ def saved(run: RunDir) -> str:
     return f"the last checkpoint is of step {checkpoint.step_of(files[-1])}" if files else "no checkpoint was saved yet"
 
 
-def go_on(run: RunDir) -> str:
+def last_good(run: RunDir) -> str:
+    """Where the last checkpoint from before a loss that is not finite lies."""
+    files = checkpoint.paths(run.checkpoints)
+    return f"the last good checkpoint is {files[-1]}" if files else "no checkpoint was saved yet"
+
+
+def how_to_resume(run: RunDir) -> str:
     return f"go on with: kgan train --resume={shlex.quote(str(run.path))}"
 
 
-def start_again(run: RunDir) -> str:
-    return f"{go_on(run)} on all workers" if run.config_file.exists() else "start all workers again"
+def how_to_restart(run: RunDir) -> str:
+    return f"{how_to_resume(run)} on all workers" if run.config_file.exists() else "start all workers again"

@@ -95,7 +95,7 @@ class TrainingRun:
         try:
             self._run_steps(None)
         except LostWorker as error:
-            raise LostWorker(f"{error}; {endings.start_again(RunDir(run_dir))}") from None
+            raise LostWorker(f"{error}; {endings.how_to_restart(RunDir(run_dir))}") from None
 
     def _lead(self, run_dir: Path | None, resumes: bool, changes: Mapping, progress: Progress | None) -> Path:
         self._check_disk(run_dir or Path("."), resumes)
@@ -248,7 +248,7 @@ class TrainingRun:
         if recorder is None:
             raise Stopped(f"stopped at step {self.step}; {self.peers.chief} saves the run", signal_number)
         recorder.save(self.step)
-        raise Stopped(f"stopped at step {self.step}, all saved; {endings.go_on(recorder.run)}", signal_number)
+        raise Stopped(f"stopped at step {self.step}, all saved; {endings.how_to_resume(recorder.run)}", signal_number)
 
     def _batches(self):
         config, hardware = self.config, self.hardware
@@ -274,19 +274,15 @@ class TrainingRun:
     def _check_finite(self, rows: np.ndarray, recorder: Recorder | None) -> None:
         bad = np.argwhere(~np.isfinite(rows))
         if len(bad):
+            if recorder:
+                recorder.writer.wait()
             row, column = bad[0]
             raise NonFiniteLoss(
                 f"{METRICS[column]} became {rows[row, column]} at step {self.step + row + 1}; "
-                + (_last_good(recorder) if recorder else f"{self.peers.chief} says what is saved")
+                + (endings.last_good(recorder.run) if recorder else f"{self.peers.chief} says what is saved")
                 + "; try a smaller --d_lr and --g_lr, or --clip_norm"
             )
 
 
 _END = 1
 """What a chief that wants to end the run early tells the others; other numbers are those of signals."""
-
-
-def _last_good(recorder: Recorder) -> str:
-    recorder.writer.wait()
-    saved = checkpoint.paths(recorder.run.checkpoints)
-    return f"the last good checkpoint is {saved[-1]}" if saved else "no checkpoint was saved yet"
