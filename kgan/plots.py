@@ -66,9 +66,11 @@ def sweep(
 ) -> Figure:
     """The score of each cell, a point, against each setting that differs; seeds have no panel if others differ.
 
-    Pale lines join the cells that are alike but for the setting; a bar is the median of all with one value. `name` is
-    the score's, `floor` what real images have: a line, or where it is far below all cells, a note.
+    Settings that always change together share a panel. Pale lines join the cells that are alike but for the setting; a
+    bar is the median of all with one value. `name` is the score's, `floor` what real images have: a line, or where it
+    is far below all cells, a note.
     """
+    settings = _together(settings)
     differing = [key for key in settings[0] if len({cell[key] for cell in settings}) > 1]
     names = [key for key in differing if key != "seed"] or differing or list(settings[0])
     figure = Figure(figsize=(max(4.5, 2.6 * len(names) + 0.8), 3.8), layout="constrained")
@@ -190,6 +192,22 @@ def _make_logarithmic(axis, values: Sequence[float]) -> None:
 def _draw_floor(axis, floor: float) -> None:
     axis.axhline(floor, color=_GREY, linestyle="--", linewidth=1.0)
     axis.annotate("real images", (1, floor), xycoords=axis.get_yaxis_transform(), color=_GREY, va="bottom", ha="right")
+
+
+def _together(settings: Sequence[Mapping]) -> list[dict]:
+    """The cells with the settings that always change together, a line each, in place of one; seeds stay by
+    themselves."""
+    alike: dict[tuple, list[str]] = {}
+    for key in settings[0]:
+        values = [cell[key] for cell in settings]
+        alike.setdefault(("seed",) if key == "seed" else tuple(map(values.index, values)), []).append(key)
+    return [
+        {
+            "\n".join(keys): cell[keys[0]] if len(keys) == 1 else "\n".join(str(cell[key]) for key in keys)
+            for keys in alike.values()
+        }
+        for cell in settings
+    ]
 
 
 def _draw_setting(axis, key: str, settings: Sequence[Mapping], scores: Sequence[float]) -> None:

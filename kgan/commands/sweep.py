@@ -27,7 +27,12 @@ FLAGS = flags.FLAGS
 def define_flags() -> None:
     cli.define_settings()
     default = functools.partial(cli.default, sweep)
-    flags.DEFINE_multi_string("grid", [], "NAME=V1,V2,... or NAME=log:LOW:HIGH:COUNT, a setting to sweep. Repeat it.")
+    flags.DEFINE_multi_string(
+        "grid",
+        [],
+        "NAME=V1,V2,... or NAME=log:LOW:HIGH:COUNT, a setting to sweep, or NAME/NAME=V1/W1,V2/W2,..., settings that "
+        "change together. Repeat it.",
+    )
     flags.DEFINE_string("sweep_dir", None, "The folder for the runs, sweep.csv and sweep.png.")
     flags.DEFINE_integer(
         "jobs", default("jobs"), "Cells at a time; they share out the cores, and have a GPU each.", lower_bound=1

@@ -1,8 +1,8 @@
 """The grid of a sweep: from `NAME=VALUES` texts to the settings of each cell."""
 
-import itertools
 import math
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -12,56 +12,63 @@ from kgan.errors import UserError
 
 Value = bool | int | float | str
 Settings = dict[str, Value]
+# A setting and its values; or several that change together, ("g_lr", "d_lr"), and tuples of theirs.
+Grid = Mapping[str | tuple[str, ...], Sequence]
 
 MAX_CELLS = 10_000
 _DIGITS = 4
+_SYNTAX = "NAME=V1,V2,..., NAME=log:LOW:HIGH:COUNT or NAME/NAME=V1/W1,V2/W2,..."
 
 
-def parse(texts: Sequence[str], parse_value: Callable[[str, str], Value]) -> dict[str, list[Value]]:
+def parse(texts: Sequence[str], parse_value: Callable[[str, str], Value]) -> Grid:
     """The swept settings and their values, in the order given.
 
-    A text is NAME=V1,V2,... or NAME=log:LOW:HIGH:COUNT, COUNT values at equal ratios. `parse_value(name, text)` gives
-    one value and raises UserError for a setting that does not exist or a value that it cannot have. Raises UserError,
-    quoting the text, for any other syntax, a setting or a value that comes twice, or no values.
+    A text is NAME=V1,V2,..., or NAME=log:LOW:HIGH:COUNT, COUNT values at equal ratios, or, for settings that change
+    together, NAME/NAME=V1/W1,V2/W2,.... `parse_value(name, text)` gives one value and raises UserError for a setting
+    that does not exist or a value that it cannot have. Raises UserError, quoting the text, for any other syntax, a
+    setting or a value that comes twice, or no values.
     """
-    grid: dict[str, list[Value]] = {}
+    grid: dict[str | tuple[str, ...], list] = {}
     for text in texts:
-        name, equals, listed = text.partition("=")
-        name, flag = name.strip(), f"--grid={text}"
-        if not (name and equals):
-            raise UserError(f"{flag}: must be NAME=V1,V2,... or NAME=log:LOW:HIGH:COUNT")
-        if name in grid:
-            raise UserError(f"{flag}: {name} is swept twice: put all its values in one --grid")
+        written, equals, listed = text.partition("=")
+        flag, names = f"--grid={text}", tuple(name.strip() for name in written.split("/"))
+        if not (all(names) and equals):
+            raise UserError(f"{flag}: must be {_SYNTAX}")
         items = [item.strip() for item in listed.split(",")]
         if not all(items):
             raise UserError(f"{flag}: a value is missing")
-        grid[name] = [value for item in items for value in _values(name, item, flag, parse_value)]
-        _check_unique(grid[name], flag)
+        _check_names([*grid, names], flag)
+        if len(names) == 1:
+            values: list = [value for item in items for value in _values(names[0], item, flag, parse_value)]
+        else:
+            values = [_values_together(names, item, flag, parse_value) for item in items]
+        _check_unique(values, flag)
+        grid[names if len(names) > 1 else names[0]] = values
     if not grid:
         raise UserError("give at least one --grid=NAME=V1,V2,...")
     return grid
 
 
-def cells(grid: Mapping[str, Sequence[Value]], count: int | None = None) -> list[Settings]:
+def cells(grid: Grid, count: int | None = None) -> list[Settings]:
     """The settings of each cell, the last setting fastest; or of `count` cells, drawn without repetition.
 
     The draw is always the same, and a greater `count` keeps the cells of a smaller one. Raises UserError for a grid of
-    more than 10,000 cells, one with fewer than `count`, or one with a setting that does not exist, has no values or has
-    one of them twice.
+    more than 10,000 cells, one with fewer than `count`, or one with a setting that does not exist or comes twice, has
+    no values or has one of them twice.
     """
-    _check(grid)
-    total = math.prod(map(len, grid.values()))
+    axes = _axes(grid)
+    total = math.prod(map(len, axes))
     if (count or total) > MAX_CELLS:
         raise UserError(f"the grid has {total:,} cells, more than {MAX_CELLS:,}: draw some with --random=N")
     if count is None:
-        return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+        return [_cell(axes, index) for index in range(total)]
     if count > total:
         raise UserError(f"--random={count}: the grid has only {total} cells")
     generator = random.Random(0)
     indices: set[int] = set()
     while len(indices) < count:
         indices.add(generator.randrange(total))
-    return [_cell(grid, index) for index in sorted(indices)]
+    return [_cell(axes, index) for index in sorted(indices)]
 
 
 def shown(value: Value) -> str:
@@ -69,27 +76,62 @@ def shown(value: Value) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _check(grid: Mapping[str, Sequence[Value]]) -> None:
+def _names(key: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (key,) if isinstance(key, str) else tuple(key)
+
+
+def _axes(grid: Grid) -> list[list[Settings]]:
+    """The settings at each place of each axis."""
     if not grid:
         raise UserError("the grid is empty: give at least one setting with its values")
-    for name, values in grid.items():
+    _check_names(list(grid), "the grid")
+    return [_axis(key, values) for key, values in grid.items()]
+
+
+def _axis(key: str | tuple[str, ...], values: Sequence) -> list[Settings]:
+    names = _names(key)
+    what = "/".join(names)
+    for name in names:
         check_name(name)
-        if isinstance(values, str) or not isinstance(values, Sequence) or not values:
-            raise UserError(f"the grid's values of {name} must be a list of at least one, not {values!r}")
-        _check_unique(values, f"the grid's {name}")
+    if isinstance(values, str) or not isinstance(values, Sequence) or not values:
+        raise UserError(f"the grid's values of {what} must be a list of at least one, not {values!r}")
+    _check_unique(values, f"the grid's {what}")
+    if isinstance(key, str):
+        return [{key: value} for value in values]
+    for value in values:
+        if not isinstance(value, tuple | list) or len(value) != len(names):
+            raise UserError(f"the grid's {what}: each must be a tuple of {len(names)} values, not {value!r}")
+    return [dict(zip(names, value, strict=True)) for value in values]
 
 
-def _check_unique(values: Sequence[Value], what: str) -> None:
+def _check_names(keys: Sequence[str | tuple[str, ...]], what: str) -> None:
+    counts = Counter(name for key in keys for name in _names(key))
+    if repeated := [name for name, count in counts.items() if count > 1]:
+        raise UserError(f"{what}: {repeated[0]} is swept twice: give all its values at once")
+
+
+def _check_unique(values: Sequence, what: str) -> None:
     if repeated := [value for value in values if values.count(value) > 1]:
-        raise UserError(f"{what}: {shown(repeated[0])} comes twice")
+        value = repeated[0]
+        text = "/".join(map(shown, value)) if isinstance(value, tuple | list) else shown(value)
+        raise UserError(f"{what}: {text} comes twice")
 
 
-def _cell(grid: Mapping[str, Sequence[Value]], index: int) -> Settings:
-    settings: Settings = {}
-    for name, values in reversed(list(grid.items())):
-        index, position = divmod(index, len(values))
-        settings[name] = values[position]
-    return {name: settings[name] for name in grid}
+def _cell(axes: Sequence[Sequence[Settings]], index: int) -> Settings:
+    chosen = []
+    for axis in reversed(axes):
+        index, position = divmod(index, len(axis))
+        chosen.append(axis[position])
+    return {name: value for settings in reversed(chosen) for name, value in settings.items()}
+
+
+def _values_together(
+    names: Sequence[str], item: str, flag: str, parse_value: Callable[[str, str], Value]
+) -> tuple[Value, ...]:
+    texts = [text.strip() for text in item.split("/")]
+    if len(texts) != len(names) or not all(texts):
+        raise UserError(f"{flag}: {item} must be {len(names)} values with / between them, of {' and '.join(names)}")
+    return tuple(map(parse_value, names, texts))
 
 
 def _values(name: str, item: str, flag: str, parse_value: Callable[[str, str], Value]) -> list[Value]:

@@ -29,7 +29,7 @@ class SweepListener(Listener):
 
 def sweep(
     settings: Mapping[str, grids.Value],
-    grid: Mapping[str, Sequence[grids.Value]],
+    grid: grids.Grid,
     *,
     sweep_dir: str | os.PathLike,
     jobs: int = 1,
@@ -47,8 +47,9 @@ def sweep(
 
     Args:
         settings: what all cells share: names and values of `TrainConfig`, as in `{"dataset": "mnist5k", "steps": 500}`.
-        grid: the values of each setting to sweep, as in `{"loss": ["ns", "hinge"], "seed": [0, 1, 2]}`; they come
-            before those in `settings`.
+        grid: the values of each setting to sweep, as in `{"loss": ["ns", "hinge"], "seed": [0, 1, 2]}`, or of several
+            that change together, as in `{("g_lr", "d_lr"): [(1e-4, 1e-4), (2e-4, 4e-4)]}`; they come before those in
+            `settings`.
         sweep_dir: the folder for the runs, sweep.csv and sweep.png.
         jobs: cells at a time; they share out the cores, and have a GPU each.
         random: run only this many cells of the grid, always the same ones.

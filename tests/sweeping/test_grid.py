@@ -30,6 +30,18 @@ def test_a_range_has_equal_ratios_and_exact_ends():
     assert parse("seed=log:1:100:3,7")["seed"] == [1, 10, 100, 7]
 
 
+def test_settings_that_change_together_share_an_axis():
+    axes = parse("g_lr/seed=1e-4/0, 2e-4 / 1", "loss=ns,hinge")
+    assert axes == {("g_lr", "seed"): [(1e-4, 0), (2e-4, 1)], "loss": ["ns", "hinge"]}
+    assert cells(axes) == [
+        {"g_lr": g_lr, "seed": seed, "loss": loss} for g_lr, seed in [(1e-4, 0), (2e-4, 1)] for loss in ("ns", "hinge")
+    ]
+
+
+def test_a_single_setting_may_have_slashes_in_its_values():
+    assert grid.parse(["data_dir=a/b,c/d"], lambda name, text: text) == {"data_dir": ["a/b", "c/d"]}
+
+
 @pytest.mark.parametrize(
     "texts, words",
     [
@@ -42,6 +54,14 @@ def test_a_range_has_equal_ratios_and_exact_ends():
         (["loss=ns,,hinge"], "a value is missing"),
         (["g_lr=1e-4,0.0001"], "--grid=g_lr=1e-4,0.0001: 0.0001 comes twice"),
         (["seed=0", "seed=1"], "seed is swept twice"),
+        (["g_lr/seed=1/2", "seed=0"], "--grid=seed=0: seed is swept twice"),
+        (["seed/seed=1/2"], "seed is swept twice"),
+        (["g_lr/=1/2"], "must be NAME=V1,V2"),
+        (["g_lr/seed=1/2,3"], "3 must be 2 values with / between them, of g_lr and seed"),
+        (["g_lr/seed=1/2/3"], "1/2/3 must be 2 values"),
+        (["g_lr/seed=1/"], "1/ must be 2 values"),
+        (["g_lr/seed=1/2,1.0/2"], "1.0/2 comes twice"),
+        (["g_lr/lr=1/2"], "there is no setting 'lr'"),
         (["lr=1"], "there is no setting 'lr'"),
         (["g_lr=log:1:10"], "a range is log:LOW:HIGH:COUNT"),
         (["g_lr=log:0:1:5"], "a range is log:LOW:HIGH:COUNT"),
@@ -90,6 +110,9 @@ def test_a_huge_grid_is_drawn_from_and_never_laid_out():
         ({"seed": 3}, "values of seed must be a list"),
         ({"seed": []}, "values of seed must be a list of at least one"),
         ({"seed": [1, 2, 1]}, "the grid's seed: 1 comes twice"),
+        ({("seed", "g_lr"): [1, 2]}, "the grid's seed/g_lr: each must be a tuple of 2 values, not 1"),
+        ({("seed", "g_lr"): [(1, 2, 3)]}, "each must be a tuple of 2 values, not (1, 2, 3)"),
+        ({("seed", "g_lr"): [(1, 2)], "g_lr": [1]}, "the grid: g_lr is swept twice"),
     ],
 )
 def test_mistakes_in_a_mapping_name_the_setting(grid, words):
