@@ -172,7 +172,9 @@ def _band_height(titles: Sequence[str], width: int) -> int:
 
 
 def _title_lines(title: str, width: int) -> list[str]:
-    return textwrap.wrap(title, width // _CHARACTER[1])[:_TITLE_LINES]
+    """Two at most, broken at spaces, hyphens and slashes."""
+    characters = width // _CHARACTER[1]
+    return [title] if len(title) <= characters else textwrap.wrap(title.replace("/", "/ "), characters)[:_TITLE_LINES]
 
 
 def _can_show(text: str) -> bool:

@@ -50,3 +50,11 @@ def test_titles_take_a_second_line_where_they_are_wider_than_their_columns():
     assert [rows[: two // 2].any() + 2 * rows[two // 2 :].any() for rows in inked] == [1, 3, 3]
     assert all((long[:two, 60 * column :][:, :3] == 255).all() for column in range(3))
     assert images.grid_rows_height(28, 1, titles=["Bag", "Ankle boot"]) - images.grid_rows_height(28, 1) == two
+
+
+def test_titles_break_at_slashes_before_hyphens():
+    pictures = np.zeros((1, 28, 28, 1), np.uint8)
+    slashed, spaced, hyphened = (
+        images.captioned_grid(pictures, 1, titles=[title]) for title in ("T-shirt/top", "T-shirt/ top", "T- shirt/top")
+    )
+    assert np.array_equal(slashed, spaced) and not np.array_equal(slashed, hyphened)
