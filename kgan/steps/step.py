@@ -120,11 +120,11 @@ class TrainStep:
     def _update_average(self, average: keras.Model) -> None:
         """The averaged weights move by a rate that starts high, so that short runs are not an average of noise.
 
-        Batch-norm statistics are averaged with the weights: those of the live ones are of the last ten batches.
+        Batch-norm statistics are left: where averages are used they get their own (training/averages.py).
         """
         made = tf.cast(self.state.step, tf.float32)
         decay = tf.minimum(self.config.ema_decay, (1.0 + made) / (10.0 + made))
-        for mean, live in zip(average.variables, self.state.generator.variables, strict=True):
+        for mean, live in zip(average.trainable_variables, self.state.generator.trainable_variables, strict=True):
             self.strategy.extended.update(
                 mean.value,
                 lambda mean, live, decay: mean.assign(live + decay * (mean - live)),

@@ -13,6 +13,7 @@ from kgan.runs.generator import TrainedGenerator, from_arrays
 from kgan.runs.rundir import RunDir
 from kgan.steps.state import State
 from kgan.training import scoring, snapshots
+from kgan.training.averages import estimate_statistics
 from kgan.training.background import BackgroundWriter
 from kgan.training.logging import Reporter
 from kgan.training.meter import Meter
@@ -62,7 +63,7 @@ class Recorder:
         scored = self.plan.next_score(step - 1) == step
         cadences = (config.log_every, config.sample_every, config.save_every)
         logs, draws, saves = (last or scored or (every and step % every == 0) for every in cadences)
-        networks = self.state.to_arrays() if draws or saves else {}
+        networks = self._arrays() if draws or saves else {}
         trained = self._generator(networks) if draws else None
         scores = self._score(trained) if scored and trained else {}
         if logs:
@@ -88,7 +89,7 @@ class Recorder:
         """Saves the state of `step` and returns when it is on disk."""
         self.writer.wait()
         if not checkpoint.path_of(self.run.checkpoints, step).exists():
-            checkpoint.save(self.run.checkpoints, step, self.state.to_arrays() | self.meter.to_arrays())
+            checkpoint.save(self.run.checkpoints, step, self._arrays() | self.meter.to_arrays())
             checkpoint.prune(self.run.checkpoints)
 
     def finish(self) -> None:
@@ -123,6 +124,14 @@ class Recorder:
             if score is not None:
                 checkpoint.keep_if_best(self.run.checkpoints, step, score)
             checkpoint.prune(self.run.checkpoints)
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        """The state, in which the averaged generator has batch-norm statistics of its own."""
+        arrays = self.state.to_arrays()
+        if not self.plan.config.ema_decay:
+            return arrays
+        statistics = estimate_statistics(self._generator(arrays))
+        return arrays | {f"ema_generator/{path}": value for path, value in statistics.items()}
 
     def _generator(self, arrays: Mapping[str, np.ndarray]) -> TrainedGenerator:
         """The generator as `load` would give it back from a checkpoint of these arrays, but for its hash."""

@@ -58,8 +58,9 @@ def test_every_combination_trains(arch, loss, conditional):
     after = state.to_arrays()
     assert after["step"] == 2
     # Vectors of one number are left out: a singular vector is then 1, and for hinge and wgan the slopes in the score's
-    # bias cancel.
-    assert not [name for name in before if before[name].size > 1 and np.array_equal(before[name], after[name])]
+    # bias cancel. So are the averaged generator's statistics: where it is used, it gets its own.
+    changes = [name for name in before if before[name].size > 1 and not re.match("ema_generator/.*/moving_", name)]
+    assert changes and not [name for name in changes if np.array_equal(before[name], after[name])]
 
 
 @pytest.mark.parametrize(
@@ -247,14 +248,14 @@ def test_many_steps_in_one_call_are_the_same_steps():
         np.testing.assert_allclose(many_state.to_arrays()[name], value, rtol=1e-5, atol=1e-7, err_msg=name)
 
 
-def test_the_average_of_weights_and_statistics_follows_with_a_rising_decay():
+def test_the_average_of_weights_follows_with_a_rising_decay():
     step, state, batches = make(arch="mlp", ema_decay=0.5)
     for made in range(4):
         before = state.to_arrays()
         step(batches, tf.constant(1))
         after = state.to_arrays()
         decay = min(0.5, (1 + made) / (10 + made))
-        for name in ("dense_1/kernel", "bn_2/gamma", "bn_2/moving_mean", "bn_2/moving_variance"):
+        for name in ("dense_1/kernel", "bn_2/gamma"):
             average, live = f"ema_generator/{name}", after[f"generator/{name}"]
             expected = decay * before[average] + (1 - decay) * live
             np.testing.assert_allclose(after[average], expected, rtol=1e-5, atol=1e-7, err_msg=name)
