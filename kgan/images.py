@@ -128,7 +128,7 @@ def captioned(image: np.ndarray, caption: str = CAPTION) -> np.ndarray:
 
 
 def beside(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Two (h, w, c) uint8 images with white between them, and below the lower one."""
+    """Two (h, w, c) uint8 images with white between them, and below the shorter one."""
     height = max(len(left), len(right))
     gap = np.full((height, 4 * _MARGIN, left.shape[-1]), 255, np.uint8)
     tall = [np.pad(image, ((0, height - len(image)), (0, 0), (0, 0)), constant_values=255) for image in (left, right)]

@@ -118,7 +118,9 @@ def closest_pairs(columns: Mapping[str, tuple[np.ndarray, np.ndarray, Sequence[s
     return figure
 
 
-def ratio_histograms(spaces: Mapping[str, Mapping], thresholds: Mapping[str, float]) -> Figure:
+def ratio_histograms(
+    spaces: Mapping[str, Mapping], thresholds: Mapping[str, float], other: str = "training image"
+) -> Figure:
     """The neighbour ratios of generated and held-out images, one panel a space, from the histograms of an audit and the
     thresholds of the spaces that have one.
 
@@ -137,9 +139,7 @@ def ratio_histograms(spaces: Mapping[str, Mapping], thresholds: Mapping[str, flo
             axis.axvline(threshold, color=_BLACK, linestyle=":", linewidth=1.0, label="flagged below")
         axis.set_yscale("log")
         axis.set_ylabel(f"share of images\n({space})", fontsize=9)
-    axes[-1].set_xlabel(
-        "distance to the nearest training image,\nover the mean distance to the nearest ones", fontsize=9
-    )
+    axes[-1].set_xlabel(f"distance to the nearest {other},\nover the mean distance to the nearest ones", fontsize=9)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False, fontsize=8)
     return _plain(figure)
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-from collections.abc import Callable
 
 import numpy as np
 
@@ -11,10 +10,9 @@ from kgan.auditing import inputs
 from kgan.auditing.comparison import compare
 from kgan.auditing.result import AuditResult
 from kgan.errors import UserError
+from kgan.progress import Progress
 from kgan.runs.rundir import RunDir
 from kgan.sampling.read import Source, check_exists
-
-Progress = Callable[[int, int], None]
 
 
 def audit(
@@ -68,8 +66,8 @@ def audit(
     Raises:
         UserError: for arguments that do not fit together, files that cannot be read, and images that do not match.
     """
-    if isinstance(run, np.ndarray):
-        run, samples = None, run if samples is None else samples
+    if isinstance(run, np.ndarray) and samples is None:
+        run, samples = None, run
     check_run_or_samples(run, samples)
     for name, source in {"samples": samples, "train": train, "heldout": heldout, "against": against}.items():
         check_exists(source, name)
@@ -81,7 +79,7 @@ def audit(
     if recover and against is not None:
         raise UserError("--recover asks about the training images: leave out --against")
     if samples is None:
-        assert run is not None
+        assert run is not None and not isinstance(run, np.ndarray)
         ours = {"dataset": dataset, "num_heldout": num_heldout, "train": train}
         refuse_changed(audit, ours, "--samples; a run has its own")
         images = inputs.of_run(

@@ -40,6 +40,7 @@ class Calibration:
     smallest: float  # of all ratios
     heldout: np.ndarray  # all images, by stratum
     flagged: np.ndarray  # (n,) bool: images below the threshold that the half they are not in would set
+    expected: float  # the share of them to be expected
 
     @classmethod
     def of(cls, ratios: np.ndarray, strata: np.ndarray, num_strata: int, alpha: float) -> "Calibration":
@@ -48,10 +49,12 @@ class Calibration:
             np.bincount(strata[rows], minlength=num_strata) for rows in (ascending[: order - 1], slice(None))
         )
         first, second = np.split(np.random.default_rng(0).permutation(len(ratios)), [len(ratios) // 2])
-        flagged = np.zeros(len(ratios), bool)
+        flagged, expected = np.zeros(len(ratios), bool), 0.0
         for half, other in ((first, second), (second, first)):
-            flagged[other] = ratios[other] < np.sort(ratios[half])[_order(len(half), alpha) - 1]
-        return cls(float(ratios[ascending[order - 1]]), before, float(ratios.min()), heldout, flagged)
+            place = _order(len(half), alpha)
+            flagged[other] = ratios[other] < np.sort(ratios[half])[place - 1]
+            expected += len(other) / len(ratios) * place / (len(half) + 1)
+        return cls(float(ratios[ascending[order - 1]]), before, float(ratios.min()), heldout, flagged, expected)
 
     @classmethod
     def by_space(cls, heldout: Matches, num_strata: int, alpha: float) -> "dict[str, Calibration]":
@@ -82,6 +85,7 @@ class Calibration:
             "order": self.order,
             "size": self.size,
             "measured_false_positive_rate": float(self.flagged.mean()),
+            "expected_false_positive_rate": self.expected,
             "num_flagged": int((ratios < self.threshold).sum()),
         }
 

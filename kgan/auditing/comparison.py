@@ -22,7 +22,7 @@ at what false-positive rate, and the smallest share of copies that it would have
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -33,9 +33,8 @@ from kgan.auditing.pairs import closest_pairs
 from kgan.auditing.result import CANNOT_TELL, AuditResult, Evidence
 from kgan.auditing.statistics import copying_statistic, exceedance_pvalue, histograms, k_means, nearest_centre
 from kgan.data.view import Images
+from kgan.progress import Counter, Progress
 from kgan.searching.neighbours import DUPLICATE_RADIUS, PCA, PIXELS, SPACES, NeighbourSearch
-
-Progress = Callable[[int, int], None]
 
 _MOST_STRATA, _HELDOUT_PER_STRATUM = 50, 100
 _DIGEST_ROWS = 1024
@@ -47,7 +46,6 @@ def compare(
     heldout: Images,
     alpha: float = 1e-3,
     shifts: int = 1,
-    mirror: bool | None = None,
     exchangeable: bool = True,
     passes_per_image: float | None = None,
     other_p_values: Mapping[str, Mapping[str, float]] | None = None,
@@ -56,18 +54,18 @@ def compare(
     """Tests whether `samples` contain more near-copies of `train` than `heldout`, images of the same origin, does.
 
     All three are uint8 (n, h, w, c): arrays, memory maps or views of them. `alpha` is the false-positive rate that
-    flagging an image is calibrated to; `mirror` None looks for mirror images in colour only. `exchangeable=False` where
-    `train` and `heldout` are not of one origin (a collection of known works): no strata then, and no swap test.
+    flagging an image is calibrated to. Mirror images are looked for in colour only. `exchangeable=False` where `train`
+    is a collection of known works, not of one origin with `heldout`: no strata then, and no swap test.
     `other_p_values`, by group and test, join Holm's correction. `progress(done, total)` counts pairs of images. Fewer
     than 20 held-out images give "cannot tell". Raises ValueError for arrays of other types or shapes that differ,
     without samples or training images, and for alpha outside (0, 1).
     """
     _check(samples, train, heldout, alpha)
-    mirror = train.shape[-1] == 3 if mirror is None else mirror
+    mirror = train.shape[-1] == 3
     tested = len(heldout) >= verdict.MIN_HELDOUT
     copied = planting.planted_indices(len(train)) if tested else np.zeros(0, np.int64)
     kinds = planting.kinds_of_copy(mirror) if tested else ()
-    counter = _Counter(
+    counter = Counter(
         progress, _num_pairs(len(samples), len(train), len(heldout), len(kinds) * len(copied), tested and exchangeable)
     )
     num_strata = min(_MOST_STRATA, max(1, len(heldout) // _HELDOUT_PER_STRATUM)) if exchangeable else 1
@@ -86,7 +84,8 @@ def compare(
             space: histograms(neighbours.ratios, evidence.heldout.neighbours[space].ratios)
             for space, neighbours in evidence.samples.neighbours.items()
         },
-        protocol=_protocol(search.references, samples, train, heldout) | {"num_strata": len(search.centres)},
+        protocol=_protocol(search.references, samples, train, heldout)
+        | {"sought": "training image" if exchangeable else "known work", "num_strata": len(search.centres)},
         evidence=evidence,
     )
     del search  # its memory is needed for the swap test
@@ -102,13 +101,13 @@ def compare(
 class _Search:
     """Training images, ready to be searched for the neighbours and strata of others."""
 
-    def __init__(self, train: Images, shifts: int, mirror: bool, num_strata: int, counter: "_Counter"):
+    def __init__(self, train: Images, shifts: int, mirror: bool, num_strata: int, counter: Counter):
         self.references = NeighbourSearch(train, shifts=shifts, mirror=mirror, collapse=True)
         self.centres = k_means(self.references.spaces[PCA].reduced.vectors, num_strata)
         self.counter, self.num_train = counter, len(train)
 
     def matches(self, images: Images) -> Matches:
-        neighbours = self.references.search(images, progress=self.counter.step(self.num_train))
+        neighbours = self.references.search(images, progress=self.counter.stage(len(images), self.num_train))
         return Matches(neighbours, nearest_centre(self.references.coordinates(images), self.centres))
 
     def matches_by_kind(self, images: dict[str, np.ndarray]) -> dict[str, Matches]:
@@ -132,16 +131,16 @@ def _with_pairs(result: AuditResult, samples: Images, train: Images, heldout: Im
 
 
 def _swap_test(
-    samples: Images, train: Images, heldout: Images, shifts: int, mirror: bool, counter: "_Counter"
+    samples: Images, train: Images, heldout: Images, shifts: int, mirror: bool, counter: Counter
 ) -> dict[str, Mapping[str, float]]:
     """By space, the exceedance of training images over held-out ones, both searched for among the samples.
 
     Principal components are those of the samples: the training images' own would treat the two unlike.
     """
     search = NeighbourSearch(samples, shifts=shifts, mirror=mirror, collapse=True)
-    theirs = search.search(heldout, progress=counter.step(len(samples)))
+    theirs = search.search(heldout, progress=counter.stage(len(heldout), len(samples)))
     smallest = {space: float(theirs[space].ratios.min()) for space in SPACES}
-    exceeding = search.count_below(train, smallest, progress=counter.step(len(samples)))
+    exceeding = search.count_below(train, smallest, progress=counter.stage(len(train), len(samples)))
     return {space: {"swap": exceedance_pvalue(len(train), len(heldout), exceeding[space])} for space in SPACES}
 
 
@@ -204,23 +203,6 @@ def _check(samples: Images, train: Images, heldout: Images, alpha: float) -> Non
             raise ValueError(f"{name} are {images.shape[1:]} images, the training images {train.shape[1:]}")
     if len(samples) == 0 or len(train) == 0:
         raise ValueError("there must be samples and training images")
-
-
-class _Counter:
-    """Adds up the searches of an audit, in pairs of images, for one progress bar."""
-
-    def __init__(self, progress: Progress | None, total: int):
-        self.progress, self.total, self.done = progress, total, 0
-
-    def step(self, num_references: int) -> Progress:
-        start = self.done
-
-        def report(done: int, _: int) -> None:
-            self.done = start + done * num_references
-            if self.progress:
-                self.progress(min(self.done, self.total), self.total)
-
-        return report
 
 
 def _num_pairs(num_samples: int, num_train: int, num_heldout: int, num_planted: int, swap: bool) -> int:

@@ -11,13 +11,12 @@ from kgan.config import TrainConfig
 from kgan.data import sources
 from kgan.data.view import Images, ImageView
 from kgan.errors import UserError
+from kgan.progress import Progress
 from kgan.provenance.marks import Origin
 from kgan.runs import checkpoint as checkpoints
 from kgan.runs import environment
 from kgan.runs.rundir import RunDir
 from kgan.sampling.read import Samples, Source, image_shape, name_of, read_images, read_samples
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

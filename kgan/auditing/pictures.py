@@ -24,14 +24,13 @@ def pairs(result: AuditResult) -> Figure:
     note = "image - neighbour: ratio of distances"
     note += ", in units of its threshold" if result.calibration else " (0: a copy, 1: no closer than to others)"
     note += "; below 1 an image is flagged" if flags else "; nothing is flagged, since the audit cannot tell"
-    other = "known work" if "against" in result.protocol else "training image"
-    return plots.closest_pairs(columns, other, note)
+    return plots.closest_pairs(columns, result.protocol["sought"], note)
 
 
 def ratios(result: AuditResult) -> Figure:
     """See `AuditResult.ratios`."""
     thresholds = {space: values["threshold"] for space, values in result.calibration.items()}
-    return plots.ratio_histograms(result.histograms, thresholds)
+    return plots.ratio_histograms(result.histograms, thresholds, result.protocol["sought"])
 
 
 def save(result: AuditResult, folder: Path) -> list[Path]:

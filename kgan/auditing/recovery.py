@@ -5,21 +5,18 @@ Simon and Jurie, "Detecting overfitting of deep generative networks via latent r
 the thresholds below are theirs, the optimiser is not: Adam from several starts, for all images alike.)
 """
 
-from collections.abc import Callable
-
 import numpy as np
 from scipy import stats
 
 from kgan.data.view import Images
 from kgan.latents import latents
+from kgan.progress import Progress
 from kgan.runs.generator import TrainedGenerator
 from kgan.sampling.projection import descend
 
 NUM_IMAGES = 200
 STARTS, STEPS = 2, 200
 P_VALUE, GAP = 0.01, 0.1
-
-Progress = Callable[[int, int], None]
 
 
 def latent_recovery(

@@ -55,10 +55,13 @@ def count_pvalues(m: np.ndarray, n: np.ndarray, count: np.ndarray, before: np.nd
 
 
 def _first_of_product(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The distribution (..., k) of the sum of two independent numbers, as far as k - 1."""
-    product = first[..., :1] * second
-    for number in range(1, first.shape[-1]):
-        product[..., number:] += first[..., number, None] * second[..., :-number]
+    """The distribution (..., k) of the sum of two independent numbers, as far as k - 1.
+
+    The second has few possible values, however many the first has: only those are gone through.
+    """
+    product, size = np.zeros_like(first), first.shape[-1]
+    for number in np.flatnonzero(second.reshape(-1, size).any(axis=0)):
+        product[..., number:] += first[..., : size - number] * second[..., number, None]
     return product
 
 

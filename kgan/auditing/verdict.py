@@ -37,7 +37,7 @@ def judged(
     return dataclasses.replace(
         untested,
         verdict=verdict,
-        reason=_reason(verdict, untested.num_samples, len(flagged), adjusted, limit),
+        reason=_reason(verdict, untested, len(flagged), adjusted, limit),
         measured_false_positive_rate=float(np.mean(np.any([c.flagged for c in calibration.values()], axis=0))),
         num_flagged=len(flagged),
         flagged=flagged,
@@ -118,24 +118,25 @@ def _flagged(samples: Matches, outcomes: Outcomes, calibration: dict[str, Calibr
 
 def _reason(
     verdict: str,
-    num_samples: int,
+    untested: AuditResult,
     num_flagged: int,
     adjusted: dict[str, dict[str, float]],
     limit: dict[str, float | None],
 ) -> str:
+    num_samples, sought = untested.num_samples, untested.protocol["sought"]
     p_value, test, space = min((p, test, space) for space, tests in adjusted.items() for test, p in tests.items())
-    flagged = f"{num_flagged:,} of {num_samples:,} samples are flagged as close to one training image"
+    flagged = f"{num_flagged:,} of {num_samples:,} samples are flagged as close to one {sought}"
     strongest = f"the {test} test in {space} has the smallest p-value, {p_value:.2g} after Holm's correction"
     if verdict == COPIES_FOUND:
         return f"{flagged}, more than held-out images explain: {strongest}{_doubt(adjusted)}"
     if verdict == CANNOT_TELL:
         return (
-            f"even if every one of {num_samples:,} samples were an exact copy it would not stand out from the held-out "
+            f"even if all {num_samples:,} samples were exact copies they would not stand out from the held-out "
             "images: draw more samples, or bring more held-out images that are not copies themselves (--heldout=DIR)"
         )
     text = f"{flagged}, no more than held-out images explain; {strongest}"
     if p_value <= LEVEL:
-        text = f"no sample is flagged, although {strongest}: the samples know their training images in a milder way"
+        text = f"no sample is flagged, although {strongest}: the samples know the {sought}s in a milder way"
     return f"at this sensitivity: {text}. Exact copies would have been found from a share of {limit['exact']:.2%} on"
 
 
@@ -154,6 +155,6 @@ def _doubt(adjusted: dict[str, dict[str, float]]) -> str:
 def too_few(num_heldout: int) -> str:
     """The reason of an audit without a test."""
     return (
-        f"{num_heldout} held-out images are too few to calibrate with, {MIN_HELDOUT} are the least: name more "
+        f"{num_heldout} held-out images are too few to calibrate with, at least {MIN_HELDOUT} are needed: name more "
         "images of the same origin that the generator never saw (--heldout=DIR)"
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from kgan.config import TrainConfig
-from kgan.files import write_atomically
+from kgan.progress import Progress
 from kgan.runs.environment import import_tensorflow
 
 _NUM_IMAGES = 60_000
@@ -38,9 +38,6 @@ class BenchResult:
             [asdict(row) | {"matmul_flops_per_second": self.matmul_flops[row.precision]} for row in self.rows]
         )
 
-    def save(self, path: str | Path) -> None:
-        write_atomically(path, self.to_json().encode())
-
 
 def bench(
     arch: str = "dcgan",
@@ -48,7 +45,7 @@ def bench(
     rounds: int = 5,
     seconds: float = 2.0,
     only: str = "",
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> BenchResult:
     """Measures training on made-up 28x28 grey images, all cases in turns.
 
@@ -131,28 +128,32 @@ def _cases(arch: str, batch_size: int, precisions: list[str], folder: Path) -> I
 
 def _cases_of(config: TrainConfig, training, images: np.ndarray) -> list:
     """The cases of one precision, the plain Keras loop first."""
-    from kgan.bench import keras_loops, kgan_loops, torch_loop
-    from kgan.bench.flops import step_flops
+    from kgan.bench import flops, keras_loops, kgan_loops, torch_loop
     from kgan.bench.turns import Case
     from kgan.models.architectures import Shapes, build_discriminator, build_generator
 
     shapes, floats = Shapes(28, 1), functools.partial(_floats, images, config.batch_size)
-    flops = step_flops(build_generator(config, shapes), build_discriminator(config, shapes))
-    starts = {
-        "Keras, tf.function": lambda: keras_loops.graph_loop(config, shapes, floats()),
-        "kgan train": training.start,
-        "kgan train, its step alone": lambda: kgan_loops.step(config, shapes, images),
-        "Keras, train_on_batch": lambda: keras_loops.fit_loop(config, shapes, floats(), predict=False),
-        "Keras, predict and train_on_batch": lambda: keras_loops.fit_loop(config, shapes, floats(), predict=True),
-    }
+    networks = build_generator(config, shapes), build_discriminator(config, shapes)
+
+    def case(name: str, start: Callable, passes: tuple[int, int]) -> Case:
+        return Case(name, config.precision, start, flops.of_passes(*networks, passes))
+
+    cases = [
+        case("Keras, tf.function", lambda: keras_loops.graph_loop(config, shapes, floats()), flops.GRAPH_LOOP),
+        case("kgan train", training.start, flops.KGAN),
+        case("kgan train, its step alone", lambda: kgan_loops.step(config, shapes, images), flops.KGAN),
+        case("Keras, train_on_batch", lambda: keras_loops.fit_loop(config, shapes, floats(), False), flops.FIT_LOOP),
+        case(
+            "Keras, predict and train_on_batch",
+            lambda: keras_loops.fit_loop(config, shapes, floats(), True),
+            flops.FIT_LOOP,
+        ),
+    ]
     if "torch" in sys.modules:
-        starts["PyTorch, eager"] = lambda: torch_loop.loop(config, shapes, floats())
-    without = Case(
-        "kgan train, its step without arithmetic",
-        config.precision,
-        lambda: kgan_loops.step(config, shapes, images, arithmetic=False),
-    )
-    return [*(Case(name, config.precision, start, flops) for name, start in starts.items()), without]
+        cases.append(case("PyTorch, eager", lambda: torch_loop.loop(config, shapes, floats()), flops.TORCH_LOOP))
+    without = "kgan train, its step without arithmetic"
+    cases.append(case(without, lambda: kgan_loops.step(config, shapes, images, arithmetic=False), (0, 0)))
+    return cases
 
 
 def _images() -> np.ndarray:

@@ -9,6 +9,18 @@ from keras import layers
 
 _SIDE = 2048  # of the matrices that are multiplied
 
+# Passes through the generator and the discriminator for each real image, one update of each. A backward pass counts
+# twice a forward one: once for the inputs' gradient, once for the weights'. All generators run forward and back once.
+KGAN = 3, 8
+"""The discriminator runs forward and back on a real and on a generated image, and once more on the generated one, back
+to the image alone."""
+GRAPH_LOOP = 3, 7
+"""One forward pass on the generated image serves both updates."""
+FIT_LOOP = 4, 8
+"""As kgan, and images are generated once more for the discriminator."""
+TORCH_LOOP = 3, 9
+"""As kgan, and the generator's update also computes the gradient of the discriminator's weights."""
+
 
 def forward_flops(model: keras.Model) -> int:
     """Floating-point operations of one image's forward pass: two for each multiplication in dense and convolutional
@@ -16,14 +28,9 @@ def forward_flops(model: keras.Model) -> int:
     return sum(2 * _multiplications(layer) for layer in model.layers)
 
 
-def step_flops(generator: keras.Model, discriminator: keras.Model) -> int:
-    """Floating-point operations for each real image of a plain step, one discriminator and one generator update.
-
-    A backward pass counts twice its forward pass: once for the inputs' gradient, once for the weights'. The generator
-    runs forward and back once (3 passes); the discriminator runs forward and back on a real and on a generated image
-    (6), and once more on the generated one, back to the image alone (2).
-    """
-    return 3 * forward_flops(generator) + 8 * forward_flops(discriminator)
+def of_passes(generator: keras.Model, discriminator: keras.Model, passes: tuple[int, int]) -> int:
+    """Floating-point operations for each real image of a step that makes `passes` through the two networks."""
+    return passes[0] * forward_flops(generator) + passes[1] * forward_flops(discriminator)
 
 
 def _multiplications(layer) -> int:

@@ -75,6 +75,8 @@ class Training:
 
     def _train(self) -> None:
         self._may_go.acquire()
+        if self._ending:  # before its first turn
+            return
         try:
             train(self.config, run_dir=self.run_dir, progress=self._between)
             self.error = RuntimeError("the training ended before the measurement did")

@@ -46,7 +46,8 @@ def loop(config: TrainConfig, shapes: Shapes, batches: Iterator) -> Callable[[],
 
 
 def translated(model):
-    """A chain of Keras layers as a torch.nn.Sequential with fresh weights; tanh and other linear ends are left out."""
+    """A chain of Keras layers as a torch.nn.Sequential with fresh weights. Their final activation is left out: the loop
+    applies tanh."""
     import torch
 
     modules = [module for layer in model.layers for module in _module(layer)]

@@ -89,11 +89,12 @@ def show(result: AuditResult) -> None:
     for line in result.skipped:
         print(f"skipped {line}")
     how = result.protocol
-    sought = "known works" if "against" in how else "training images"
-    print(f"{result.num_samples:,} samples, {how['num_train']:,} {sought}, {how['num_heldout']:,} held-out images")
+    print(
+        f"{result.num_samples:,} samples, {how['num_train']:,} {how['sought']}s, {how['num_heldout']:,} held-out images"
+    )
     print(f"{result.verdict}: {result.reason}.")
     if result.p_values:
-        aim = max(space["order"] / (space["size"] + 1) for space in result.calibration.values())
+        aim = max(space["expected_false_positive_rate"] for space in result.calibration.values())
         rate = result.measured_false_positive_rate
         print(f"Of held-out images {rate:.2%} are below a threshold of the others ({aim:.2%} expected in each space).")
         print("Copies are detected from:")
@@ -110,7 +111,7 @@ def show(result: AuditResult) -> None:
 def _say_what_next(run: str | None, result: AuditResult, out: Path) -> None:
     if result.verdict == COPIES_FOUND:
         print(f"Look at the pairs: {out / AUDIT_PAIRS}")
-    if FLAGS.dataset and not result.protocol["num_heldout"]:
+    if FLAGS.dataset and not FLAGS.against and not result.protocol["num_heldout"]:
         least = default_heldout(result.protocol["num_train"])
         print(f"If its generator never saw the images that kgan train holds out, say so with --num_heldout={least}")
     if run and not FLAGS.against:

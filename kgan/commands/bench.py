@@ -20,7 +20,8 @@ FLAGS = flags.FLAGS
 
 def define_flags() -> None:
     default = lambda name: cli.default(bench, name)  # noqa: E731
-    flags.DEFINE_enum("arch", default("arch"), list(ARCHITECTURES), "The networks, for 28x28 images.")
+    small = [name for name, networks in ARCHITECTURES.items() if networks.smallest <= 28]
+    flags.DEFINE_enum("arch", default("arch"), small, "The networks, for 28x28 images.")
     flags.DEFINE_integer("batch_size", default("batch_size"), "Images of one training step.", lower_bound=2)
     flags.DEFINE_integer("rounds", default("rounds"), "How often every case has its turn.", lower_bound=1)
     flags.DEFINE_float("seconds", default("seconds"), "How long a turn is, at least.", lower_bound=0.0)

@@ -28,8 +28,10 @@ def split(num_images: int, sha256: str, num_heldout: int | None = None, num_trai
     others. Raises UserError if there are not as many.
     """
     num_heldout = default_heldout(num_images) if num_heldout is None else num_heldout
-    if num_heldout >= num_images:
-        raise UserError(f"--num_heldout={num_heldout}: of {num_images} images some must be left to train on")
+    if not 0 <= num_heldout < num_images:
+        raise UserError(
+            f"--num_heldout={num_heldout}: must be at least 0, and of {num_images} images some must be left to train on"
+        )
     order = np.random.default_rng(int(sha256, 16)).permutation(num_images)
     available, heldout = np.sort(order[num_heldout:]), np.sort(order[:num_heldout])
     if num_train is None:

@@ -18,18 +18,15 @@ import numpy as np
 from kgan.arrays import read_npz
 from kgan.data.view import Images
 from kgan.errors import UserError
-from kgan.files import cache_folder, exclusive, write_atomically
+from kgan.files import exclusive, write_atomically
 
 Arrays = dict[str, np.ndarray]
 
 _HASHED_ROWS = 256
 
 
-default_folder = cache_folder
-
-
 def sha256_of_arrays(*arrays: Images) -> str:
-    """The sha256, in hexadecimal, over dtype, shape and bytes (C order) of the arrays, in turn, read row by row."""
+    """The sha256, in hexadecimal, over dtype, shape and bytes (C order) of the arrays, in turn, 256 rows at a time."""
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(f"{array.dtype.str}{array.shape}".encode())

@@ -33,7 +33,7 @@ _VERSION = 1
 class ClassifierFeatures(FeatureNetwork):
     """The 128 averaged activations before the last layer, and its softmax over the data set's classes.
 
-    `test_accuracy` is the share of the test images that it gets right, None if there were none.
+    `test_accuracy` is the share of unseen images that it gets right, None if there were none.
     """
 
     name = "classifier"
@@ -92,7 +92,7 @@ def load_classifier(
         key = {"classifier_sha256": network.sha256, "test_sha256": sha256_of_arrays(test_images, test_labels)}
         arrays = cached(cache_folder, "accuracy", key, lambda: _accuracy(network, test_images, test_labels))
         network.test_accuracy = float(arrays["accuracy"])
-        log(f"the classifier gets {network.test_accuracy:.2%} of {len(test_images)} test images right")
+        log(f"the classifier gets {network.test_accuracy:.2%} of {len(test_images)} unseen images right")
     return network
 
 

@@ -9,13 +9,11 @@ from typing import Any
 from kgan.arguments import check_range, check_run_or_samples, refuse_changed
 from kgan.errors import UserError
 from kgan.evaluation import inputs, protocol
-from kgan.evaluation.cache import default_folder
-from kgan.files import write_atomically
+from kgan.files import cache_folder, write_atomically
+from kgan.progress import Counter, Progress
 from kgan.runs import environment
 from kgan.runs.rundir import RunDir
 from kgan.sampling.read import Source, check_exists
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,9 @@ def evaluate(
         num_heldout: with `dataset`, as in `kgan.TrainConfig`. Default: min(5000, a tenth).
         features: "inception" (FID), "classifier" (trained once on a labelled data set; takes minutes), "pca", or
             "auto": the first of these that colour, labels and N allow.
-        inception_graph: classify_image_graph_def.pb of inception-2015-12-05.tgz. Default: sought in the data folder.
+        inception_graph: classify_image_graph_def.pb of inception-2015-12-05.tgz. Default: sought in `data_dir`,
+            $KGAN_DATA_DIR and the cache folder; with "inception" it is downloaded to the last, 91 MiB, if it is not
+            there.
         reference: the split of the data set to compare with: "train" (what a run trains on), "test" or "heldout".
         num_samples: how many samples to score.
         seed: of the samples of a run, which are images 0 to N - 1 as `kgan sample` draws them.
@@ -96,6 +96,7 @@ def evaluate(
     check_run_or_samples(run, samples)
     for name, source in {"samples": samples, "train": train}.items():
         check_exists(source, name)
+    check_range("num_samples", num_samples, 2, 10**9)
     check_range("seed", seed, 0, 2**31 - 1)
     check_range("repeats", repeats, 1, 1000)
     if seed + repeats > 2**31:
@@ -117,7 +118,7 @@ def evaluate(
             samples, dataset=dataset, train=train, reference=reference, data_dir=data_dir, num_heldout=num_heldout,
             num_samples=num_samples,
         )  # fmt: skip
-    counter = inputs.Counter(progress)
+    counter = Counter(progress)
     return _scored(images, num_samples, features, inception_graph, data_dir, run is not None, counter, log)
 
 
@@ -128,10 +129,10 @@ def _scored(
     graph: str | os.PathLike | None,
     data_dir: str | None,
     draws: bool,
-    counter: inputs.Counter,
+    counter: Counter,
     log: Callable[[str], None] | None,
 ) -> Evaluation:
-    real, cache = images.reference, default_folder()
+    real, cache = images.reference, cache_folder()
     count, reason = protocol.common_count(real, num_samples, images.available)
     choice = protocol.select_features(features, real, count, cache, graph, data_dir)
     protocol.check_count(choice, real, count)
@@ -139,12 +140,12 @@ def _scored(
         environment.import_tensorflow()
     network = protocol.load_network(choice, real, cache, log or (lambda line: None))
     counter.total = (2 + images.num_sets * (2 if draws else 1)) * count
-    evaluator = protocol.Evaluator(network, real, count, cache, counter.next(2 * count))
+    evaluator = protocol.Evaluator(network, real, count, cache, counter.stage(2 * count))
     about, sets = images.draw(count, counter)
     digests, results = [], []
     for drawn in sets:
         digests.append(protocol.samples_sha256(drawn))
-        results.append(evaluator.scores(drawn, counter.next(count)))
+        results.append(evaluator.scores(drawn, counter.stage(count)))
     scores, spread = protocol.summarise(results)
     about = {"features_reason": choice.reason, "num_samples_reason": reason, **about, "samples_sha256": digests}
     if spread:

@@ -20,6 +20,7 @@ import scipy.linalg
 from kgan.data.view import Images
 from kgan.errors import UserError
 from kgan.evaluation.cache import cached, sha256_of_arrays
+from kgan.progress import Progress
 
 NAMES = ("inception", "classifier", "pca")
 
@@ -27,8 +28,6 @@ INCEPTION_WIDTH, CLASSIFIER_WIDTH, PCA_COMPONENTS = 2048, 128, 64
 # Above this many pixel values an image, the components are found among as many images, not as many pixels.
 _PCA_LARGEST_MATRIX = 4096
 _PCA_BATCH = 1024
-
-Progress = Callable[[int, int], None]
 
 
 class FeatureNetwork(abc.ABC):
@@ -60,10 +59,6 @@ class FeatureNetwork(abc.ABC):
         features, probabilities = zip(*batches, strict=True)
         return np.concatenate(features), np.concatenate(probabilities) if self.num_classes else None
 
-    def features(self, images: np.ndarray) -> np.ndarray:
-        """The features alone, (n, width) float32."""
-        return self.outputs(images)[0]
-
     @abc.abstractmethod
     def check(self, images: Images) -> None:
         """Raises UserError for images that the network does not take, and ValueError for arrays that are no images."""
@@ -86,11 +81,11 @@ class FeatureNetwork(abc.ABC):
         require_enough(self.name, self.width, count)
 
 
-def require_enough(
-    name: str, width: int, count: int, way_out: str = "more images, or --features with fewer features"
-) -> None:
-    """Raises UserError if the covariance of `count` images would lack rank: it takes more images than features."""
+def require_enough(name: str, width: int, count: int, way_out: str = "") -> None:
+    """Raises UserError, with the way out, if the covariance of `count` images would lack rank: it takes more images
+    than features."""
     if count <= width:
+        way_out = way_out or "more images" + (", or --features=pca" if name != "pca" else "")
         raise UserError(
             f"{count} images are too few for {name} features: a covariance of {width} features takes "
             f"at least {width + 1} images a side ({way_out})"

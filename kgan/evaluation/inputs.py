@@ -9,29 +9,10 @@ import numpy as np
 from kgan.data.sources import source_of
 from kgan.errors import UserError
 from kgan.evaluation.reference import Reference, load_reference, reference_of_images
+from kgan.progress import Counter
 from kgan.runs import checkpoint as checkpoints
 from kgan.runs.rundir import RunDir
 from kgan.sampling.read import Source, image_shape, name_of, read_images, read_samples
-
-Progress = Callable[[int, int], None]
-
-
-class Counter:
-    """Adds up stages of work, in images, for one progress callback."""
-
-    def __init__(self, progress: Progress | None):
-        self.progress, self.total, self.begun = progress, 0, 0
-
-    def next(self, count: int) -> Progress:
-        """A callback for the next stage, of `count` images."""
-        start = self.begun
-        self.begun += count
-
-        def report(done: int, _: int) -> None:
-            if self.progress:
-                self.progress(start + done, self.total)
-
-        return report
 
 
 @dataclass(frozen=True)
@@ -44,7 +25,7 @@ class EvaluationImages:
 
     reference: Reference
     available: int | None
-    draw: Callable[[int, "Counter"], tuple[dict[str, Any], Iterable[np.ndarray]]]
+    draw: Callable[[int, Counter], tuple[dict[str, Any], Iterable[np.ndarray]]]
     num_sets: int = 1
     skipped: tuple[str, ...] = ()
 
@@ -78,7 +59,7 @@ def of_run(
             "ema": trained.ema,
             "seeds": list(seeds),
         }
-        return about, (trained.generate(count, seed, progress=counter.next(count)) for seed in seeds)
+        return about, (trained.generate(count, seed, progress=counter.stage(count)) for seed in seeds)
 
     return EvaluationImages(real, None, draw, len(seeds))
 
@@ -98,6 +79,8 @@ def of_samples(
         raise UserError("--samples needs --dataset or --train, one of them: the real images to hold them against")
     skipped: tuple[str, ...] = ()
     if train is not None:
+        if num_heldout is not None or reference != "train":
+            raise UserError("--num_heldout and --reference divide --dataset; they do not go with --train")
         given = read_images(train, image_shape(samples), "train")
         real, skipped = reference_of_images(given.images, name_of(train)), given.skipped
     else:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from kgan.errors import UserError
 from kgan.evaluation import classifier, features, inception, quality
 from kgan.evaluation.cache import cached, sha256_of_arrays
 from kgan.evaluation.features import FeatureNetwork, Progress
@@ -82,7 +81,7 @@ def check_count(choice: FeatureChoice, reference: Reference, count: int, **way_o
     widths = {
         "inception": features.INCEPTION_WIDTH,
         "classifier": features.CLASSIFIER_WIDTH,
-        "pca": min(features.PCA_COMPONENTS, len(reference.fit_images) - 1, pixels),
+        "pca": min(features.PCA_COMPONENTS, pixels),
     }
     features.require_enough(choice.name, widths[choice.name], count, **way_out)
 
@@ -206,10 +205,8 @@ def summarise(runs: list[dict[str, float]]) -> tuple[dict[str, float], dict[str,
 def common_count(reference: Reference, num_samples: int, available: int | None = None) -> tuple[int, str]:
     """The N of samples and reference images alike, and a sentence that says where it comes from.
 
-    `available` is the number of samples there are, None if they are made as needed. Raises UserError below 2.
+    `available` is the number of samples there are, None if they are made as needed.
     """
-    if num_samples < 2:
-        raise UserError(f"--num_samples={num_samples}: must be at least 2")
     count = reference.largest_comparison(num_samples)
     reason = f"--num_samples={num_samples}"
     if count < num_samples:

@@ -113,7 +113,7 @@ def load_reference(
 def reference_of_images(images: Images, name: str) -> Reference:
     """Real images (n, h, w, c), uint8, of no named data set: without labels, and none of them held out.
 
-    Raises UserError for less than two.
+    Raises UserError for fewer than two.
     """
     if len(images) < 2:
         raise UserError(f"--train={name}: there are {len(images)} images")

@@ -13,11 +13,12 @@ The search is exact; `kgan.searching.bounds` says how it avoids measuring most p
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from kgan.data.view import Images
+from kgan.progress import Progress
 from kgan.runs.environment import accelerator
 from kgan.searching.bounds import Nearest, Part, Query, Space
 from kgan.searching.coarse import Coarse, CoarseVectors
@@ -35,8 +36,6 @@ _MOST_THREADS = 4  # each holds a block of queries and their bounds
 _ROOM = 1.0001  # above a limit, for the rounding of what is measured
 _QUERY_GROUP = 8192  # that go through the references together, at most
 _GPU_BYTES = 8 << 30  # references that take more are searched by reduced vectors there too
-
-Progress = Callable[[int, int], None]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -81,7 +81,7 @@ def principal_components(vectors: Vectors, count: int, iterations: int = 4) -> n
 
     Randomised subspace iteration from a fixed start (Halko, Martinsson & Tropp 2011, algorithm 4.4), with 16 spare
     directions. Fewer columns come back when the vectors span fewer; at least one. Of vectors with more than 2^28
-    elements in all, as many as have so many are taken, evenly spaced.
+    elements in all, only as many as have that many are used, evenly spaced.
     """
     number, width = vectors.shape
     rows = evenly_spaced(number, _COMPONENT_ELEMENTS // width)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from kgan.errors import UserError
 from kgan.evaluation import protocol
-from kgan.evaluation.cache import default_folder
 from kgan.evaluation.reference import Reference, load_reference
+from kgan.files import cache_folder
 from kgan.runs import checkpoint
 from kgan.runs.generator import TrainedGenerator
 from kgan.runs.rundir import RunDir
@@ -40,12 +40,12 @@ def prepare(plan: Plan) -> Preparation | None:
         image_size=config.image_size, channels=config.channels,
     )  # fmt: skip
     count, _ = protocol.common_count(reference, config.eval_samples)
-    choice = protocol.select_features("auto", reference, count, default_folder(), data_dir=config.data_dir)
+    choice = protocol.select_features("auto", reference, count, cache_folder(), data_dir=config.data_dir)
     try:
         protocol.check_count(choice, reference, count, way_out="more training images and --eval_samples")
     except UserError as error:
         raise UserError(f"--eval_every: {error}") from None
-    return Preparation(reference, choice, count, default_folder())
+    return Preparation(reference, choice, count, cache_folder())
 
 
 class Scorer:

@@ -215,6 +215,14 @@ def test_measured_false_positive_rate_is_that_of_independent_thresholds():
     assert np.std(flagged) > 2  # counted on all at once it would be the order, every time
 
 
+@pytest.mark.parametrize("size", [20, 101, 500])
+def test_the_false_positive_rate_to_be_expected_is_that_of_half_the_images(size):
+    random, strata = np.random.default_rng(1), np.zeros(size, int)
+    drawn = [Calibration.of(random.random(size), strata, 1, 0.01) for _ in range(1_000)]
+    rates = np.array([calibration.flagged.mean() for calibration in drawn])
+    assert rates.mean() == pytest.approx(drawn[0].expected, abs=4 * rates.std() / 1_000**0.5)
+
+
 def test_a_stratum_hardly_visited_counts_as_visited_by_its_share():
     """Three of ten samples below all of a stratum's held-out images, of 1,000 that should have been 500."""
     calibration = calibrated(heldout=[100, 100])
@@ -254,7 +262,7 @@ def test_altered_refuses_unknown_kinds():
 def calibrated(heldout):
     """With the smallest held-out ratio as the threshold."""
     heldout = np.array(heldout)
-    return Calibration(0.1, np.zeros_like(heldout), 0.1, heldout, np.zeros(heldout.sum(), bool))
+    return Calibration(0.1, np.zeros_like(heldout), 0.1, heldout, np.zeros(heldout.sum(), bool), 0.0)
 
 
 def outcomes(below, size):

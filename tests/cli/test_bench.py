@@ -1,12 +1,14 @@
 """`kgan bench`: every case runs, and ratios are taken within a round."""
 
 import json
+import threading
 
 import keras
 import numpy as np
 import pytest
 
 from kgan.bench import flops, keras_loops, torch_loop
+from kgan.bench.kgan_loops import Training
 from kgan.bench.turns import Case, measure, summarise
 from kgan.config import TrainConfig
 from kgan.models.architectures import Shapes
@@ -30,6 +32,15 @@ def test_cases_take_turns():
     rates = list(measure([case("a"), case("b")], rounds=2, seconds=0))
     assert log == ["a", "b"] * 4  # the first two of each are not measured
     assert np.shape(rates) == (2, 2) and np.min(rates) > 0
+
+
+def test_a_training_that_had_no_turn_ends_all_the_same(tmp_path):
+    training = Training(TrainConfig(), tmp_path / "run")
+    training.start()
+    ended = threading.Thread(target=training.end, daemon=True)
+    ended.start()
+    ended.join(60)
+    assert not ended.is_alive() and not list(tmp_path.iterdir())
 
 
 def test_arithmetic_is_counted_by_hand():

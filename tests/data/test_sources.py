@@ -73,8 +73,10 @@ def test_fewer_training_images_are_a_subset_of_more():
 
 
 def test_impossible_counts_are_refused():
-    with pytest.raises(UserError, match="--num_heldout=10: of 10 images some must be left"):
+    with pytest.raises(UserError, match="--num_heldout=10: must be at least 0, and of 10 images some must be left"):
         split(10, "00", 10)
+    with pytest.raises(UserError, match="--num_heldout=-3: must be at least 0"):
+        split(10, "00", -3)
     with pytest.raises(UserError, match="--num_train=11: only 10 images"):
         split(10, "00", 0, 11)
 

@@ -174,7 +174,7 @@ class TestPca:
         network = features.load_pca(images, tmp_path, components=6)
         pixels = images.reshape(40, -1) / 127.5 - 1
         left, singular, _ = np.linalg.svd(pixels - pixels.mean(0), full_matrices=False)
-        result = network.features(images)
+        result = network.outputs(images)[0]
         assert result.dtype == np.float32 and result.shape == (40, 6) and network.width == 6
         np.testing.assert_allclose(np.abs(result), np.abs(left[:, :6] * singular[:6]), atol=1e-5)
         np.testing.assert_allclose(network.components.T @ network.components, np.eye(6), atol=1e-12)
@@ -186,7 +186,7 @@ class TestPca:
             equal = np.full((20, 4, 4, 1), 77, np.uint8)
             network = features.load_pca(equal, tmp_path / str(largest_matrix), components=5)
             assert network.width == 5
-            assert np.abs(network.features(equal)).max() < 1e-6
+            assert np.abs(network.outputs(equal)[0]).max() < 1e-6
         assert features.load_pca(equal[:3], tmp_path).width == 2
         with pytest.raises(UserError, match="at least 2 training images"):
             features.load_pca(equal[:1], tmp_path)
@@ -204,9 +204,9 @@ class TestPca:
         with pytest.raises(
             UserError, match="the images are 4x8x1, and the pca features were fitted on images of 8x8x1"
         ):
-            network.features(np.zeros((2, 4, 8, 1), np.uint8))
+            network.outputs(np.zeros((2, 4, 8, 1), np.uint8))[0]
         with pytest.raises(ValueError, match="must be uint8"):
-            network.features(np.zeros((2, 8, 8, 1), np.float32))
+            network.outputs(np.zeros((2, 8, 8, 1), np.float32))[0]
 
     def test_protocol_and_least_number_of_images(self, tmp_path):
         network = features.load_pca(stripes(0)[0], tmp_path, components=9)
@@ -259,7 +259,7 @@ class TestClassifier:
         network, _, lines = trained
         assert network.test_accuracy > 0.95
         assert "training the 3-class classifier on 240 images" in lines[0]
-        assert f"{network.test_accuracy:.2%} of 240 test images" in lines[-1]
+        assert f"{network.test_accuracy:.2%} of 240 unseen images" in lines[-1]
         assert network.protocol()["classifier_test_accuracy"] == network.test_accuracy
         assert network.protocol()["distance_name"] == "classifier FD"
 
@@ -270,7 +270,7 @@ class TestClassifier:
         assert rows.shape == (len(images), network.width) and rows.dtype == np.float32
         assert probabilities.shape == (len(images), 3) and probabilities.dtype == np.float32
         np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
-        np.testing.assert_allclose(network.features(images[::-1])[::-1], rows, atol=1e-4)
+        np.testing.assert_allclose(network.outputs(images[::-1])[0][::-1], rows, atol=1e-4)
 
     def test_computes_without_tensorfloat_32(self, trained, monkeypatch):
         import tensorflow as tf
@@ -283,7 +283,7 @@ class TestClassifier:
 
         monkeypatch.setattr(classifier, "_scale", recording)
         again = classifier.load_classifier(*stripes(0), 3, trained[1])
-        again.features(stripes(3)[0])
+        again.outputs(stripes(3)[0])[0]
         assert enabled == [False]
 
     def test_is_read_back_from_the_cache(self, trained, monkeypatch):
@@ -293,7 +293,7 @@ class TestClassifier:
         again = classifier.load_classifier(*stripes(0), 3, folder, *stripes(1))
         assert (again.sha256, again.test_accuracy) == (network.sha256, network.test_accuracy)
         images, _ = stripes(3)
-        np.testing.assert_array_equal(again.features(images), network.features(images))
+        np.testing.assert_array_equal(again.outputs(images)[0], network.outputs(images)[0])
         assert classifier.load_classifier(*stripes(0), 3, folder).test_accuracy is None
 
     def test_is_another_for_other_training_images(self, trained, monkeypatch):
@@ -325,7 +325,7 @@ class TestClassifier:
         finally:
             keras.config.set_dtype_policy(policy)
         images, _ = stripes(4)
-        expected, found = trained[0].features(images), network.features(images)
+        expected, found = trained[0].outputs(images)[0], network.outputs(images)[0]
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, expected, atol=0.05 * expected.std())
 
@@ -464,15 +464,15 @@ class TestInception:
             return run(*args)
 
         monkeypatch.setattr(tf.compat.v1.Session, "run", recording)
-        network.features(np.zeros((2, 12, 12, 3), np.uint8))
+        network.outputs(np.zeros((2, 12, 12, 3), np.uint8))[0]
         assert enabled == [False]
 
     def test_feeds_grey_images_as_three_equal_channels(self, small_graph):
         network = inception.InceptionFeatures(small_graph[0], expected_sha256=None)
         grey = np.random.default_rng(2).integers(0, 256, (3, 10, 10, 1), dtype=np.uint8)
-        np.testing.assert_array_equal(network.features(grey), network.features(grey.repeat(3, axis=-1)))
+        np.testing.assert_array_equal(network.outputs(grey)[0], network.outputs(grey.repeat(3, axis=-1))[0])
         with pytest.raises(ValueError, match="must be uint8"):
-            network.features(grey.astype(np.float32))
+            network.outputs(grey.astype(np.float32))[0]
 
     def test_calls_only_the_published_graph_fid(self, small_graph, monkeypatch):
         path, _ = small_graph
