@@ -44,6 +44,7 @@ class Run:
     name: str
     path: str
     status: str
+    step: int | None
     record: Mapping
     settings: dict
     changed: dict
@@ -76,7 +77,8 @@ def read_run(run: RunDir, max_frames: int, max_bytes: int) -> Run:
     return Run(
         name=name,
         path=path,
-        status=record.get("status", "unknown"),
+        status=run.status(),
+        step=run.step(),
         record=record,
         settings=settings,
         changed=changed,

@@ -240,7 +240,20 @@ def test_a_run_that_has_only_begun_has_a_page(tmp_path):
     run = RunDir.create(tmp_path / "run", TrainConfig())
     words = render(run).words()
     assert "No samples were drawn yet." in words and "Nothing was logged yet." in words
-    assert "Go on with kgan train --resume=" in words
+    assert "running at step" in words and "Go on with" not in words
+
+
+def test_a_run_that_can_be_resumed_says_how_and_one_that_diverged_does_not(tmp_path):
+    run = make_run(tmp_path / "run")
+    for recorded, shown, resumable in (
+        ("running", "interrupted at step 280 of 280", True),  # nobody holds the lock: it was killed
+        ("failed", "failed at step 280", True),
+        ("non-finite", "non-finite at step 280", False),
+        ("finished", "finished at step 280", False),
+    ):
+        run.update_record(status=recorded)
+        words = render(run).words()
+        assert shown in words and ("Go on with kgan train --resume=" in words) == resumable, recorded
 
 
 def test_a_damaged_file_is_named(tmp_path):
@@ -357,6 +370,10 @@ def test_a_folder_of_runs_has_all_of_them_in_a_table(tmp_path):
     assert f"seed=0 0 unreadable {DASH} {DASH} " in words
     with pytest.raises(UserError, match="nothing here: not a run folder"):
         kgan.report(tmp_path / "nothing here")
+    for path in tmp_path.glob("*/run.json"):
+        path.write_text("{")
+    with pytest.raises(UserError, match="none of its runs can be read"):
+        kgan.report(tmp_path)
 
 
 @pytest.fixture(scope="module")
