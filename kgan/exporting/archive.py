@@ -11,6 +11,7 @@ from pathlib import Path
 import keras
 from absl import logging
 
+from kgan.choices import LOSSES
 from kgan.config import TrainConfig
 from kgan.runs import results
 from kgan.runs.generator import TrainedGenerator
@@ -19,14 +20,6 @@ from kgan.training.plan import defaults
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date that a zip file can hold
 _DATE_SAVED = "1980-01-01@00:00:00"
-_OBJECTIVES = {
-    "ns": "non-saturating (Goodfellow et al. 2014)",
-    "minimax": "minimax (Goodfellow et al. 2014)",
-    "hinge": "hinge (Lim and Ye 2017)",
-    "lsgan": "least squares (Mao et al. 2017)",
-    "wgan": "Wasserstein (Arjovsky et al. 2017)",
-    "rpgan": "relativistic pairing (Jolicoeur-Martineau 2018; Huang et al. 2024)",
-}
 
 
 def keras_archive(model: keras.Model) -> bytes:
@@ -151,6 +144,4 @@ def _objective(config: TrainConfig) -> str:
         "gradient penalty, weight": config.gp_weight,
         "one-sided label smoothing": config.label_smoothing,
     }
-    return ", ".join(
-        [_OBJECTIVES.get(config.loss, config.loss), *(f"{name} {value:g}" for name, value in extras.items() if value)]
-    )
+    return ", ".join([LOSSES[config.loss].words, *(f"{name} {value:g}" for name, value in extras.items() if value)])
