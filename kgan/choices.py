@@ -12,25 +12,38 @@ from kgan.text import one_line
 class Loss(typing.NamedTuple):
     """`objective` is "module:function"; with targets, the function takes that of the real images (label smoothing).
 
-    `penalty` is the weight of R1 and of R2 that goes with it, and `penalty_every` how often they are taken, if nothing
-    else is given.
+    `words` are what a model card calls it, with its paper. `penalty` is the weight of R1 and of R2 that goes with it,
+    and `penalty_every` how often they are taken, if nothing else is given.
     """
 
     objective: str
+    words: str
     has_targets: bool = False
     penalty: float = 0.0
     penalty_every: int = 1
 
 
 LOSSES = {
-    "ns": Loss("kgan.steps.objectives:ns", has_targets=True),
-    "minimax": Loss("kgan.steps.objectives:minimax", has_targets=True),
-    "hinge": Loss("kgan.steps.objectives:hinge"),
-    "lsgan": Loss("kgan.steps.objectives:lsgan", has_targets=True),
-    "wgan": Loss("kgan.steps.objectives:wgan"),
-    "rpgan": Loss("kgan.steps.objectives:rpgan", penalty=0.1, penalty_every=4),
+    "ns": Loss("kgan.steps.objectives:ns", "non-saturating (Goodfellow et al. 2014)", has_targets=True),
+    "minimax": Loss("kgan.steps.objectives:minimax", "minimax (Goodfellow et al. 2014)", has_targets=True),
+    "hinge": Loss("kgan.steps.objectives:hinge", "hinge (Lim and Ye 2017)"),
+    "lsgan": Loss("kgan.steps.objectives:lsgan", "least squares (Mao et al. 2017)", has_targets=True),
+    "wgan": Loss("kgan.steps.objectives:wgan", "Wasserstein (Arjovsky et al. 2017)"),
+    "rpgan": Loss(
+        "kgan.steps.objectives:rpgan",
+        "relativistic pairing (Jolicoeur-Martineau 2018; Huang et al. 2024)",
+        penalty=0.1,
+        penalty_every=4,
+    ),
 }
 """The objectives by name."""
+
+
+def usual_with_losses(name: str) -> str:
+    """What `penalty` or `penalty_every` is if nothing is given, in words, as in "0.1 for rpgan, else 0"."""
+    usual = Loss._field_defaults[name]
+    others = [f"{getattr(loss, name):g} for {key}" for key, loss in LOSSES.items() if getattr(loss, name) != usual]
+    return ", ".join([*others, f"else {usual:g}"])
 
 
 class Networks(typing.NamedTuple):

@@ -10,7 +10,7 @@ import os
 import typing
 
 from kgan import settings
-from kgan.choices import ARCHITECTURES, IMAGE_SIZES, LOSSES, NO_AUGMENTATION, augmentation_policy
+from kgan.choices import ARCHITECTURES, IMAGE_SIZES, LOSSES, NO_AUGMENTATION, augmentation_policy, usual_with_losses
 from kgan.data.sources import source_of, usages
 from kgan.errors import UserError
 from kgan.settings import setting
@@ -120,15 +120,19 @@ class TrainConfig:
     # objective
     loss: str = setting("rpgan", "The objective.", choices=LOSSES)
     r1_weight: float | None = setting(
-        None, "Weight of the R1 penalty on the gradient at real images. Default: 0.1 for rpgan, else 0.", lower=0.0
+        None,
+        f"Weight of the R1 penalty on the gradient at real images. Default: {usual_with_losses('penalty')}.",
+        lower=0.0,
     )
     r2_weight: float | None = setting(
-        None, "Weight of the R2 penalty on the gradient at generated images. Default: 0.1 for rpgan, else 0.", lower=0.0
+        None,
+        f"Weight of the R2 penalty on the gradient at generated images. Default: {usual_with_losses('penalty')}.",
+        lower=0.0,
     )
     penalty_every: int | None = setting(
         None,
-        "Take the penalties at every so many steps only, with so many times their weight. Default: 4 for rpgan, "
-        "else 1.",
+        "Take the penalties at every so many steps only, with so many times their weight. Default: "
+        f"{usual_with_losses('penalty_every')}.",
         lower=1,
         upper=64,
     )

@@ -41,6 +41,15 @@ def test_the_table_of_results_is_made_from_the_files():
     assert results.written(text) == text, "run `make results`"
 
 
+def test_a_run_that_was_set_otherwise_than_its_recipe_says_so():
+    results = loaded("experiments/results/results.py")
+    ran = ["--dataset=mnist", "--epochs=4", "--conditional", "--flip", "--penalty_every=4", "--seed=3", "--log_every=9"]
+    assert results._otherwise("mnist", [{"settings": ran}]) == " with `--flip`, `--epochs=4`"
+    ran[1:3] = ["--epochs=10", "--noconditional"]
+    assert results._otherwise("mnist", [{"settings": ran}]) == " with `--flip`, `--noconditional`"
+    assert results._otherwise("no recipe", [{"settings": ran}]) == ""
+
+
 def test_the_lines_of_python_in_the_readme_run(tmp_path, monkeypatch):
     pytest.importorskip("mlxtend")
     text = (ROOT / "README.md").read_text("utf-8").split("<!-- python: run by tests/test_docs.py -->\n\n")[1]

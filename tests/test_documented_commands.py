@@ -35,7 +35,6 @@ PLACEHOLDERS = {
     r"\b(DIR|WORKS|data/sevens|data/horses)\b": "pictures",
     r"\bIMAGE\b": "picture.png",
     r"=\.\.\.(?=\s|$)": "=x",
-    r"[\[\]]": "",
 }
 SHORTER = {
     "train": ["--dry_run"],

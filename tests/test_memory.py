@@ -8,7 +8,6 @@ import io
 import json
 import os
 import pickle
-import re
 import struct
 import subprocess
 import sys
@@ -25,7 +24,8 @@ from PIL import Image
 
 from kgan.data import formats
 from kgan.images import gif
-from tests.provenance.marked_pngs import join, sample_png, split, text_chunk
+from tests.making import AUDIT, EVALUATION, make_run
+from tests.provenance.marked_pngs import ihdr, join, sample_png, split, text_chunk
 
 MEGABYTE = 1 << 20
 LIMIT = 2_000_000_000
@@ -70,10 +70,6 @@ def picture(path: Path, form: str, mode: str, width: int, height: int, **options
     Image.new(mode, (width, height)).save(path, form, **options)
 
 
-def ihdr(width: int, height: int, depth: int, colour: int) -> tuple[bytes, bytes]:
-    return b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-
-
 def png(path: Path, width: int, height: int, depth: int, colour: int, channels: int) -> None:
     """A PNG of zeros of any kind; Pillow writes few."""
     packer, parts = zlib.compressobj(9), []
@@ -103,8 +99,6 @@ def frames(path: Path) -> None:
 
 def run_folder(folder: Path, **contents: object) -> None:
     """A run with a record and samples, and these JSON files."""
-    from tests.reports.test_report import AUDIT, EVALUATION, make_run
-
     run = make_run(folder / "run")
     whole = {"evaluation": EVALUATION, "audit": AUDIT} | contents
     for name, content in whole.items():
@@ -249,18 +243,12 @@ def _lines() -> str:
     return line * (MEGABYTE // len(line))
 
 
-def peak() -> int:
-    """The most bytes that this process has had in memory. A child's ru_maxrss begins with its parent's."""
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])
-
-
 def measure(name: str) -> tuple[int, float, str]:
     """The bytes and seconds of processor time that reading takes beyond importing the reader, and what came of it."""
     make, code = CASES[name]
     imports, _, read = code.partition("READ; ")
     program = (
-        f"{imports}\nimport time\nfrom kgan.errors import UserError\nfrom tests.test_memory import peak\n"
+        f"{imports}\nimport time\nfrom kgan.errors import UserError\nfrom tests.making import peak\n"
         "before, start = peak(), time.process_time()\n"
         f"try:\n    {read}\n    outcome = 'read'\nexcept UserError as error:\n    outcome = str(error)\n"
         "print(peak() - before, time.process_time() - start, outcome)"

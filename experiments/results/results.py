@@ -9,14 +9,23 @@ audit.json as `kgan evaluate` and `kgan audit` wrote them; or, of an experiment 
 JSON a step: audit.json less the list of flagged samples; or sweep.csv and sweep.png as `kgan sweep` wrote them.
 """
 
+import dataclasses
 import json
 import statistics
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+
+from kgan.config import TrainConfig, as_flag, may_change
+from kgan.data.sources import source_of
+from kgan.settings import value_type
 
 HERE = Path(__file__).parent
 README = HERE.parents[1] / "README.md"
 START, END = "<!-- results: made by `make results` -->\n", "<!-- end of results -->\n"
+# what a run may have otherwise than its recipe and still be of it: what the data decide, the machine, what is recorded
+_APART = {*may_change(), "image_size", "channels", "num_heldout", "seed", "deterministic", "eval_samples"}
+_APART -= {"epochs", "steps"}
 
 
 def collect(recipe: str, run: Path) -> None:
@@ -73,7 +82,7 @@ def _row(name: str, runs: list[dict]) -> str:
     scores = [run["evaluation"]["scores"] for run in runs]
     audits = [run["audit"] for run in runs if run["audit"]]
     cells = [
-        _linked(name),
+        _linked(name) + _otherwise(name, runs),
         f"{runs[0]['epochs']:g}",
         str(len(runs)),
         _spread([score["frechet_distance"] for score in scores]),
@@ -93,6 +102,37 @@ def _linked(name: str) -> str:
     folder = HERE.parent
     link = f"[{name}]({folder.name}/{flags})" if (folder / flags).exists() else f"`{name}`"
     return link + (f" ([pictures]({folder.name}/{picture}))" if (folder / picture).exists() else "")
+
+
+def _otherwise(name: str, runs: list[dict]) -> str:
+    """What the runs had set otherwise than their recipe, and the defaults of today where it is silent."""
+    path = HERE.parent / f"{name}.flags"
+    if not path.exists():
+        return ""
+    recipe = _settings(path.read_text("utf-8").splitlines())
+    flags = dict.fromkeys(
+        f"`{as_flag(setting, had)}`"
+        for run in runs
+        for setting, (had, _) in _settings(run["settings"]).differences(recipe).items()
+        if setting not in _APART and had is not None
+    )
+    return f" with {', '.join(flags)}" if flags else ""
+
+
+def _settings(flags: Iterable[str]) -> TrainConfig:
+    """The settings that the lines of a flagfile give, with the penalties and labels that are usual for the others."""
+    kinds = {field.name: value_type(field) for field in dataclasses.fields(TrainConfig)}
+    given: dict = {}
+    for line in flags:
+        name, _, text = line.removeprefix("--").partition("=")
+        setting = name if name in kinds else name.removeprefix("no")
+        if line.startswith("--") and setting in kinds:
+            given[setting] = name == setting if kinds[setting] is bool else kinds[setting](text)
+    config = TrainConfig(**given)
+    labelled = len(source_of(config.dataset).class_names) > 1
+    conditional = labelled if config.conditional is None else config.conditional
+    epochs = config.epochs or (None if config.steps else 50)
+    return config.replace(conditional=conditional, epochs=epochs, **config.penalties._asdict())
 
 
 def _processor(run: dict) -> tuple[str, str]:

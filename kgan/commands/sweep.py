@@ -69,6 +69,8 @@ def main(arguments: list[str]) -> int:
         print_commands(result)
     elif result.best:
         print(f"Next: {cli.command_line('report', result.sweep_dir)}")
+    elif FLAGS.evaluate:
+        print(f"Next: no run has a score; {result.sweep_dir}/*.log say why")
     else:
         print("Next: the same with --evaluate, for a score of each run")
     return 3 if result.failed else 0

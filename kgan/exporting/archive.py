@@ -5,26 +5,21 @@ import io
 import json
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import keras
 from absl import logging
 
+from kgan.choices import LOSSES
 from kgan.config import TrainConfig
 from kgan.runs import results
 from kgan.runs.generator import TrainedGenerator
 from kgan.runs.rundir import RunDir
+from kgan.training.plan import defaults
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date that a zip file can hold
 _DATE_SAVED = "1980-01-01@00:00:00"
-_OBJECTIVES = {
-    "ns": "non-saturating (Goodfellow et al. 2014)",
-    "minimax": "minimax (Goodfellow et al. 2014)",
-    "hinge": "hinge (Lim and Ye 2017)",
-    "lsgan": "least squares (Mao et al. 2017)",
-    "wgan": "Wasserstein (Arjovsky et al. 2017)",
-    "rpgan": "relativistic pairing (Jolicoeur-Martineau 2018; Huang et al. 2024)",
-}
 
 
 def keras_archive(model: keras.Model) -> bytes:
@@ -105,7 +100,7 @@ def facts(trained: TrainedGenerator, run: RunDir, license: str, checkpoint_choic
         "versions": record.get("versions"),
         "device": _device(record.get("device") or {}),
         "config": dataclasses.asdict(config),
-        "chosen": _chosen(config),
+        "chosen": _chosen(config, dataset),
         "architecture": {
             "Networks": config.arch + (", conditional on the class" if trained.num_classes else ""),
             "Generator parameters": trained.generator.count_params(),
@@ -134,12 +129,10 @@ def _device(device: dict) -> str | None:
     return f"{names}; {device.get('replicas')} replica(s), {device.get('precision')}"
 
 
-def _chosen(config: TrainConfig) -> dict:
-    """The settings that are not the program's own choice, as far as config.json shows."""
-    filled_in = {"image_size", "channels", "num_heldout", "log_every", "sample_every", "save_every", "steps_per_call"}
-    usual = TrainConfig(loss=config.loss).penalties
-    default = TrainConfig(epochs=None if config.steps else 50, **usual._asdict())
-    found = {name: mine for name, (mine, _) in config.differences(default).items() if name not in filled_in}
+def _chosen(config: TrainConfig, card: Mapping) -> dict:
+    """The settings that are not what the program would have chosen for these data."""
+    usual = defaults(config, card)
+    found = {name: value for name, value in dataclasses.asdict(config).items() if value != usual[name]}
     return found if found else {"settings": "none but the defaults"}
 
 
@@ -151,6 +144,4 @@ def _objective(config: TrainConfig) -> str:
         "gradient penalty, weight": config.gp_weight,
         "one-sided label smoothing": config.label_smoothing,
     }
-    return ", ".join(
-        [_OBJECTIVES.get(config.loss, config.loss), *(f"{name} {value:g}" for name, value in extras.items() if value)]
-    )
+    return ", ".join([LOSSES[config.loss].words, *(f"{name} {value:g}" for name, value in extras.items() if value)])

@@ -1,6 +1,6 @@
 """What a report says of one run, read from its folder. What is not there is None, and the page says how to get it."""
 
-import json
+import dataclasses
 import os
 import shlex
 import statistics
@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kgan.config import TrainConfig, as_flag
-from kgan.data.split import default_heldout
-from kgan.errors import UserError
 from kgan.exporting.modelcard import data_facts, public
 from kgan.images import class_columns, column_titles, grid_rows_height
 from kgan.reports import pictures
 from kgan.reports.pictures import Picture
 from kgan.runs import ancestry, results
 from kgan.runs.rundir import RunDir
-from kgan.training.plan import RESOLVED, resolve
+from kgan.training.plan import defaults
 
 _STRIP_ROWS = 2
 _PRINTED_FRAMES = 4
@@ -44,6 +42,7 @@ class Run:
     name: str
     path: str
     status: str
+    step: int | None
     record: Mapping
     settings: dict
     changed: dict
@@ -71,16 +70,17 @@ def read_run(run: RunDir, max_frames: int, max_bytes: int) -> Run:
     card = record.get("dataset", {})
     name, path = run.path.resolve().name, _typed(run.path)
     measured = {"evaluation": results.read(run, results.EVALUATION), "audit": results.read(run, results.AUDIT)}
-    settings, defaults = public(_as_dict(config)), _defaults(config, card)
-    changed = {key: value for key, value in settings.items() if value != defaults[key]}
+    settings, usual = public(dataclasses.asdict(config)), defaults(config, card)
+    changed = {key: value for key, value in settings.items() if value != usual[key]}
     return Run(
         name=name,
         path=path,
-        status=record.get("status", "unknown"),
+        status=run.status(),
+        step=run.step(),
         record=record,
         settings=settings,
         changed=changed,
-        defaults=defaults,
+        defaults=usual,
         data=data_facts(card) | _started_from(record),
         machine=_machine(record),
         speed=_speed(config, metrics),
@@ -103,24 +103,6 @@ def _typed(path: Path) -> str:
     """The folder as one would type it here, without what lies above this place."""
     relative = os.path.relpath(path)
     return path.resolve().name if relative.startswith("..") else relative
-
-
-def _as_dict(config: TrainConfig) -> dict:
-    return json.loads(config.to_json())
-
-
-def _defaults(config: TrainConfig, card: Mapping) -> dict:
-    """The default of each setting; of those that the data decide, what they decide if nobody says otherwise."""
-    defaults = _as_dict(TrainConfig())
-    try:
-        defaults |= {name: getattr(resolve(config.replace(**{name: None}), dict(card))[0], name) for name in RESOLVED}
-    except (KeyError, ValueError, TypeError, UserError):  # the card is of another version
-        return defaults
-    if config.dataset == "folder":
-        defaults |= {"image_size": 64, "channels": 3}
-    if isinstance(card.get("num_images"), int):
-        defaults["num_heldout"] = default_heldout(card["num_images"])
-    return defaults
 
 
 def _started_from(record: Mapping) -> dict:

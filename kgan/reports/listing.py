@@ -15,7 +15,7 @@ UNREADABLE = "unreadable"
 class RunSummary:
     """A run in short.
 
-    `status` is that of run.json, "training" while a process writes to it, or "unreadable". `score` is the Frechet
+    `status` is that of `RunDir.status`, or "unreadable". `score` is the Frechet
     distance of its evaluation, else the lowest that was measured while it trained, else None; `score_name` is what it
     is called. `verdict` is its audit's, "" unless there was one. Both are of the checkpoint that samples come from now.
     """
@@ -68,8 +68,8 @@ def summarise(path: Path) -> RunSummary:
         score, name = _score(run, record, evaluation)
         return RunSummary(
             path=path,
-            status="training" if run.is_locked() else str(record.get("status", "unknown")),
-            step=record.get("step"),
+            status=run.status(),
+            step=run.step(),
             total_steps=record.get("total_steps"),
             score=score,
             score_name=name,

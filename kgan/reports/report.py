@@ -44,6 +44,8 @@ def report(runs: str | os.PathLike | Sequence[str | os.PathLike], *, out: str | 
     named = list({path.resolve(): path for path in named}.values())
     listed = list_runs(named[0]) if len(named) == 1 and not is_run(named[0]) else []
     detailed = [run.path for run in by_score(listed) if run.status != UNREADABLE][:_BEST] if listed else named
+    if not detailed:
+        raise UserError(f"{named[0]}: none of its runs can be read")
     opened = [RunDir.open(path) for path in detailed]
     path = Path(out) if out else named[0] / REPORT if len(named) == 1 else Path(REPORT)
     if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):

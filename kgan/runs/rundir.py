@@ -22,6 +22,9 @@ RUNS = Path("runs")
 EVALUATION, AUDIT, AUDIT_PAIRS, AUDIT_RATIOS = "evaluation.json", "audit.json", "audit-pairs.png", "audit-ratios.png"
 """What evaluation and audit write, into a run folder or beside samples."""
 REPORT = "report.html"
+WAITING, RUNNING, INTERRUPTED, FAILED = "waiting", "running", "interrupted", "failed"
+FINISHED, NON_FINITE = "finished", "non-finite"
+"""What `RunDir.status` says. Only an interrupted and a failed run can be resumed."""
 _SAMPLE = re.compile(r"step-(\d{7,18})\.png")
 
 
@@ -115,6 +118,29 @@ class RunDir:
         except BlockingIOError:
             return True
         return False
+
+    def status(self) -> str:
+        """How far its training got: one of the words above. Raises UserError if run.json is damaged.
+
+        A process that was killed left "running" in run.json; whether one runs is what the lock says.
+        """
+        if not self.config_file.exists():
+            return WAITING
+        recorded = self.read_record().get("status")
+        if self.is_locked():
+            return RUNNING
+        return recorded if recorded in (FINISHED, NON_FINITE, FAILED) else INTERRUPTED
+
+    def step(self) -> int | None:
+        """The steps that its training made, None if nothing says so. Raises UserError if a file is damaged.
+
+        run.json has where it ended; of one that runs, or was killed, it has where it began, and the log goes further.
+        """
+        record = self.read_record()
+        ended = record.get("step") is not None and record.get("status") != RUNNING
+        logged = [] if ended else self.read_metrics()[-1:]
+        steps = [line.get("step") for line in (record, *logged)]
+        return max((step for step in steps if step is not None), default=None)
 
     def unlock(self) -> None:
         if self._lock:

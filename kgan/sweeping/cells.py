@@ -14,12 +14,10 @@ from kgan.config import TrainConfig, as_flag, check_name
 from kgan.data.licensing.card import ACCEPTED_UNKNOWN_LICENSE, IGNORED_DATAMINING
 from kgan.errors import UserError
 from kgan.runs import results
-from kgan.runs.rundir import RunDir
+from kgan.runs.rundir import FINISHED, NON_FINITE, RUNNING, RunDir
 from kgan.sweeping.grid import Settings, shown
 from kgan.training.plan import RESOLVED, make_plan, resolve
 
-WAITING, RUNNING, INTERRUPTED, FAILED = "waiting", "running", "interrupted", "failed"
-FINISHED, NON_FINITE = "finished", "non-finite"
 _MAX_NAME = 120
 # may differ from one place to another
 _ABOUT_DATA = ("data_dir", "verify_data", ACCEPTED_UNKNOWN_LICENSE, IGNORED_DATAMINING)
@@ -39,21 +37,12 @@ class Cell:
     def name(self) -> str:
         return self.run.path.name
 
-    def status(self) -> str:
-        """How far its training got: one of the words above."""
-        if not self.run.config_file.exists():
-            return WAITING
-        status = self.run.read_record().get("status", WAITING)
-        if self.run.is_locked():
-            return RUNNING
-        return status if status in (FINISHED, NON_FINITE, FAILED) else INTERRUPTED
-
     def commands(self, evaluate: bool, audit: bool) -> list[list[str]]:
         """What is left to do, each as the arguments of `kgan`.
 
         That is nothing while another process trains it, or where the loss became non-finite, since it would again.
         """
-        status, path = self.status(), str(self.run.path)
+        status, path = self.run.status(), str(self.run.path)
         if status in (RUNNING, NON_FINITE):
             return []
         left = []

@@ -12,7 +12,8 @@ from rich.text import Text
 
 from kgan.errors import NonFiniteLoss, UserError
 from kgan.runs import schema
-from kgan.sweeping.cells import RUNNING, Cell
+from kgan.runs.rundir import RUNNING
+from kgan.sweeping.cells import Cell
 from kgan.sweeping.grid import shown
 from kgan.sweeping.jobs import Task
 from kgan.sweeping.results import SweepResult
@@ -43,7 +44,7 @@ class Display(SweepListener):
 
     def planned(self, sweep_dir: Path, cells: Sequence[Cell], tasks: Sequence[Task]) -> None:
         for cell in cells:
-            if cell.status() == RUNNING:
+            if cell.run.status() == RUNNING:
                 self._say(f"{cell.name}: another process is training it")
         self._say(f"{len(cells)} cells in {sweep_dir}, {len(tasks)} to run")
         self._num_tasks = len(tasks)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from kgan import plots
 from kgan.files import write_atomically
-from kgan.sweeping.cells import FAILED, INTERRUPTED, WAITING, Cell
+from kgan.runs.rundir import FAILED, INTERRUPTED, WAITING
+from kgan.sweeping.cells import Cell
 from kgan.sweeping.grid import Settings, shown
 
 CSV, PNG = "sweep.csv", "sweep.png"
@@ -60,7 +61,7 @@ class SweepResult:
 def gather(cell: Cell, evaluate: bool, audit: bool, failed: bool = False) -> SweepRow:
     """Reads what is there of a cell, whoever ran it; `failed` if it failed just now, perhaps before it had a folder."""
     evaluation = cell.evaluation() or {"scores": {}}
-    status = cell.status()
+    status = cell.run.status()
     return SweepRow(
         settings=cell.settings,
         status=FAILED if failed and status in (WAITING, INTERRUPTED) else status,

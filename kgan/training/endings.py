@@ -9,10 +9,10 @@ import tensorflow as tf
 from kgan.config import TrainConfig
 from kgan.errors import LostWorker, NonFiniteLoss, Stopped, UserError
 from kgan.runs import checkpoint
-from kgan.runs.rundir import RunDir
+from kgan.runs.rundir import FAILED, INTERRUPTED, NON_FINITE, RunDir
 
-_STATUS = dict.fromkeys((Stopped, KeyboardInterrupt, BrokenPipeError, LostWorker), "interrupted") | {
-    NonFiniteLoss: "non-finite"
+_STATUS = dict.fromkeys((Stopped, KeyboardInterrupt, BrokenPipeError, LostWorker), INTERRUPTED) | {
+    NonFiniteLoss: NON_FINITE
 }
 
 
@@ -22,7 +22,7 @@ def recorded(run: RunDir, config: TrainConfig, step: Callable[[], int]) -> Itera
     try:
         yield
     except BaseException as error:
-        status = _STATUS.get(type(error), "failed")
+        status = _STATUS.get(type(error), FAILED)
         with contextlib.suppress(OSError, UserError):
             run.update_record(status=status, step=step())
         if isinstance(error, KeyboardInterrupt):

@@ -16,7 +16,7 @@ from kgan.errors import LostWorker, NonFiniteLoss, Stopped, UserError
 from kgan.hardware import machine
 from kgan.models.architectures import Shapes
 from kgan.runs import ancestry, checkpoint
-from kgan.runs.rundir import RunDir
+from kgan.runs.rundir import FINISHED, RUNNING, RunDir
 from kgan.steps.accumulation import build_step
 from kgan.steps.state import create_state, layers_with_weights
 from kgan.steps.step import METRICS
@@ -116,7 +116,7 @@ class TrainingRun:
                         reporter.say(f"ended at step {self.step}: {recorder.end_reason}")
                     recorder.finish()
                 ended = {"ended": recorder.end_reason} if recorder.end_reason else {}
-                run.update_record(status="finished", step=self.step, **ended)
+                run.update_record(status=FINISHED, step=self.step, **ended)
         finally:
             run.unlock()
         return run.path
@@ -173,7 +173,8 @@ class TrainingRun:
 
     def _record_start(self, run: RunDir) -> None:
         run.update_record(
-            status="running",
+            status=RUNNING,
+            step=self.step,
             dataset=self.plan.card,
             total_steps=self.plan.total_steps,
             **self._ancestors(),

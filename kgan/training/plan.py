@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -10,7 +11,9 @@ from kgan.config import TrainConfig, checked, may_change
 from kgan.data import sources
 from kgan.data.licensing import permission
 from kgan.data.sources import ImageSet
+from kgan.data.split import default_heldout
 from kgan.errors import UserError
+from kgan.pictures.opening import FILES
 
 RESOLVED = (
     "image_size",
@@ -127,6 +130,21 @@ def resolve(config: TrainConfig, card: dict) -> tuple[TrainConfig, int, int]:
         **config.penalties._asdict(),
     )
     return resolved, batches, total_steps
+
+
+def defaults(config: TrainConfig, card: Mapping) -> dict:
+    """The default of each setting by its name: of those in RESOLVED, what is chosen for these data and the other
+    settings of `config` if nobody says otherwise, as far as the card tells."""
+    usual = dataclasses.asdict(TrainConfig())
+    try:
+        usual |= {name: getattr(resolve(config.replace(**{name: None}), dict(card))[0], name) for name in RESOLVED}
+    except (KeyError, ValueError, TypeError, UserError):  # the card is of another version
+        return usual
+    if config.dataset == "folder" and Path(config.data_dir or "").suffix.lower() not in FILES:
+        usual |= {"image_size": 64, "channels": 3}
+    if isinstance(card.get("num_images"), int):
+        usual["num_heldout"] = default_heldout(card["num_images"])
+    return usual
 
 
 def resume_config(saved: TrainConfig, given: Mapping[str, object]) -> TrainConfig:

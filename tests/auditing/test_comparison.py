@@ -24,21 +24,7 @@ from kgan.auditing.statistics import (
     k_means,
     nearest_centre,
 )
-
-
-def smooth_images(count, seed=0, size=12, channels=1, patterns=None, spread=1.0):
-    """Random smooth images; around `patterns` ((p, 5, 5, channels) in 0 .. 1, taken in turn) if given."""
-    random = np.random.default_rng(seed)
-    grid = random.uniform(0, 1, (count, 5, 5, channels))
-    if patterns is not None:
-        grid = patterns[np.arange(count) % len(patterns)] + spread * (grid - 0.5)
-    weights = np.maximum(0, 1 - np.abs(np.linspace(0, 4, size)[:, None] - np.arange(5)))
-    return to_bytes(255 * np.einsum("yi,xj,nijc->nyxc", weights, weights, grid))
-
-
-def to_bytes(images):
-    return np.clip(np.rint(images), 0, 255).astype(np.uint8)
-
+from tests.making import smooth_images, to_bytes
 
 TRAIN, HELDOUT, HONEST = np.split(smooth_images(900), [400, 600])
 COPIED = 7 * np.arange(20)

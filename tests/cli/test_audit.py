@@ -13,19 +13,14 @@ from kgan.provenance import png
 from kgan.provenance.marks import COMPOSITE, read_marks
 from kgan.runs.generator import load
 from tests.conftest import draw_folder, kgan, refused
-
-
-def smooth(count: int, seed: int, size: int = 16, channels: int = 1) -> np.ndarray:
-    coarse = np.random.default_rng(seed).integers(0, 256, (count, 5, 5, channels), np.uint8)
-    pictures = [Image.fromarray(image.squeeze()).resize((size, size), Image.Resampling.BICUBIC) for image in coarse]
-    return np.stack([np.asarray(picture, np.uint8).reshape(size, size, channels) for picture in pictures])
+from tests.making import smooth_images
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
     """train.npz (300), heldout.npz (200), honest.npz (150), copies.npz (the same with 20 training images)."""
     root = tmp_path_factory.mktemp("audit")
-    train, heldout, honest = smooth(300, 0), smooth(200, 1), smooth(150, 2)
+    train, heldout, honest = (smooth_images(count, seed, 16) for seed, count in enumerate((300, 200, 150)))
     copies = np.concatenate([honest[:130], train[7:147:7]])
     for name, images in {"train": train, "heldout": heldout, "honest": honest, "copies": copies}.items():
         np.savez(root / f"{name}.npz", samples=images)

@@ -14,13 +14,7 @@ from kgan.errors import UserError
 from kgan.runs.rundir import RunDir
 from kgan.training import plan
 from tests.conftest import draw_folder, kgan, refused
-
-FORBIDDEN = (
-    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
-    '<rdf:Description rdf:about="" xmlns:plus="http://ns.useplus.org/ldf/xmp/1.0/">'
-    "<plus:DataMining>http://ns.useplus.org/ldf/vocab/DMI-PROHIBITED-AIMLTRAINING</plus:DataMining>"
-    "</rdf:Description></rdf:RDF></x:xmpmeta>"
-)
+from tests.making import FORBIDDEN
 
 
 def forbid(path) -> None:

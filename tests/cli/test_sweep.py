@@ -50,6 +50,13 @@ def test_mistakes_get_one_line_before_anything_starts(sweep, tmp_path, arguments
     assert not (tmp_path / "sweeps").exists()
 
 
+def test_where_no_run_has_a_score_the_logs_are_named(sweep, tmp_path):
+    (tmp_path / "sweeps/a/seed=0").mkdir(parents=True)
+    (tmp_path / "sweeps/a/seed=0/notes.txt").write_text("in the way")
+    done = sweep("--grid=seed=0", "--evaluate")
+    assert done.returncode == 3 and done.stdout.endswith("Next: no run has a score; sweeps/a/*.log say why\n"), done
+
+
 @pytest.mark.slow
 def test_a_sweep_trains_and_scores_its_cells(sweep, tmp_path):
     """One cell by the command of a dry run, another by the sweep itself, and the table of both."""
@@ -92,10 +99,11 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path):
     """Ctrl-C while cells train: they save, and the same command resumes them to what a whole run gives."""
     draw_folder(tmp_path / "images", 48)
     flags = ["--dataset=folder", "--data_dir=images", "--image_size=28", "--channels=1", "--arch=mlp"]
-    flags += ["--batch_size=8", "--steps=400", "--save_every=100", "--grid=seed=0,1", "--jobs=2", "--deterministic"]
+    flags += ["--batch_size=8", "--steps=2000", "--save_every=100", "--grid=seed=0,1", "--jobs=2", "--deterministic"]
     command = [sys.executable, "-m", "kgan", "sweep", *flags]
     started = subprocess.Popen([*command, "--sweep_dir=b"], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     while not list(tmp_path.glob("b/*/checkpoints/step-*.npz")):
+        assert started.poll() is None, started.communicate()
         time.sleep(0.1)
     started.send_signal(signal.SIGINT)
     output, _ = started.communicate(timeout=120)
@@ -105,7 +113,7 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path):
     for folder in "bc":
         done = kgan("sweep", *flags, f"--sweep_dir={folder}", cwd=tmp_path)
         assert done.returncode == 0, done
-    for name in ("seed=0/checkpoints/step-0000400.npz", "seed=1/metrics.jsonl"):
+    for name in ("seed=0/checkpoints/step-0002000.npz", "seed=1/metrics.jsonl"):
         whole, resumed = (tmp_path / folder / name for folder in "cb")
         if name.endswith("npz"):
             assert whole.read_bytes() == resumed.read_bytes()

@@ -175,16 +175,12 @@ def test_samples_are_audited(old, facts, command, digits, tmp_path):
 
 
 @pytest.mark.parametrize("name, steps", [("run", 6), ("conditional", 36)])
-def test_training_goes_on_or_is_refused_in_one_line(old, command, digits, tmp_path, name, steps):
+def test_training_goes_on(old, command, digits, tmp_path, name, steps):
     """With the data given anew where they lie now, and from another working directory."""
     shutil.copytree(old / name, tmp_path / "run")
     logged = (old / name / "metrics.jsonl").read_text()
     data = [f"--data_dir={old / 'images'}"] if name == "conditional" else []
     done = command("train", "--resume=run", f"--steps={steps}", *data, cwd=tmp_path)
-    if done.returncode == 2:
-        assert re.fullmatch(r"kgan: error: .+\n", done.stderr), done
-        assert (tmp_path / "run/metrics.jsonl").read_text() == logged
-        return
     assert done.returncode == 0, done
     record = json.loads((tmp_path / "run/run.json").read_text())
     assert (record["id"], record["step"], record["status"]) == (

@@ -7,7 +7,7 @@ import pytest
 
 import kgan
 from kgan.errors import UserError
-from tests.auditing.test_comparison import smooth_images
+from tests.making import smooth_images
 
 REAL, SAMPLES = np.split(smooth_images(320), [240])
 

@@ -94,19 +94,25 @@ class TestCache:
         def slow():
             calls.append(1)
             began.set()
-            assert finish.wait(10)
+            finish.wait()
             return {"a": np.array(len(calls))}
 
         def ask():
             return cache.cached(tmp_path, "kind", self.key, slow)["a"]
 
-        with ThreadPoolExecutor(2) as pool:
-            first = pool.submit(ask)
-            assert began.wait(10)
-            second = pool.submit(ask)
-            while "waiting for it" not in caplog.text:
+        def wait_for(condition, future):
+            while not condition():
+                assert not future.done(), future.result()
                 time.sleep(0.01)
-            finish.set()
+
+        with ThreadPoolExecutor(2) as pool:
+            try:
+                first = pool.submit(ask)
+                wait_for(began.is_set, first)
+                second = pool.submit(ask)
+                wait_for(lambda: "waiting for it" in caplog.text, second)
+            finally:
+                finish.set()
             assert first.result() == second.result() == 1
         assert [path.suffix for path in tmp_path.iterdir()] == [".npz"]
 

@@ -21,9 +21,9 @@ from kgan.pictures import cache
 from kgan.pictures.opening import open_pictures
 from kgan.runs.rundir import RunDir
 from kgan.training import plan
-from tests.cli.test_data import FORBIDDEN
 from tests.conftest import kgan, refused
 from tests.fuzzing import damaged, fuzz, only_user_errors
+from tests.making import FORBIDDEN
 
 COLOUR = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), np.uint8)
 GREY = COLOUR[..., 0]

@@ -47,6 +47,10 @@ def sheet_png(channels=3) -> bytes:
     return png_bytes(image, pnginfo(marks))
 
 
+def ihdr(width, height, depth=8, colour=0, interlace=0) -> tuple[bytes, bytes]:
+    return b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlace)
+
+
 def split(content: bytes) -> list[tuple[bytes, bytes]]:
     """The (kind, data) of each chunk."""
     chunks, offset = [], len(SIGNATURE)

@@ -27,6 +27,7 @@ from tests.fuzzing import fuzz
 from tests.provenance.marked_pngs import (
     ORIGIN,
     SIGNATURE,
+    ihdr,
     join,
     picture,
     png_bytes,
@@ -52,10 +53,6 @@ def judge(content: bytes):
     assert all("\n" not in reason and len(reason) < 300 for reason in found.reasons)
     assert bool(found.reasons) == (found.verdict != Verdict.CONSISTENT)
     return found.verdict, "; ".join(found.reasons)
-
-
-def ihdr(width, height, depth=8, colour=0, interlace=0):
-    return b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlace)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -364,7 +361,7 @@ def test_the_process_stays_small(tmp_path):
     (tmp_path / "a.png").write_bytes(join([ihdr(8000, 8000, colour=2), *split(sample_png())[1:]]))
     (tmp_path / "b.png").write_bytes(join([ihdr(10_000, 10_000, colour=2), *split(sample_png())[1:]]))
     code = (
-        "import sys; from kgan.provenance.check import check; from tests.test_memory import peak\n"
+        "import sys; from kgan.provenance.check import check; from tests.making import peak\n"
         "before = peak()\n"
         "print([check(path).verdict.exit_code for path in sys.argv[1:]])\n"
         "print(peak() - before)"

@@ -27,16 +27,20 @@ def test_runs_are_listed_with_status_score_and_verdict(tmp_path):
     (make(tmp_path / "runs/c").path / "run.json").write_text("{")
     (tmp_path / "runs/d").mkdir()
     training = make(tmp_path / "runs/e", status="running")
+    training.append_metrics({"step": 40, **LINE, "g_grad_norm": 1.0})
+    killed = make(tmp_path / "runs/f", status="running", step=0, total_steps=90)
+    killed.append_metrics({"step": 50, **LINE, "g_grad_norm": 1.0})
     training.lock()
     runs = listing.runs_here(tmp_path)
     training.unlock()
-    assert [(run.path.name, run.status, run.score, run.verdict) for run in runs] == [
-        ("a", "finished", 4.25, "cannot tell"),
-        ("b", "interrupted", 7.0, ""),
-        ("c", "unreadable", None, ""),
-        ("e", "training", None, ""),
+    assert [(run.path.name, run.status, run.step, run.score, run.verdict) for run in runs] == [
+        ("a", "finished", 1200, 4.25, "cannot tell"),
+        ("b", "interrupted", 30, 7.0, ""),
+        ("c", "unreadable", None, None, ""),
+        ("e", "running", 40, None, ""),
+        ("f", "interrupted", 50, None, ""),
     ]
-    assert [run.path.name for run in listing.by_score(runs)] == ["a", "b", "c", "e"]
+    assert [run.path.name for run in listing.by_score(runs)] == ["a", "b", "c", "e", "f"]
     lines = listing.table(runs).splitlines()
     assert lines[1].split() == f"{tmp_path}/runs/a finished 1,200 of 1,200 classifier FD 4.25 cannot tell".split()
     assert (

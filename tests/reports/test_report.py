@@ -19,33 +19,10 @@ from kgan.reports import facts, listing, page, pictures
 from kgan.reports.curves import curves
 from kgan.reports.scores import score_rows
 from kgan.runs.rundir import RunDir
-from kgan.training.plan import resolve
 from tests.fuzzing import changed, damaged, fuzz, only_user_errors
+from tests.making import AUDIT, CARD, EVALUATION, make_run
 
 EVIL = "<script>alert('x')</script>\"&\x00\u202e"
-CARD = {"name": "digits", "license": "CC-BY-SA-3.0", "num_images": 5000, "num_train": 4500, "num_heldout": 500}
-CARD |= {"image_shape": [28, 28, 1], "classes": {"0": 2500, "1": 2500}, "sha256": "d" * 64, "holder": "somebody"}
-EVALUATION = {
-    "scores": {"frechet_distance": 4.25, "kernel_distance": 0.02, "kernel_distance_std": 0.003, "precision": 0.7},
-    "floor": {"frechet_distance": 0.04, "precision": 0.9},
-    "protocol": {"distance_name": "classifier FD", "features": "classifier", "num_samples": 2250},
-}
-AUDIT = {
-    "verdict": "no copying detected",
-    "reason": "at this sensitivity nothing stood out",
-    "alpha": 0.001,
-    "measured_false_positive_rate": 0.002,
-    "num_samples": 1000,
-    "num_flagged": 1,
-    "flagged": [{"sample": 17, "train_index": 4321, "ratio": 0.25, "space": "pixels"}],
-    "p_values": {"pixels": {"count": 0.5, "swap": 0.25}},
-    "detection_limit": {"exact": 0.0125, "mirrored": None},
-    "planted_flagged": {"exact": 1.0},
-    "calibration": {"pixels": {"threshold": 0.25}},
-    "histograms": {"pixels": {"top": 1.0, "samples": [0.0, 0.25, 0.75], "heldout": [0.0, 0.0, 1.0]}},
-    "latent_recovery": {"p_value": 0.5},
-    "protocol": {"correction": "Holm"},
-}
 VOID = {"meta", "img", "input", "br", "wbr"}
 DASH = "\N{EN DASH}"
 
@@ -77,21 +54,6 @@ class Reader(HTMLParser):
 
     def all(self, tag: str) -> list[dict]:
         return [attributes for name, attributes in self.tags if name == tag]
-
-
-def make_run(path, lines=3, frames=3, card=None, **settings) -> RunDir:
-    """What a short training would have left, less the weights."""
-    card = CARD | (card or {})
-    run = RunDir.create(path, resolve(TrainConfig(dataset="mnist5k", epochs=2, **settings), card)[0])
-    run.update_record(status="finished", step=280, total_steps=280, dataset=card, git_revision="abc123+")
-    names = ("d_loss", "g_loss", "d_real", "d_fake", "d_grad_norm", "g_grad_norm")
-    for step in range(10, 10 * lines + 10, 10):
-        run.append_metrics({"step": step, "images_per_second": 100.0, "data_wait": 0.1, **dict.fromkeys(names, 1.0)})
-    for step in range(100, 100 * frames + 100, 100):
-        write_png(run.sample_file(step), np.full((8, 8, 1), step % 256, np.uint8))
-    write_png(run.samples / "reals.png", np.zeros((8, 8, 1), np.uint8))
-    run.unlock()
-    return run
 
 
 def render(*runs: RunDir) -> Reader:
@@ -240,7 +202,20 @@ def test_a_run_that_has_only_begun_has_a_page(tmp_path):
     run = RunDir.create(tmp_path / "run", TrainConfig())
     words = render(run).words()
     assert "No samples were drawn yet." in words and "Nothing was logged yet." in words
-    assert "Go on with kgan train --resume=" in words
+    assert "running at step" in words and "Go on with" not in words
+
+
+def test_a_run_that_can_be_resumed_says_how_and_one_that_diverged_does_not(tmp_path):
+    run = make_run(tmp_path / "run")
+    for recorded, shown, resumable in (
+        ("running", "interrupted at step 280 of 280", True),  # nobody holds the lock: it was killed
+        ("failed", "failed at step 280", True),
+        ("non-finite", "non-finite at step 280", False),
+        ("finished", "finished at step 280", False),
+    ):
+        run.update_record(status=recorded)
+        words = render(run).words()
+        assert shown in words and ("Go on with kgan train --resume=" in words) == resumable, recorded
 
 
 def test_a_damaged_file_is_named(tmp_path):
@@ -357,6 +332,10 @@ def test_a_folder_of_runs_has_all_of_them_in_a_table(tmp_path):
     assert f"seed=0 0 unreadable {DASH} {DASH} " in words
     with pytest.raises(UserError, match="nothing here: not a run folder"):
         kgan.report(tmp_path / "nothing here")
+    for path in tmp_path.glob("*/run.json"):
+        path.write_text("{")
+    with pytest.raises(UserError, match="none of its runs can be read"):
+        kgan.report(tmp_path)
 
 
 @pytest.fixture(scope="module")

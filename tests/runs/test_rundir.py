@@ -46,6 +46,20 @@ def test_a_second_writer_is_kept_out(tmp_path):
     RunDir.open(tmp_path / "x").lock()
 
 
+def test_a_run_that_was_killed_is_interrupted_where_its_log_ends(tmp_path):
+    run = RunDir(tmp_path / "x")
+    assert (run.status(), run.step()) == ("waiting", None)
+    run = RunDir.create(run.path, CONFIG)
+    run.update_record(status="running", step=0)
+    assert (run.status(), run.step()) == ("running", 0)
+    run.append_metrics({"step": 30} | METRICS)
+    run.unlock()
+    assert (run.status(), run.step()) == ("interrupted", 30)
+    for status in ("interrupted", "failed", "non-finite", "finished"):
+        run.update_record(status=status, step=34)
+        assert (run.status(), run.step()) == (status, 34)
+
+
 def test_settings_survive(tmp_path):
     run = RunDir.create(tmp_path / "x", CONFIG)
     assert RunDir.open(run.path).read_config() == CONFIG

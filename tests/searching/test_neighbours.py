@@ -1,5 +1,7 @@
 """The exact search against brute force, and what it promises about translations, mirrors and duplicates."""
 
+import functools
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,15 +13,9 @@ from kgan.searching.bounds import Space
 from kgan.searching.coarse import Coarse
 from kgan.searching.neighbours import PCA, PIXELS, NeighbourSearch, neighbour_ratios, translations
 from kgan.searching.vectors import principal_components, reduced, square_lengths, windows
+from tests import making
 
-
-def smooth_images(count, size=10, channels=1, seed=0, coarse=4):
-    """Random images with most of their variance in a few directions, as photographs have it."""
-    random = np.random.default_rng(seed)
-    grid = random.uniform(0, 255, (count, coarse, coarse, channels))
-    weights = np.maximum(0, 1 - np.abs(np.linspace(0, coarse - 1, size)[:, None] - np.arange(coarse)))
-    images = np.einsum("yi,xj,nijc->nyxc", weights, weights, grid) + random.normal(0, 4, (count, size, size, channels))
-    return np.clip(np.rint(images), 0, 255).astype(np.uint8)
+smooth_images = functools.partial(making.smooth_images, size=10, coarse=4, noise=4.0)
 
 
 @pytest.fixture(params=[(30, 2**30), (5, 2**30), (4, 20_000)], ids=["as they are", "coarse", "coarse, in parts"])

@@ -162,7 +162,7 @@ NESTED = Architecture(nested_generator, normalised_discriminator)
 
 
 def test_a_new_objective_and_a_new_architecture_are_an_entry_each(monkeypatch):
-    monkeypatch.setitem(LOSSES, "made_up", Loss(f"{__name__}:made_up_objective"))
+    monkeypatch.setitem(LOSSES, "made_up", Loss(f"{__name__}:made_up_objective", "made up"))
     monkeypatch.setitem(ARCHITECTURES, "nested", Networks(f"{__name__}:NESTED"))
     step, state, batches = make(loss="made_up", arch="nested")
     inner = next(layer for layer in state.generator.get_layer("inner").layers if isinstance(layer, SpectralDense))

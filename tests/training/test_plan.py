@@ -4,7 +4,7 @@ import pytest
 
 from kgan import TrainConfig
 from kgan.errors import UserError
-from kgan.training.plan import RESOLVED, resolve
+from kgan.training.plan import RESOLVED, defaults, resolve
 
 CARD = {"num_train": 4500, "num_heldout": 500, "image_shape": [28, 28, 1]}
 TWO = {"cat": 2500, "dog": 2500}
@@ -46,3 +46,21 @@ def test_penalties_are_those_of_the_objective_but_for_what_is_given(given, expec
 def test_nothing_that_is_resolved_stays_open():
     resolved = resolve(TrainConfig(), CARD | {"classes": TWO})[0]
     assert all(getattr(resolved, name) is not None for name in RESOLVED)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"conditional": False, "num_heldout": 1000},
+        {"loss": "ns", "r1_weight": 10.0, "penalty_every": 4},
+        {"steps": 70, "log_every": 7, "steps_per_call": 5},
+        {"dataset": "folder", "data_dir": "pictures", "image_size": 28, "channels": 1},
+        {"dataset": "folder", "data_dir": "digits.npz"},
+    ],
+)
+def test_what_somebody_chose_is_told_from_what_the_data_decided(given):
+    card = CARD | {"classes": TWO, "num_images": 5000, "num_heldout": given.get("num_heldout", 500)}
+    resolved = resolve(TrainConfig(**given), card)[0]
+    usual = defaults(resolved, card)
+    assert {name: value for name, value in vars(resolved).items() if value != usual[name]} == given

@@ -1,5 +1,6 @@
 """Promise 1: a run killed anywhere and resumed is the run that was never killed, bit for bit."""
 
+import functools
 import json
 import random
 import signal
@@ -13,10 +14,11 @@ import pytest
 from kgan.runs import checkpoint
 from tests.conftest import draw_folder, kgan
 
-STEPS = 40
+EPOCH, STEPS = 20, 40
+STEPS_WITHOUT_END = 10_000
 
 
-def flags(data, run_dir):
+def flags(data, run_dir, steps):
     return [
         "--dataset=folder",
         f"--data_dir={data}",
@@ -25,7 +27,7 @@ def flags(data, run_dir):
         "--augment=diffaug",
         "--batch_size=8",
         "--eval_every=1",
-        f"--steps={STEPS}",
+        f"--steps={steps}",
         "--log_every=6",
         "--sample_every=20",
         "--save_every=5",
@@ -35,10 +37,10 @@ def flags(data, run_dir):
     ]
 
 
-def results(run_dir):
+def results(run_dir, steps):
     """The final checkpoint, the best one and its score, and the log less what the clock decides."""
     path, arrays = checkpoint.read_last(run_dir / "checkpoints")
-    assert checkpoint.step_of(path) == STEPS
+    assert checkpoint.step_of(path) == steps
     best = checkpoint.best(run_dir / "checkpoints")
     lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     for line in lines:
@@ -46,76 +48,85 @@ def results(run_dir):
     return arrays, best, lines
 
 
-def assert_same(run_dir, expected):
-    (arrays, best, lines), (expected_arrays, expected_best, expected_lines) = results(run_dir), expected
+def resume_and_compare(run_dir, whole_run):
+    """Resumes the run to a multiple of STEPS that it has not reached, and compares it with the one never stopped."""
+    steps = STEPS * (last_step(run_dir) // STEPS + 1)
+    done = kgan("train", f"--resume={run_dir}", f"--steps={steps}", new_process=True)
+    assert done.returncode == 0, done.stderr
+    arrays, best, lines = results(run_dir, steps)
+    expected_arrays, expected_best, expected_lines = whole_run(steps)
     assert set(arrays) == set(expected_arrays)
     for name, value in expected_arrays.items():
         assert np.array_equal(arrays[name], value), name
     assert lines == expected_lines
     assert best == expected_best
-    assert sum("frechet_distance" in line for line in lines) == 2
+    assert sum("frechet_distance" in line for line in lines) == steps // EPOCH
     assert all("d_heldout" in line for line in lines)
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """An uninterrupted run, scored after every epoch of 20 steps: its data and its results."""
-    root = tmp_path_factory.mktemp("whole")
-    data = draw_folder(root / "images", 180)
-    done = kgan("train", *flags(data, root / "run"), new_process=True)
-    assert done.returncode == 0, done.stderr
-    return data, results(root / "run")
+def data(tmp_path_factory):
+    return draw_folder(tmp_path_factory.mktemp("data") / "images", 180)
 
 
-def interrupt_and_resume(data, run_dir, signal_number, after_steps, extra_seconds):
-    """Starts the run, signals it once some checkpoint is there and a moment has passed, and resumes it to its end."""
-    process = subprocess.Popen([sys.executable, "-m", "kgan", "train", *flags(data, run_dir)], stderr=subprocess.PIPE)
-    while process.poll() is None and not (run_dir / "checkpoints" / f"step-{after_steps:07}.npz").exists():
+@pytest.fixture(scope="module")
+def whole_run(data, tmp_path_factory):
+    """The results of an uninterrupted run of so many steps, scored after every epoch."""
+
+    @functools.cache
+    def results_of(steps):
+        run_dir = tmp_path_factory.mktemp("whole") / "run"
+        done = kgan("train", *flags(data, run_dir, steps), new_process=True)
+        assert done.returncode == 0, done.stderr
+        return results(run_dir, steps)
+
+    return results_of
+
+
+def last_step(run_dir) -> int:
+    """The step of the last checkpoint, 0 before there is one."""
+    return max(map(checkpoint.step_of, checkpoint.paths(run_dir / "checkpoints")), default=0)
+
+
+def interrupt(data, run_dir, signal_number, is_due, extra_seconds=0.0):
+    """Starts a run, signals it once `is_due()` and a moment has passed, and returns its exit code and stderr."""
+    command = [sys.executable, "-m", "kgan", "train", *flags(data, run_dir, STEPS_WITHOUT_END)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not is_due():
+        assert process.poll() is None, process.communicate()
         time.sleep(0.002)
     time.sleep(extra_seconds)
     process.send_signal(signal_number)
-    message = process.communicate()[1].decode()
-    if process.returncode:
-        done = kgan("train", f"--resume={run_dir}", new_process=True)
-        assert done.returncode == 0, done.stderr
+    message = process.communicate()[1]
     return process.returncode, message
 
 
-def test_killed_while_training(whole, tmp_path):
-    data, expected = whole
-    code, _ = interrupt_and_resume(data, tmp_path / "run", signal.SIGKILL, 10, 0.03)
-    assert code == -signal.SIGKILL
-    assert_same(tmp_path / "run", expected)
+def test_killed_while_training(data, whole_run, tmp_path):
+    run_dir = tmp_path / "run"
+    code, message = interrupt(data, run_dir, signal.SIGKILL, lambda: last_step(run_dir) >= 10, 0.03)
+    assert code == -signal.SIGKILL, message
+    resume_and_compare(run_dir, whole_run)
 
 
-def test_asked_to_stop(whole, tmp_path):
-    data, expected = whole
-    code, message = interrupt_and_resume(data, tmp_path / "run", signal.SIGTERM, 5, 0.05)
-    assert code == 143
+def test_asked_to_stop(data, whole_run, tmp_path):
+    run_dir = tmp_path / "run"
+    code, message = interrupt(data, run_dir, signal.SIGTERM, lambda: last_step(run_dir) >= 5, 0.05)
+    assert code == 143, message
     assert "all saved; go on with: kgan train --resume=" in message
-    assert_same(tmp_path / "run", expected)
+    resume_and_compare(run_dir, whole_run)
 
 
 @pytest.mark.slow
-def test_killed_before_the_first_checkpoint(whole, tmp_path):
-    data, expected = whole
+def test_killed_before_the_first_checkpoint(data, whole_run, tmp_path):
     run_dir = tmp_path / "run"
-    process = subprocess.Popen([sys.executable, "-m", "kgan", "train", *flags(data, run_dir)])
-    while not (run_dir / "config.json").exists():
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
-    done = kgan("train", f"--resume={run_dir}", new_process=True)
-    assert done.returncode == 0, done.stderr
-    assert_same(run_dir, expected)
+    interrupt(data, run_dir, signal.SIGKILL, (run_dir / "config.json").exists)
+    resume_and_compare(run_dir, whole_run)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("trial", range(10))
-def test_killed_at_a_random_moment(whole, tmp_path, trial):
-    data, expected = whole
-    moment = random.Random(trial)
-    interrupt_and_resume(
-        data, tmp_path / "run", signal.SIGKILL, moment.choice(range(5, 40, 5)), moment.uniform(0.0, 0.15)
-    )
-    assert_same(tmp_path / "run", expected)
+def test_killed_at_a_random_moment(data, whole_run, tmp_path, trial):
+    run_dir, moment = tmp_path / "run", random.Random(trial)
+    after = moment.choice(range(5, 40, 5))
+    interrupt(data, run_dir, signal.SIGKILL, lambda: last_step(run_dir) >= after, moment.uniform(0.0, 0.15))
+    resume_and_compare(run_dir, whole_run)
