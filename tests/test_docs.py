@@ -47,7 +47,6 @@ def test_a_run_that_was_set_otherwise_than_its_recipe_says_so():
     assert results._otherwise("mnist", [{"settings": ran}]) == " with `--flip`, `--epochs=4`"
     ran[1:3] = ["--epochs=10", "--noconditional"]
     assert results._otherwise("mnist", [{"settings": ran}]) == " with `--flip`, `--noconditional`"
-    assert results._otherwise("no recipe", [{"settings": ran}]) == ""
 
 
 def test_the_lines_of_python_in_the_readme_run(tmp_path, monkeypatch):

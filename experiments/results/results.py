@@ -63,13 +63,16 @@ def collect_audit(recipe: str, audited: Path) -> None:
 
 
 def table() -> str:
-    """README's table, a row a recipe: means over seeds, with the lowest and the highest. Below it, the processors."""
+    """README's table, a row a recipe: means over seeds, with the lowest and the highest. Below it, the processors.
+
+    Folders that are called like no recipe hold what recipes are compared with: their headers quote it.
+    """
     head = "| recipe | epochs | seeds | classifier FD | real images | precision | recall | audit | images/s | minutes |"
     lines = [head, "|" + "---|" * head.count(" | ") + "---|"]
     recipes = {
         folder.name: [_read(path) for path in files]
         for folder in sorted(HERE.iterdir())
-        if (files := sorted(folder.glob("seed*.json")))
+        if (files := sorted(folder.glob("seed*.json"))) and _flagfile(folder.name).exists()
     }
     lines += [_row(name, runs) for name, runs in recipes.items()]
     processors = {_processor(run)[0] for runs in recipes.values() for run in runs}
@@ -96,20 +99,21 @@ def _row(name: str, runs: list[dict]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+def _flagfile(name: str) -> Path:
+    return HERE.parent / f"{name}.flags"
+
+
 def _linked(name: str) -> str:
     """The recipe's name, linked to its flagfile, and its picture if there is one."""
-    flags, picture = (f"{name}.{ending}" for ending in ("flags", "png"))
-    folder = HERE.parent
-    link = f"[{name}]({folder.name}/{flags})" if (folder / flags).exists() else f"`{name}`"
-    return link + (f" ([pictures]({folder.name}/{picture}))" if (folder / picture).exists() else "")
+    flags = _flagfile(name)
+    folder, picture = flags.parent, flags.with_suffix(".png")
+    pictures = f" ([pictures]({folder.name}/{picture.name}))" if picture.exists() else ""
+    return f"[{name}]({folder.name}/{flags.name}){pictures}"
 
 
 def _otherwise(name: str, runs: list[dict]) -> str:
     """What the runs had set otherwise than their recipe, and the defaults of today where it is silent."""
-    path = HERE.parent / f"{name}.flags"
-    if not path.exists():
-        return ""
-    recipe = _settings(path.read_text("utf-8").splitlines())
+    recipe = _settings(_flagfile(name).read_text("utf-8").splitlines())
     flags = dict.fromkeys(
         f"`{as_flag(setting, had)}`"
         for run in runs
