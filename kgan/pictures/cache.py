@@ -148,12 +148,9 @@ def _state(place: Path, labelled: bool) -> list[list[int]]:
 
 
 def _remove_leftovers(place: Path) -> None:
-    """What is damaged, and what processes left that no longer run."""
-    shutil.rmtree(place, ignore_errors=True)
-    for leftover in place.parent.glob(".*.tmp"):
-        number = leftover.name.split(".")[-2]
-        if number.isdecimal() and not Path("/proc", number).exists():
-            shutil.rmtree(leftover, ignore_errors=True)
+    """What is damaged, and what was left of this place by processes that were killed; its lock must be held."""
+    for leftover in (place, *place.parent.glob(f".{place.name}.*.tmp")):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _decode(pictures: Pictures, place: Path, shape: tuple[int, int, int]) -> Decoded:
@@ -186,7 +183,12 @@ def _decode(pictures: Pictures, place: Path, shape: tuple[int, int, int]) -> Dec
             "state": _state(temporary, labels is not None),
         }
         _write_record(temporary, record)
-        os.replace(temporary, place)
+        try:
+            os.replace(temporary, place)
+        except OSError:  # where files cannot be locked, another process may have been first
+            if found := _find(place):
+                return found
+            raise
         return Decoded(images, labels, names, tuple(broken), sha256)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
