@@ -126,13 +126,13 @@ def test_a_damaged_cache_is_made_anew(tmp_path, store, decoded_files):
 
 def test_pixels_are_hashed_once_and_stand_for_what_is_in_the_cache(tmp_path, store, monkeypatch, decoded_files):
     root = draw_folder(tmp_path / "images", 6)
-    hashed, pixels_sha256 = [], cache.pixels_sha256
+    hashed, dataset_sha256 = [], cache.dataset_sha256
 
     def hashing(*arrays):
         hashed.append(1)
-        return pixels_sha256(*arrays)
+        return dataset_sha256(*arrays)
 
-    monkeypatch.setattr(cache, "pixels_sha256", hashing)
+    monkeypatch.setattr(cache, "dataset_sha256", hashing)
     first = cache.read(open_pictures(root), 28, 1)
     assert first.sha256 == sources.ImageSet(None, np.array(first.images), first.labels, ()).sha256
     assert len(hashed) == 1
@@ -215,7 +215,7 @@ def test_what_another_process_finished_first_is_taken(tmp_path, store, monkeypat
 
 
 def test_the_cache_is_listed_and_cleared(tmp_path):
-    root = draw_folder(tmp_path / "images", 6)
+    root = draw_folder(tmp_path / "images[/red] of [bold]mine", 6)
     images = cache.read(open_pictures(root), 28, 1).images
     listed = " ".join(kgan("data", "list").stdout.split())
     assert f"{root} 6 of 28x28x1 0.0 MB" in listed and "`kgan data clear` removes them" in listed
