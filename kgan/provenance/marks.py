@@ -151,9 +151,14 @@ def pixels_sha256(image: np.ndarray) -> str:
     """sha256 over the shape, as "28x28x1" and a newline, and the bytes of a uint8 array in row-major order."""
     if image.dtype != np.uint8:
         raise ValueError(f"pixels must be uint8, not {image.dtype}")
-    digest = hashlib.sha256("x".join(str(size) for size in image.shape).encode("ascii") + b"\n")
+    digest = pixels_digest(image.shape)
     digest.update(np.ascontiguousarray(image).data)
     return digest.hexdigest()
+
+
+def pixels_digest(shape: tuple[int, ...]) -> "hashlib._Hash":
+    """What `pixels_sha256` begins with: the sha256 over the shape, which the pixels, in any pieces, are to follow."""
+    return hashlib.sha256("x".join(map(str, shape)).encode("ascii") + b"\n")
 
 
 def pnginfo(marks: Marks, source_type: str = GENERATED, producer: str = "") -> PngInfo:

@@ -34,19 +34,20 @@ class Refused(Exception):
 class Claim:
     """The marks of a file that the run may have made, and its pixels (h, w, c) uint8, None for an animation.
 
-    Of an .npz, the pixels are (n, h, w, c), and there are labels (n,).
+    Of an .npz, the pixels are (n, h, w, c), and there are labels (n,); of an animation there are the file's bytes.
     """
 
     marks: Marks
     image: np.ndarray | None
     labels: np.ndarray | None = None
+    content: bytes | None = None
 
 
 def read_claim(result: CheckResult, config: TrainConfig, record: dict, checkpoints: Container[str]) -> Claim:
     """The claim of a checked file. `checkpoints` are the hashes of those that the run still has. Raises Refused."""
     if result.verdict != Verdict.CONSISTENT or result.marks is None:
         raise Refused("; ".join(result.reasons), result.verdict)
-    claim = Claim(result.marks, result.image, result.labels)
+    claim = Claim(result.marks, result.image, result.labels, result.content)
     _check_origin(claim.marks, config, record)
     if claim.marks.z is None:
         raise Refused("consistent, but no single latent made it: it cannot be regenerated", Verdict.CANNOT_TELL)

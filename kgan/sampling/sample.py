@@ -27,8 +27,8 @@ class SampleResult:
     """What `sample` wrote: `files` in `folder`, `num` images of the generator as it was after `step` updates.
 
     `ema` says whether the averaged weights drew them. Of an interpolation, `num` counts the draws on the path, and the
-    files are the strip, the GIF and its JSON; of a projection it is 1, the files are the pair and the latent's JSON, and
-    `mean_squared_error` says how near it came, with images in [-1, 1].
+    files are the strip, the GIF and its JSON. Of a projection `num` is 1, the files are the pair and the latent's JSON,
+    and `mean_squared_error` says how near it came, with images in [-1, 1].
     """
 
     folder: Path
