@@ -16,6 +16,7 @@ from absl import app, flags
 from kgan import config, settings
 from kgan.arguments import check_run_or_samples
 from kgan.errors import LostWorker, NonFiniteLoss, Stopped, UserError
+from kgan.text import one_line
 
 
 def define_settings() -> None:
@@ -143,7 +144,8 @@ def program() -> str:
 
 
 def fail(message: str, code: int) -> int:
-    print(f"kgan: error: {' '.join(message.split())}", file=sys.stderr)
+    """Prints an error as one line without control characters, whatever path it names; returns `code`."""
+    print(f"kgan: error: {one_line(' '.join(message.split()), 10_000)}", file=sys.stderr)
     return code
 
 

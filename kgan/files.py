@@ -106,19 +106,32 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
     """Waits until no other process holds the lock file `path`, and says what that process does. Where files cannot be
     written or locked, all go ahead."""
     try:
-        lock = open(path, "w")  # noqa: SIM115  closed below
-    except OSError:
+        lock = _locked(path, what)
+    except OSError as error:
+        logging.info("%s: %s", path, error.strerror)
+        lock = None
+    if lock is None:
         yield
         return
     with lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            logging.warning("another process %s: waiting for it", what)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        except OSError as error:
-            logging.info("%s: %s", path, error.strerror)
-        try:
             yield
         finally:
             path.unlink(missing_ok=True)
+
+
+def _locked(path: Path, what: str) -> BinaryIO:
+    """The lock file, held. The one who held it removes it, so that who waited may hold a file that nobody else will
+    find under its name, and has to begin again. Raises OSError where files cannot be written or locked."""
+    while True:
+        with contextlib.ExitStack() as opened:
+            lock = opened.enter_context(open(path, "wb"))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                logging.warning("another process %s: waiting for it", what)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(lock.fileno()), os.stat(path)):
+                    opened.pop_all()
+                    return lock

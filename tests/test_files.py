@@ -1,4 +1,6 @@
 import errno
+import fcntl
+import threading
 
 import pytest
 
@@ -17,3 +19,44 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
         files.write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert [file.name for file in tmp_path.iterdir()] == ["x"]
+
+
+def test_who_waited_for_a_lock_file_that_is_gone_takes_the_new_one(tmp_path, monkeypatch):
+    path, flock = tmp_path / "x.lock", fcntl.flock
+
+    def after_a_wait(lock, how):
+        monkeypatch.setattr(fcntl, "flock", flock)
+        path.unlink()  # by the one who held it
+        flock(lock, how)
+
+    monkeypatch.setattr(fcntl, "flock", after_a_wait)
+    with files.exclusive(path, "is here"), open(path) as other, pytest.raises(BlockingIOError):
+        flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_at_a_time_is_inside(tmp_path):
+    inside, most = [], []
+
+    def work():
+        for _ in range(100):
+            with files.exclusive(tmp_path / "x.lock", "is here"):
+                inside.append(1)
+                most.append(len(inside))
+                inside.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1] * 400
+
+
+def test_where_nothing_can_be_locked_all_go_ahead(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with files.exclusive(tmp_path / "x.lock", "is here"), files.exclusive(tmp_path / "nowhere" / "x.lock", "is here"):
+        pass

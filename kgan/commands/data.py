@@ -58,25 +58,35 @@ def _list() -> None:
         if source.image_shape:
             license = source.license or "none stated"
             table.add_row(
-                source.name, license, _images(source.splits.values(), source.image_shape), source.origin, _place(source)
+                source.name,
+                license,
+                _images(source.splits.values(), source.image_shape),
+                source.origin,
+                _place(source),
             )
     _console().print(table)
     if cached := cache.list_cached():
         table = Table("folder or file", "decoded images", "size", box=None, pad_edge=False)
         for one in cached:
             count, *shape = one.shape
-            table.add_row(one.root, _images([count], shape), f"{one.num_bytes / 1e6:,.1f} MB")
-        _console().print("", table, f"in {cached[0].place.parent}; `kgan data clear` removes them", sep="\n")
+            table.add_row(_literal(one.root), _images([count], shape), f"{one.num_bytes / 1e6:,.1f} MB")
+        place = _literal(f"in {cached[0].place.parent}; `kgan data clear` removes them")
+        _console().print("", table, place, sep="\n")
 
 
 def _images(counts: Iterable[int], shape: Iterable[int]) -> str:
     return f"{' + '.join(f'{count:,}' for count in counts)} of {'x'.join(map(str, shape))}"
 
 
-def _place(source: Source) -> str:
+def _place(source: Source) -> Text:
     place = where(source, FLAGS.data_dir)
     missing = f"pip install 'kgan[{source.extra}]'" if source.package else "the first use downloads it"
-    return f"in {source.package}" if place and source.package else str(place or f"no: {missing}")
+    return _literal(f"in {source.package}" if place and source.package else place or f"no: {missing}")
+
+
+def _literal(words: object) -> Text:
+    """Words for a table as they are, on one line: a path in them may look like markup."""
+    return Text(one_line(words, 4096), overflow="fold")
 
 
 def _inspect(place: Path) -> None:

@@ -16,7 +16,7 @@ import kgan
 from kgan import cli
 from kgan.errors import UserError
 from kgan.latents import MIN_TRUNCATION
-from kgan.sampling.sample import SampleResult
+from kgan.sampling.sample import MAX_SEED, SampleResult
 
 _default = partial(cli.default, kgan.sample)
 
@@ -24,7 +24,7 @@ _default = partial(cli.default, kgan.sample)
 def define_flags() -> None:
     flags.DEFINE_integer("num", None, "How many images, or, with --interpolate, draws on the path. Default: 64, or 5.")
     flags.DEFINE_integer(
-        "seed", _default("seed"), "Image i is a function of seed and i.", lower_bound=0, upper_bound=2**31 - 1
+        "seed", _default("seed"), "Image i is a function of seed and i.", lower_bound=0, upper_bound=MAX_SEED
     )
     flags.DEFINE_string("label", None, "The class of every image, by name or number. Default: the classes in turn.")
     flags.DEFINE_string(

@@ -144,6 +144,8 @@ class _Machine:
         self._stack.append(_Name(_NAMES[module, name]))
 
     def _encode(self, text: str, encoding: str | bytes) -> bytes:
+        if not isinstance(text, str):
+            raise ValueError("encode of something that is not a text")
         if _text(encoding) not in _LATIN1:
             raise UserError("it asks for another encoding than latin1, which no CIFAR batch needs: it is refused")
         self._encodable -= len(text)

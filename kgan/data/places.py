@@ -64,7 +64,10 @@ def _forms(source: Source) -> str:
 
 
 def _download(source: Source) -> None:
-    for file_name, address, sha256 in source.downloads:
+    """The files by which a form is recognised come last: those of a download that was cut off are not a data set."""
+    forms = {form.removesuffix("[.gz]") for form in source.forms}
+    files = sorted(source.downloads, key=lambda file: file.file_name.removesuffix(".gz") in forms)
+    for file_name, address, sha256 in files:
         try:
             downloads.fetch(address, _cache() / source.name / file_name, sha256)
         except UserError as error:

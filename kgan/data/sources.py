@@ -18,7 +18,7 @@ from kgan.data.tfds import USAGE, TfdsPictures
 from kgan.errors import UserError
 from kgan.files import states
 from kgan.pictures import cache
-from kgan.pictures.manifest import pixels_sha256
+from kgan.pictures.manifest import dataset_sha256
 from kgan.pictures.opening import own_pictures
 from kgan.pictures.pictures import Pictures, Shape
 from kgan.text import one_line
@@ -46,8 +46,8 @@ class ImageSet:
 
     @functools.cached_property
     def sha256(self) -> str:
-        """`pixels_sha256` of images and labels: every on-disk form of the same data agrees."""
-        return self.known_sha256 or pixels_sha256(self.images, self.labels)
+        """`dataset_sha256` of images and labels: every on-disk form of the same data agrees."""
+        return self.known_sha256 or dataset_sha256(self.images, self.labels)
 
     @property
     def num_classes(self) -> int:
@@ -170,15 +170,15 @@ SOURCES = {source.name: source for source in (_MNIST, _FASHION_MNIST, _CIFAR10, 
 
 
 def usages() -> list[str]:
-    """What may be said for a data set: the names, and the forms of names."""
+    """What --dataset accepts: the names, and the forms of names."""
     return [source.usage or source.name for source in SOURCES.values()]
 
 
 def source_of(name: str) -> Source:
-    """The record of a data set, under the very name. Raises UserError, with what may be said, if there is none."""
+    """The record of a data set, under exactly that name. Raises UserError, with what is accepted, if there is none."""
     kind, _, inner = name.partition(":")
     source = SOURCES.get(kind)
-    if source is None or bool(inner) != bool(source.usage):
+    if source is None or not (inner if source.usage else name == kind):
         raise UserError(f"--dataset={one_line(name, 80)}: must be one of {', '.join(usages())}")
     return replace(source, name=name)
 

@@ -75,7 +75,10 @@ class TfdsPictures(Pictures):
 
     def own_shape(self) -> Shape | None:
         shape = self._info.features[self._image].shape
-        return None if None in shape else shape
+        if None in shape:
+            return None
+        height, width, channels = shape
+        return height, width, 1 if channels < 3 else 3  # without an alpha channel
 
     def __len__(self) -> int:
         return self._count
@@ -87,6 +90,8 @@ class TfdsPictures(Pictures):
             while head := stream.read(_HEAD.size):
                 label, length = _HEAD.unpack(head)
                 name = f"{self._title}, picture {len(self._labels)}"
+                if length > _MAX_BYTES:
+                    raise UserError(f"{name}: larger than {_MAX_BYTES >> 20} MiB")
                 self._labels.append(label)
                 yield Encoded(name, stream.read(length))
         if len(self._labels) != self._count:

@@ -23,7 +23,7 @@ from rich.progress import Progress
 from kgan.errors import UserError
 from kgan.files import cache_folder, exclusive, read_bounded, states, write_atomically
 from kgan.pictures import picture
-from kgan.pictures.manifest import files_sha256, pixels_sha256
+from kgan.pictures.manifest import dataset_sha256, files_sha256
 from kgan.pictures.picture import Picture
 from kgan.pictures.pictures import Pictures, in_parallel
 
@@ -37,7 +37,7 @@ _IMAGES, _LABELS, _RECORD = "images.npy", "labels.npy", "record.json"
 @dataclass(frozen=True)
 class Decoded:
     """`images` uint8 (n, size, size, channels), mapped from a file and read-only; `labels` int64 (n,), or None without
-    classes; `unreadable`: one line for each picture that could not be read; `sha256`: `pixels_sha256` of the two."""
+    classes; `unreadable`: one line for each picture that could not be read; `sha256`: `dataset_sha256` of the two."""
 
     images: np.ndarray
     labels: np.ndarray | None
@@ -113,7 +113,7 @@ def _find(place: Path, verify: bool = False) -> Decoded | None:
     labels = np.load(place / _LABELS, allow_pickle=False) if record["class_names"] else None
     state = _state(place, labels is not None)
     if verify or state != record["state"]:
-        if pixels_sha256(images, labels) != record["pixels_sha256"]:
+        if dataset_sha256(images, labels) != record["pixels_sha256"]:
             logging.warning("%s is damaged: %s is decoded again", place, record["root"])
             return None
         with contextlib.suppress(OSError):
@@ -148,12 +148,9 @@ def _state(place: Path, labelled: bool) -> list[list[int]]:
 
 
 def _remove_leftovers(place: Path) -> None:
-    """What is damaged, and what processes left that no longer run."""
-    shutil.rmtree(place, ignore_errors=True)
-    for leftover in place.parent.glob(".*.tmp"):
-        number = leftover.name.split(".")[-2]
-        if number.isdecimal() and not Path("/proc", number).exists():
-            shutil.rmtree(leftover, ignore_errors=True)
+    """What is damaged, and what was left of this place by processes that were killed; its lock must be held."""
+    for leftover in (place, *place.parent.glob(f".{place.name}.*.tmp")):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _decode(pictures: Pictures, place: Path, shape: tuple[int, int, int]) -> Decoded:
@@ -176,7 +173,7 @@ def _decode(pictures: Pictures, place: Path, shape: tuple[int, int, int]) -> Dec
         if labels is not None:
             np.save(temporary / _LABELS, labels)
         images = np.load(temporary / _IMAGES, mmap_mode="r", allow_pickle=False)
-        sha256 = pixels_sha256(images, labels)
+        sha256 = dataset_sha256(images, labels)
         record = {
             "root": str(pictures.place.absolute()),
             "shape": list(images.shape),
@@ -186,7 +183,12 @@ def _decode(pictures: Pictures, place: Path, shape: tuple[int, int, int]) -> Dec
             "state": _state(temporary, labels is not None),
         }
         _write_record(temporary, record)
-        os.replace(temporary, place)
+        try:
+            os.replace(temporary, place)
+        except OSError:  # where files cannot be locked, another process may have been first
+            if found := _find(place):
+                return found
+            raise
         return Decoded(images, labels, names, tuple(broken), sha256)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -70,10 +70,10 @@ def others_line(others: Mapping[str, int]) -> str:
 
 def _listed(root: Path) -> tuple[list[str], dict[str, int]]:
     """The relative paths of the image files below `root`, ordered, and the numbers of pictures of other formats by
-    suffix, the most frequent first."""
+    suffix, the most frequent first. Raises UserError if a folder cannot be read."""
     names: list[str] = []
     others: Counter[str] = Counter()
-    for folder, folders, files in os.walk(root):
+    for folder, folders, files in os.walk(root, onerror=_refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
         inner = Path(folder).relative_to(root).as_posix()
         prefix = "" if inner == "." else f"{inner}/"
@@ -86,3 +86,7 @@ def _listed(root: Path) -> tuple[list[str], dict[str, int]]:
             elif suffix in OTHER_SUFFIXES:
                 others[suffix] += 1
     return sorted(names), dict(others.most_common())
+
+
+def _refuse(error: OSError) -> None:
+    raise UserError(f"{error.filename}: cannot be read ({error.strerror})")

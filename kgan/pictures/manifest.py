@@ -63,7 +63,7 @@ def file_sha256(path: Path) -> str:
         raise UserError(f"{path}: {error.strerror}") from None
 
 
-def pixels_sha256(images: np.ndarray, labels: np.ndarray | None) -> str:
+def dataset_sha256(images: np.ndarray, labels: np.ndarray | None) -> str:
     """Over shape, pixels and labels in canonical order, so that every on-disk form of the same data agrees."""
     digest = hashlib.sha256(repr(images.shape).encode())
     digest.update(np.ascontiguousarray(images).data)

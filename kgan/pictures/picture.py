@@ -71,7 +71,7 @@ def decoded(picture: Picture, channels: int, draft: int | None = None) -> Iterat
 
     All threads together hold at most 50 million pixels at a time, and wait for each other. Raises UserError naming the
     picture when it is damaged, of another format than FORMATS whatever its name, of another size than it must have, or
-    of more than 50 million pixels (it is not decoded then).
+    of more than 50 million pixels, or 65,535 a side (it is not decoded then).
     """
     with _opened(picture) as source:
         if draft:
@@ -109,7 +109,8 @@ def _opened(picture: Picture) -> Iterator[Image.Image]:
         with _as_user_error(picture):
             image = Image.open(stream, formats=picture.formats if isinstance(picture, Encoded) else FORMATS)
             if image.width * image.height > MAX_PIXELS or max(image.size) > MAX_SIDE:
-                raise UserError(f"{picture}: {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are read")
+                size = f"{image.width} x {image.height}"
+                raise UserError(f"{picture}: {size} pixels; at most {MAX_PIXELS:,}, and {MAX_SIDE:,} a side, are read")
             if isinstance(picture, Encoded) and picture.size and picture.size != image.size:
                 width, height = picture.size
                 raise UserError(f"{picture}: {image.width} x {image.height} pixels, not {width} x {height}")

@@ -52,7 +52,8 @@ class Verdict(StrEnum):
 class CheckResult:
     """The verdict on a file and its reasons; marks, source type and pixels (h, w, c) uint8 where they can be read.
 
-    Of an .npz the pixels are (n, h, w, c), and it has labels (n,). `note` stands beside the verdict, whatever that is.
+    Of an .npz the pixels are (n, h, w, c), and it has labels (n,); of a GIF there is the `content` of the file, and no
+    pixels. `note` stands beside the verdict, whatever that is.
     """
 
     verdict: Verdict
@@ -62,6 +63,7 @@ class CheckResult:
     image: np.ndarray | None = None
     note: str = ""
     labels: np.ndarray | None = None
+    content: bytes | None = None
 
 
 def check(path: str | os.PathLike, signature: Callable[[png_files.Png], Signature | None] | None = None) -> CheckResult:
@@ -106,7 +108,8 @@ def _foreign_chunks(png: Png) -> list[str]:
 
 
 def _disagreements(marks: Marks, xmp: dict | None) -> list[str]:
-    """Where the XMP differs from the one that these marks would be written with; properties of others are let be."""
+    """Where the XMP differs from the one that these marks would be written with; other programs' properties are left
+    alone."""
     if xmp is None:
         return ["its XMP is missing"]
     source_type = xmp.get(named("Iptc4xmpExt:DigitalSourceType"))

@@ -7,7 +7,7 @@ Both stand before the pixel data, where Pillow's `PngInfo.add_itxt` puts them. M
 making the file, but a reader that stops at the pixels (Pillow until `load`) must see them too, and exiftool warns of
 text after IDAT. They are not compressed: XMP in PNG must not be (XMP part 3, 1.1.5).
 
-Marks are a label, not a seal: whoever can write a file can write its marks. Metadata alone fulfils no law.
+Marks are a label, not a seal: whoever can write a file can write its marks. Metadata alone satisfies no law.
 """
 
 import base64
@@ -65,7 +65,8 @@ class Marks(Origin):
     a picture of a generator that is not kgan's, or a mixed one, run id and hashes may be "". A grid may list its
     labels.
 
-    Raises ValueError when a value is not of its kind: nothing that looks like a path or a stranger's text gets in.
+    Raises ValueError when a value is not of its kind, and UserError for a recipe that is malformed: nothing that looks
+    like a path or a stranger's text gets in.
     """
 
     seed: int | None
@@ -82,7 +83,7 @@ class Marks(Origin):
             wrong = unnamed + [name for name in ("seed", "z") if getattr(self, name) is None]
         if isinstance(self.z, dict) and self.seed is None:
             wrong.append("seed")
-        if isinstance(self.z, str) and self.index is None:
+        if isinstance(self.z, str if self.index is None else dict):
             wrong.append("index")
         if wrong:
             raise ValueError(f"bad value of {', '.join(wrong)}")
@@ -150,9 +151,14 @@ def pixels_sha256(image: np.ndarray) -> str:
     """sha256 over the shape, as "28x28x1" and a newline, and the bytes of a uint8 array in row-major order."""
     if image.dtype != np.uint8:
         raise ValueError(f"pixels must be uint8, not {image.dtype}")
-    digest = hashlib.sha256("x".join(str(size) for size in image.shape).encode("ascii") + b"\n")
+    digest = pixels_digest(image.shape)
     digest.update(np.ascontiguousarray(image).data)
     return digest.hexdigest()
+
+
+def pixels_digest(shape: tuple[int, ...]) -> "hashlib._Hash":
+    """What `pixels_sha256` begins with: the sha256 over the shape, which the pixels, in any pieces, are to follow."""
+    return hashlib.sha256("x".join(map(str, shape)).encode("ascii") + b"\n")
 
 
 def pnginfo(marks: Marks, source_type: str = GENERATED, producer: str = "") -> PngInfo:

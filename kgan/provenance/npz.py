@@ -1,6 +1,5 @@
 """Generated images as the arrays of one .npz: samples, labels and marks, written and checked as a whole."""
 
-import hashlib
 import io
 import json
 import os
@@ -12,10 +11,18 @@ import numpy as np
 
 from kgan.arrays import Array, read_npz
 from kgan.errors import UserError
-from kgan.files import open_regular
+from kgan.files import read_bounded
 from kgan.provenance.check import CheckResult, Verdict
-from kgan.provenance.marks import GENERATED, Marks, pixels_sha256, read_implicit_label, xmp_fields
+from kgan.provenance.marks import (
+    GENERATED,
+    Marks,
+    pixels_digest,
+    pixels_sha256,
+    read_implicit_label,
+    xmp_fields,
+)
 from kgan.provenance.png import MAX_FILE_BYTES
+from kgan.text import one_line
 
 _SCHEMA = {
     "samples": Array(np.uint8, (None, None, None, None)),
@@ -36,7 +43,7 @@ def write(
 
     `marks` is called with the hash of all pixels, once they are written. The same arrays are the same file.
     """
-    digest = hashlib.sha256("x".join(map(str, shape)).encode("ascii") + b"\n")
+    digest = pixels_digest(shape)
 
     def pixels() -> Iterator[bytes]:
         for images in batches:
@@ -64,14 +71,11 @@ def check_npz(path: str | os.PathLike) -> CheckResult:
     It must be byte for byte what its own arrays and marks are written as, so that it has room for nothing else.
     """
     try:
-        with open_regular(path) as stream:
-            content = stream.read(MAX_FILE_BYTES + 1)
-        if len(content) > MAX_FILE_BYTES:
-            raise UserError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB, which is more than kgan reads")
+        content = read_bounded(path, MAX_FILE_BYTES)
         schema = {name: Array(want.dtype, want.shape, True) for name, want in _SCHEMA.items()}
         arrays = read_npz(path, schema, MAX_FILE_BYTES)
-    except (UserError, OSError, ValueError) as error:
-        return CheckResult(Verdict.CANNOT_TELL, (str(error),))
+    except UserError as error:
+        return CheckResult(Verdict.CANNOT_TELL, (one_line(error, 400),))
     if set(arrays) != set(_SCHEMA):
         return CheckResult(Verdict.INCONSISTENT, ("it has no kgan marks",))
     samples, labels = arrays["samples"], arrays["labels"]

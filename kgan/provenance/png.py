@@ -11,13 +11,13 @@ import re
 import struct
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 
 import numpy as np
 from PIL import Image
 
 from kgan.errors import UserError
+from kgan.files import open_regular, read_bounded
 from kgan.text import one_line
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -74,17 +74,15 @@ def read(path: str | os.PathLike) -> Png:
     """Reads a PNG file; one with too many pixels is refused after its first 33 bytes. Raises UnreadableImage."""
     name = one_line(path)
     try:
-        if Path(path).exists() and not Path(path).is_file():  # opening a pipe would wait for a writer
-            raise UnreadableImage(f"{name}: not a regular file")
-        with Path(path).open("rb") as stream:
-            start = stream.read(HEADER_BYTES)
-            _header(start, name)
-            if os.fstat(stream.fileno()).st_size > MAX_FILE_BYTES:
-                raise UnreadableImage(f"{name}: larger than {MAX_FILE_BYTES >> 20} MiB, which is more than kgan reads")
-            content = start + stream.read(MAX_FILE_BYTES)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise UnreadableImage(f"{name}: {getattr(error, 'strerror', None) or 'cannot be opened'}") from None
-    return parse(content, name)
+        with open_regular(path) as stream:
+            _header(stream.read(HEADER_BYTES), name)
+        return parse(read_bounded(path, MAX_FILE_BYTES), name)
+    except UnreadableImage:
+        raise
+    except UserError as error:
+        raise UnreadableImage(one_line(error, 400)) from None
+    except OSError as error:
+        raise UnreadableImage(f"{name}: {error.strerror}") from None
 
 
 def parse(content: bytes, name: str) -> Png:

@@ -42,7 +42,8 @@ def check_animation(path: str | os.PathLike) -> CheckResult:
         reasons.append("the file is not the one that was marked")
     elif expected.encode("ascii") != text or source_type not in (GENERATED, COMPOSITE):
         reasons.append("the JSON beside it is not what kgan writes")
-    return CheckResult(Verdict.INCONSISTENT if reasons else Verdict.CONSISTENT, tuple(reasons), marks, source_type)
+    verdict = Verdict.INCONSISTENT if reasons else Verdict.CONSISTENT
+    return CheckResult(verdict, tuple(reasons), marks, source_type, content=content)
 
 
 def _read(path: Path, limit: int) -> bytes:

@@ -34,19 +34,20 @@ class Refused(Exception):
 class Claim:
     """The marks of a file that the run may have made, and its pixels (h, w, c) uint8, None for an animation.
 
-    Of an .npz, the pixels are (n, h, w, c), and there are labels (n,).
+    Of an .npz, the pixels are (n, h, w, c), and there are labels (n,); of an animation there are the file's bytes.
     """
 
     marks: Marks
     image: np.ndarray | None
     labels: np.ndarray | None = None
+    content: bytes | None = None
 
 
 def read_claim(result: CheckResult, config: TrainConfig, record: dict, checkpoints: Container[str]) -> Claim:
     """The claim of a checked file. `checkpoints` are the hashes of those that the run still has. Raises Refused."""
     if result.verdict != Verdict.CONSISTENT or result.marks is None:
         raise Refused("; ".join(result.reasons), result.verdict)
-    claim = Claim(result.marks, result.image, result.labels)
+    claim = Claim(result.marks, result.image, result.labels, result.content)
     _check_origin(claim.marks, config, record)
     if claim.marks.z is None:
         raise Refused("consistent, but no single latent made it: it cannot be regenerated", Verdict.CANNOT_TELL)
@@ -106,11 +107,12 @@ def _check_labels(marks: Marks, num_classes: int) -> None:
 
 
 def _check_array_labels(marks: Marks, labels: np.ndarray, num_classes: int) -> None:
-    """The labels of an .npz: one for all, or the classes in turn; zeros without classes."""
-    expected = np.arange(len(labels)) % num_classes if num_classes else np.zeros(len(labels), np.int64)
-    if num_classes and marks.label is not None:
-        expected = np.full(len(labels), marks.label) if isinstance(marks.label, int) else expected[:0]
-    if not np.array_equal(labels, expected) or (labels >= max(1, num_classes)).any():
+    """The labels of an .npz: one for all, or the classes in turn; zeros, and none in the marks, without classes."""
+    if marks.label is None:
+        fits = np.array_equal(labels, np.arange(len(labels)) % max(1, num_classes))
+    else:
+        fits = isinstance(marks.label, int) and marks.label < num_classes and bool((labels == marks.label).all())
+    if not fits:
         raise Refused("its labels are not those that this run can have made it with")
 
 

@@ -48,8 +48,8 @@ def compare(regenerated: np.ndarray, image: np.ndarray, other: str) -> Judgement
     """The verdict on uint8 pixels; `other` is what `elsewhere` says of their marks.
 
     Only equal pixels are verified. Rounding cannot explain a difference where device and versions are the same, nor
-    one of more than a level, nor one in more values than it was measured to move; below that nobody can tell it from
-    as many hidden bits.
+    one of more than a level. Up to MAX_ROUNDED_SHARE of the values and MAX_ROUNDED_FEW more, a bound that is above what
+    was measured, nobody can tell it from as many hidden bits.
     """
     if regenerated.shape != image.shape:
         return Judgement(Verdict.INCONSISTENT, "its size is not the one that its latents make")

@@ -39,14 +39,17 @@ def check_exists(source: Source | None, flag: str) -> None:
 
 
 def image_shape(source: Source) -> tuple[int, int, int]:
-    """The (h, w, c) of all images in an array, .npz or .npy, or of the first one in a folder.
+    """The (h, w, c) of all images in an array, .npz or .npy, or of the first single one in a folder.
 
     Raises UserError as `read_samples` does.
     """
     if isinstance(source, np.ndarray) or not Path(source).is_dir():
         height, width, channels = _read_array(source).shape[1:]
         return height, width, channels
-    return picture.image_shape(_list(Path(source))[0])
+    single = next((file for file in _list(Path(source)) if not _is_grid(file)), None)
+    if single is None:
+        raise _only_grids(source)
+    return picture.image_shape(single)
 
 
 def read_samples(source: Source, shape: tuple[int, int, int], limit: int | None = None) -> Samples:
@@ -135,8 +138,12 @@ def _read_folder(path: Path, shape: tuple[int, int, int], limit: int | None) -> 
                 "samples are compared as they are, not resized"
             )
     if not images:
-        raise UserError(f"{path}: there are only grids in this folder, no single images")
+        raise _only_grids(path)
     return Samples(np.stack(images), tuple(skipped))
+
+
+def _only_grids(path: str | os.PathLike) -> UserError:
+    return UserError(f"{path}: there are only grids in this folder, no single images")
 
 
 def _is_grid(file: Path) -> bool:

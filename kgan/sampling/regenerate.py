@@ -10,7 +10,6 @@ import numpy as np
 from kgan.errors import UserError
 from kgan.latents import follow
 from kgan.provenance.check import CheckResult, Verdict
-from kgan.provenance.marks import Marks
 from kgan.runs import checkpoint, generator
 from kgan.runs.generator import BATCH, TrainedGenerator
 from kgan.runs.rundir import RunDir
@@ -40,7 +39,7 @@ class Regenerator:
         size = 0
         for path, result in files:
             window.append((path, result))
-            size += 0 if result.image is None else result.image.nbytes
+            size += result.image.nbytes if result.image is not None else len(result.content or b"")
             if len(window) == _WINDOW or size > _WINDOW_BYTES:
                 yield from self._judge_window(window)
                 window, size = [], 0
@@ -49,11 +48,11 @@ class Regenerator:
     def _judge_window(self, window: list[Checked]) -> Iterator[tuple[str, Judgement]]:
         judgements: dict[int, Judgement] = {}
         singles: dict[tuple[str, bool], dict[int, Claim]] = defaultdict(dict)
-        for number, (path, result) in enumerate(window):
+        for number, (_, result) in enumerate(window):
             try:
                 claim = read_claim(result, self.config, self.record, self._paths)
                 if isinstance(claim.marks.z, dict):
-                    judgements[number] = self._judge_recipe(path, claim)
+                    judgements[number] = self._judge_recipe(claim)
                 else:
                     singles[claim.marks.checkpoint_sha256, claim.marks.ema][number] = claim
             except Refused as refused:
@@ -96,13 +95,13 @@ class Regenerator:
                 judgements[number] = self._compare(regenerated[row], claims[number])
         return judgements
 
-    def _judge_recipe(self, path: str, claim: Claim) -> Judgement:
+    def _judge_recipe(self, claim: Claim) -> Judgement:
         marks, recipe = claim.marks, claim.marks.z
         assert isinstance(recipe, dict) and marks.seed is not None
         trained = self._generator(marks.checkpoint_sha256, marks.ema)
         settings = SampleSettings(marks.seed, marks.truncation, marks.label)
         if claim.image is None:
-            return self._judge_animation(path, marks, recipe, settings)
+            return self._judge_animation(claim, recipe, settings)
         if claim.labels is not None:
             if recipe["recipe"] != "draws" or recipe["first"]:
                 raise Refused("an .npz holds the draws of a seed from the first on, and its marks name others")
@@ -116,12 +115,14 @@ class Regenerator:
         assert claim.image is not None
         return compare(regenerated, claim.image, elsewhere(claim.marks.versions, self.record))
 
-    def _judge_animation(self, path: str, marks: Marks, recipe: dict, settings: SampleSettings) -> Judgement:
+    def _judge_animation(self, claim: Claim, recipe: dict, settings: SampleSettings) -> Judgement:
+        marks, content = claim.marks, claim.content
+        assert content is not None
         if recipe["recipe"] != "slerp":
             raise Refused("consistent, but an animation of the training shows many checkpoints", Verdict.CANNOT_TELL)
         trained = self._generator(marks.checkpoint_sha256, marks.ema)
         frames = draw.draw_animation(trained, recipe, settings, caption=False)
-        return judge_animation(Path(path).read_bytes(), frames, marks, self.record)
+        return judge_animation(content, frames, marks, self.record)
 
 
 def _batched(claims: dict[int, Claim]) -> list[dict[int, int]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 import kgan
+from kgan.arguments import check_range, refuse_changed
 from kgan.errors import UserError
 from kgan.pictures.picture import read_image
 from kgan.provenance.c2pa import Signer
@@ -18,14 +19,16 @@ from kgan.runs.rundir import RunDir
 
 NUM_IMAGES, NUM_KEYS = 64, 5
 MAX_IMAGES, MAX_KEYS = 1_000_000, 32  # file names have six digits
+MAX_SEED = 2**31 - 1
 
 
 @dataclass(frozen=True)
 class SampleResult:
     """What `sample` wrote: `files` in `folder`, `num` images of the generator as it was after `step` updates.
 
-    `ema` says whether the averaged weights drew them. Of an interpolation, `num` counts the draws on the path; of a
-    projection it is 1, and `mean_squared_error` says how near it came, with images in [-1, 1].
+    `ema` says whether the averaged weights drew them. Of an interpolation, `num` counts the draws on the path, and the
+    files are the strip, the GIF and its JSON. Of a projection `num` is 1, the files are the pair and the latent's JSON,
+    and `mean_squared_error` says how near it came, with images in [-1, 1].
     """
 
     folder: Path
@@ -62,7 +65,7 @@ def sample(
     Args:
         run: The run folder.
         num: How many images (default 64) or, with `interpolate`, draws on the path (default 5).
-        seed: From 0 to 2**31 - 1.
+        seed: Image i is a function of seed and i. From 0 to 2**31 - 1.
         label: The class of every image, by name or number (a name counts first); without it a conditional generator
             draws the classes in turn.
         out: The folder to write to. By default RUN/generated/step-N, with the label, the truncation and "noema" in
@@ -74,20 +77,29 @@ def sample(
         grid: Also a grid of the first 64 images.
         npz: Instead of PNG files, one with the arrays samples (uint8 NHWC), labels and marks.
         project: Instead, the latent whose picture is nearest to the one in this file, as JSON, and the pair as a
-            picture. The file is cropped and resized as for training; without `label` every class is tried.
+            picture. The file is cropped and resized as for training; without `label` every class is tried. Nothing is
+            drawn, so that `num`, `seed` and `truncation` are not for it.
         producer: Adds China's implicit label (GB 45438-2025) with this name.
         c2pa_cert, c2pa_key: Sign each PNG with this certificate and private key (PEM files).
         caption: Draw "AI-generated" below grids, strips and GIFs.
         overwrite: Replace any file in the way; without it, only one whose marks say that it is the same image.
-        progress: Called with (images written, `num`).
+        progress: Called with (images written, `num`) or, of a projection, with (steps done, all steps).
 
     Raises:
-        UserError: There is no such run, checkpoint or label, a value is out of range, or a file that is something
-            else is in the way.
+        UserError: There is no such run, checkpoint or label, a value is out of range or not for this output, or a file
+            that is something else is in the way.
     """
-    num = _checked_num(num, interpolate)
     signed = c2pa_cert is not None or c2pa_key is not None
     _check_outputs(interpolate, npz, project is not None, signed)
+    if project is not None:
+        drawn = {"num": num, "seed": seed, "truncation": truncation}
+        refuse_changed(sample, drawn, "images that are drawn: leave it out, or --project")
+    if interpolate or npz or project is not None:
+        refuse_changed(sample, {"grid": grid}, "single images, not for --interpolate, --npz or --project")
+    if npz:
+        refuse_changed(sample, {"caption": caption}, "pictures of several images, not for --npz")
+    check_range("seed", seed, 0, MAX_SEED)
+    num = _checked_num(num, interpolate)
     folder = RunDir.open(run)
     find(folder.checkpoints, str(checkpoint))
     number = _label_number(folder, label)

@@ -31,7 +31,7 @@ class Writer:
     """Writes what a trained generator draws into `folder`; every file is written whole or not at all.
 
     Without `overwrite`, a file of the same name is replaced only if its marks say that it is the same image. Raises
-    UserError, when made, if the folder cannot be made, or for a label or producer that cannot be.
+    UserError, when made, if the folder cannot be made, or for an invalid label or producer.
     """
 
     def __init__(
@@ -60,8 +60,10 @@ class Writer:
         """Images 0 .. num - 1, and a grid of the first of them. Returns the paths."""
         files = [self.folder / f"{self._stem}-{index:06}.png" for index in range(num)]
         grid_file = self.folder / f"{self._stem}-grid.png"
+        labels = self.trained.labels_for(range(num), self.settings.label).tolist()
         for index, path in enumerate(files):
-            self._check_replaces(path, _png_marks, index)
+            label = labels[index] if self.trained.num_classes else None
+            self._check_replaces(path, _png_marks, index=index, label=label)
         if grid:
             self._check_replaces(grid_file, _png_marks)
 
@@ -81,24 +83,25 @@ class Writer:
     def interpolation(self, num: int, caption: bool = True) -> list[Path]:
         """A strip of the path through draws 0 .. num - 1, a GIF of the path and back to the first, and its JSON."""
         strip, animation = (self.folder / f"{self._stem}-interpolation.{suffix}" for suffix in ("png", "gif"))
-        self._check_replaces(strip, _png_marks)
-        self._check_replaces(animation, _animation_marks)
         settings = draw.interpolation_settings(self.trained, self.settings)
-        recipe = slerp_recipe(range(num), (num - 1) * FRAMES_PER_LEG + 1)
-        picture = draw.draw_grid(self.trained, recipe, settings, caption)
-        self._write_png(strip, picture, self._marks(recipe, settings, picture))
-        recipe = slerp_recipe([*range(num), 0], num * 2 * FRAMES_PER_LEG + 1)
-        frames = draw.draw_animation(self.trained, recipe, settings, caption)
-        write_animation(animation, images.gif(frames), self._marks(recipe, settings, frames), self.producer)
-        return [strip, animation]
+        way = slerp_recipe(range(num), (num - 1) * FRAMES_PER_LEG + 1)
+        loop = slerp_recipe([*range(num), 0], num * 2 * FRAMES_PER_LEG + 1)
+        self._check_replaces(strip, _png_marks, z=way, label=settings.label)
+        self._check_replaces(animation, _animation_marks, z=loop, label=settings.label)
+        picture = draw.draw_grid(self.trained, way, settings, caption)
+        self._write_png(strip, picture, self._marks(way, settings, picture))
+        frames = draw.draw_animation(self.trained, loop, settings, caption)
+        write_animation(animation, images.gif(frames), self._marks(loop, settings, frames), self.producer)
+        return [strip, animation, sidecar_path(animation)]
 
     def npz(self, num: int) -> list[Path]:
         """One file with the arrays samples (num, h, w, c) uint8, labels (num,) int64, and marks, a JSON text."""
         path = self.folder / f"{self._stem}.npz"
-        self._check_replaces(path, _npz_marks)
+        recipe = draws_recipe(0, num)
+        self._check_replaces(path, _npz_marks, z=recipe, label=self.settings.label)
         shape = (num, *self.trained.generator.output_shape[1:])
         labels = self.trained.labels_for(range(num), self.settings.label)
-        blank = self._marks(draws_recipe(0, num), self.settings, np.zeros((1, 1, 1), np.uint8))
+        blank = self._marks(recipe, self.settings, np.zeros((1, 1, 1), np.uint8))
         pixels = (batch.images for batch in self._batches(num))
         with written_whole(path) as stream:
             npz.write(stream, shape, pixels, labels, lambda sha256: replace(blank, pixels_sha256=sha256), self.producer)
@@ -135,25 +138,24 @@ class Writer:
         content = images.png_bytes(image, pnginfo(marks, producer=self.producer))
         write_atomically(path, self.signer.sign(content) if self.signer else content)
 
-    def _check_replaces(self, path: Path, read: Callable[[Path], Marks | None], index: int | None = None) -> None:
-        """Raises UserError if there is a file that is not the same image: of another run, checkpoint or setting."""
+    def _check_replaces(self, path: Path, read: Callable[[Path], Marks | None], **ours: object) -> None:
+        """Raises UserError if there is a file that is not the same image: of another run, checkpoint, seed or
+        truncation, or with other marks than `ours`, by their names. A grid goes with its single images."""
         if self.overwrite or not path.exists():
             return
-        old, settings = read(path), self.settings
-        ours = (self.origin.run_id, self.origin.checkpoint_sha256, self.trained.ema, settings.truncation, settings.seed)
-        same = old and (old.run_id, old.checkpoint_sha256, old.ema, old.truncation, old.seed) == ours
-        if old and same and index is not None and self.trained.num_classes:
-            same = old.label == self.trained.labels_for(range(index, index + 1), settings.label)[0]
-        if not same:
+        ours |= {name: getattr(self.origin, name) for name in ("run_id", "checkpoint_sha256", "ema")}
+        ours |= {name: getattr(self.settings, name) for name in ("truncation", "seed")}
+        old = read(path)
+        if old is None or any(getattr(old, name) != value for name, value in ours.items()):
             raise UserError(
                 f"{path} is there already and holds something else: name another folder with --out, or --overwrite it"
             )
 
 
 def write_animation(path: Path, content: bytes, marks: Marks, producer: str = "") -> None:
-    """Writes a GIF, and beside it the JSON with its marks."""
-    write_atomically(path, content)
+    """Writes a GIF, and first the JSON beside it with its marks: no crash leaves a GIF without them."""
     write_atomically(sidecar_path(path), sidecar(marks, path.name, content, producer=producer).encode("ascii"))
+    write_atomically(path, content)
 
 
 def _png_marks(path: Path) -> Marks | None:

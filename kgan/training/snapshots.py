@@ -10,13 +10,11 @@ import numpy as np
 
 from kgan import images
 from kgan.errors import UserError
-from kgan.files import write_atomically
 from kgan.pictures import picture
-from kgan.provenance.marks import COMPOSITE, describe, pnginfo, sidecar
-from kgan.provenance.sidecars import sidecar_path
+from kgan.provenance.marks import COMPOSITE, describe, pnginfo
 from kgan.runs.generator import TrainedGenerator
 from kgan.runs.rundir import RunDir
-from kgan.sampling import draw
+from kgan.sampling import draw, write
 from kgan.training.plan import Plan
 
 NUM_SAMPLES = draw.GRID_IMAGES
@@ -86,9 +84,7 @@ def write_animation(run: RunDir, trained: TrainedGenerator) -> None:
     content = images.gif(np.stack(frames), [_MILLISECONDS] * (len(frames) - 1) + [_REST_MILLISECONDS])
     recipe, settings = draw.grid_recipe(trained, draw.SampleSettings(trained.config.seed))
     marks = draw.recipe_marks(draw.origin(trained), recipe, settings, np.stack(frames))
-    path = run.animation_file
-    write_atomically(path, content)
-    write_atomically(sidecar_path(path), sidecar(marks, path.name, content).encode())
+    write.write_animation(run.animation_file, content, marks)
 
 
 def _pixels(path: Path, channels: int | None) -> np.ndarray:

@@ -16,6 +16,7 @@ from PIL import Image
 import kgan as package
 from kgan import images
 from kgan.errors import UserError
+from kgan.files import write_atomically
 from kgan.latents import latents
 from kgan.provenance.check import Verdict, check
 from kgan.provenance.marks import COMPOSITE, GENERATED
@@ -97,14 +98,15 @@ def test_labels_truncation_and_weights_change_the_image(writer, tmp_path):
 
 
 def test_a_path_is_a_strip_and_an_animation_with_its_marks(writer, tmp_path):
-    strip, animation = writer(tmp_path / "a").interpolation(3, caption=False)
+    strip, animation, sidecar = writer(tmp_path / "a").interpolation(3, caption=False)
     (first,) = writer(tmp_path / "b", label=0).singles(1, grid=False, caption=False)
     with Image.open(strip) as picture, Image.open(first) as single:
         assert picture.size == (2 * (17 * 30 + 2), 2 * 32)  # 2 legs of 8 frames and the last, twice enlarged
         assert np.array_equal(np.array(picture)[4:60:2, 4:60:2], np.array(single))
     with Image.open(animation) as picture:
         assert 2 <= picture.n_frames <= 49 and picture.size == (112, 112)
-    record = json.loads(animation.with_name(animation.name + ".json").read_text())
+    assert sidecar == animation.with_name(animation.name + ".json")
+    record = json.loads(sidecar.read_text())
     assert record["file_sha256"] == hashlib.sha256(animation.read_bytes()).hexdigest()
     assert record["kgan"]["z"] == {"recipe": "slerp", "indices": [0, 1, 2, 0], "frames": 49}
 
@@ -139,6 +141,39 @@ def test_other_images_are_never_replaced(writer, tmp_path):
     (tmp_path / "b" / "seed00000000.npz").write_bytes(b"mine")
     with pytest.raises(UserError, match="npz is there already"):
         writer(tmp_path / "b").npz(4)
+
+
+def test_no_path_or_array_of_another_class_or_length_is_replaced(writer, tmp_path):
+    for more, num in (({"label": 1}, 3), ({}, 3)):
+        folder = tmp_path / str(len(more))
+        made = [*writer(folder, **more).interpolation(num), *writer(folder, **more).npz(num)]
+        before = {path: path.read_bytes() for path in made}
+        assert [*writer(folder, **more).interpolation(num), *writer(folder, **more).npz(num)] == made
+        for other in (writer(folder, label=0).interpolation, writer(folder, label=0).npz) if more else ():
+            with pytest.raises(UserError, match="holds something else"):
+                other(num)
+        for other in (writer(folder, **more).interpolation, writer(folder, **more).npz):
+            with pytest.raises(UserError, match="holds something else"):
+                other(num + 1)
+        made[0].unlink()  # the GIF alone is in the way too
+        with pytest.raises(UserError, match="gif is there already and holds something else"):
+            writer(folder, **more).interpolation(num + 1)
+        assert {path: path.read_bytes() for path in made[1:]} == {path: before[path] for path in made[1:]}
+
+
+def test_a_crash_leaves_no_animation_without_its_marks(writer, tmp_path, monkeypatch):
+    class Crash(Exception):
+        pass
+
+    def crash(path, content):
+        if ".gif" in path.name and list(tmp_path.glob("*.gif*")):
+            raise Crash
+        write_atomically(path, content)
+
+    monkeypatch.setattr("kgan.sampling.write.write_atomically", crash)
+    with pytest.raises(Crash):
+        writer(tmp_path).interpolation(2)
+    assert list(tmp_path.glob("*.gif")) == []
 
 
 def test_other_files_are_overwritten_on_request(trained_run, tmp_path):
@@ -231,6 +266,12 @@ def test_a_picture_is_projected(writer, trained_run, tmp_path):
     assert "--overwrite" in refused("sample", trained_run, f"--project={target}", f"--out={tmp_path / 'out'}")
 
 
+def test_a_seed_is_one_that_a_file_name_and_the_command_have_room_for(trained_run, tmp_path):
+    for seed in (-1, 2**31):
+        with pytest.raises(UserError, match=f"--seed={seed}: must be 0 to 2,147,483,647"):
+            package.sample(trained_run, seed=seed, out=tmp_path)
+
+
 def test_progress_is_told(trained_run, tmp_path):
     told = []
     package.sample(
@@ -286,6 +327,12 @@ def test_real_images_stand_beside_generated_ones_of_their_class(trained_run):
         (["RUN", "--npz", "--interpolate"], "--interpolate, --npz and --project are different"),
         (["RUN", "--checkpoint=3"], "--checkpoint=3: must be best, last or one of the steps 4"),
         (["RUN", "--seed=-1"], "--seed"),
+        (["RUN", "--project=x.png", "--seed=1"], "--seed is for images that are drawn: leave it out, or --project"),
+        (["RUN", "--project=x.png", "--num=3"], "--num is for images that are drawn"),
+        (["RUN", "--project=x.png", "--truncation=0.5"], "--truncation is for images that are drawn"),
+        (["RUN", "--project=x.png", "--nogrid"], "--grid is for single images"),
+        (["RUN", "--interpolate", "--nogrid"], "--grid is for single images"),
+        (["RUN", "--npz", "--nocaption"], "--caption is for pictures of several images"),
         (["RUN", "--truncation=0"], "--truncation"),
         (["RUN", "--project=nowhere.png"], "nowhere.png: No such file"),
         (["RUN", "--project=x.png", "--npz"], "--interpolate, --npz and --project are different"),

@@ -36,7 +36,7 @@ def made(writer, tmp_path_factory):
     paths = []
     for ema in (True, False):
         paths += writer(root / f"ema{ema}", ema=ema).singles(104, grid=True, caption=ema)
-        paths += writer(root / f"ema{ema}", ema=ema, truncation=0.5, seed=3).interpolation(3, caption=not ema)
+        paths += writer(root / f"ema{ema}", ema=ema, truncation=0.5, seed=3).interpolation(3, caption=not ema)[:2]
     return paths
 
 
@@ -363,6 +363,7 @@ def test_exit_codes_and_words_of_the_command(made, trained_run, tmp_path):
     assert "3 images: 1 verified, 1 not what it claims, 1 cannot tell" in mixed.stdout
     assert "nowhere: not a run folder" in refused("verify", made[0], "--run=nowhere", cwd=tmp_path)
     assert "name the images" in refused("verify")
+    assert "no\N{REPLACEMENT CHARACTER}[31mwhere: not a run" in refused("verify", made[0], "--run=no\x1b[31mwhere")
 
 
 SMALL = st.integers(0, 40)

@@ -159,6 +159,12 @@ def test_every_other_pickle_is_refused_in_one_line(content, words):
     assert str(error.value).isprintable()
 
 
+def test_only_texts_are_encoded():
+    for given in (b"]", b"}", NONE):
+        with pytest.raises(UserError, match="damaged pickle"):
+            read_batch(PROTOCOL + name("_codecs", "encode") + sequence(given, text("latin1")) + REDUCE + STOP)
+
+
 def test_a_memo_index_allocates_nothing():
     content = PROTOCOL + DICT + b"r" + struct.pack("<I", 10**9) + b"r" + struct.pack("<I", 2**32 - 1) + STOP
     assert read_batch(content) == {}

@@ -4,7 +4,8 @@ import sys
 import numpy as np
 import pytest
 
-from kgan.data import sources
+from kgan import downloads
+from kgan.data import places, sources
 from kgan.data.split import split
 from kgan.errors import UserError
 from tests.conftest import draw_folder, real_data
@@ -53,6 +54,27 @@ def test_a_data_set_that_is_nowhere_says_where_to_put_it(tmp_path, monkeypatch):
         UserError, match=r"cifar10 is not on this machine and could not be downloaded \(no route\): put it"
     ):
         sources.load("cifar10")
+
+
+def test_a_download_that_was_cut_off_is_taken_up_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.delenv("KGAN_DATA_DIR", raising=False)
+    source, fetched = sources.source_of("fashion_mnist"), []
+
+    def fetch(address, target, sha256):
+        if len(fetched) == 3:
+            raise UserError("the network is gone")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(b"")
+        fetched.append(target.name)
+
+    monkeypatch.setattr(downloads, "fetch", fetch)
+    with pytest.raises(UserError, match="the network is gone"):
+        places.find(source, None)
+    assert places.where(source) is None
+    fetched.clear()
+    monkeypatch.setattr(downloads, "fetch", lambda address, target, sha256: target.write_bytes(b""))
+    assert places.find(source, None)[1] == places.where(source)
 
 
 def test_held_out_images_are_a_matter_of_the_data_alone():

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from kgan import TrainConfig
 from kgan.data import sources
 from kgan.data.licensing import permission
+from kgan.data.tfds import TfdsPictures
 from kgan.errors import UserError
 from kgan.exporting.modelcard import data_facts
 from kgan.runs.rundir import RunDir
@@ -136,6 +138,23 @@ def test_what_it_cannot_give_is_one_line(prepared, tmp_path):
         sources.load("tfds:dots:test", prepared, image_size=64)
 
 
+@pytest.mark.parametrize(
+    "stored, shape",
+    [
+        ((8, 9, 1), (8, 9, 1)),
+        ((8, 9, 2), (8, 9, 1)),
+        ((8, 9, 3), (8, 9, 3)),
+        ((8, 9, 4), (8, 9, 3)),
+        ((None, None, 3), None),
+    ],
+)
+def test_an_alpha_channel_is_not_counted(stored, shape):
+    pictures = object.__new__(TfdsPictures)
+    pictures._image = "image"
+    pictures._info = SimpleNamespace(features={"image": SimpleNamespace(shape=stored)})
+    assert pictures.own_shape() == shape
+
+
 def test_without_the_package_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"tfds:mnist needs TensorFlow Datasets: pip install 'kgan\[tfds\]'"):
@@ -143,7 +162,7 @@ def test_without_the_package_it_says_what_to_install(monkeypatch):
 
 
 def test_names_have_one_form():
-    for name in ("tfds", "tfds:", "folder:x", "mnist:train", "tfdsx:mnist"):
+    for name in ("tfds", "tfds:", "folder:x", "mnist:train", "mnist:", "tfdsx:mnist"):
         with pytest.raises(UserError, match=f"--dataset={name}: must be one of .*folder, tfds:NAME"):
             TrainConfig(dataset=name)
     assert TrainConfig(dataset="tfds:mnist").dataset == "tfds:mnist"

@@ -126,13 +126,13 @@ def test_a_damaged_cache_is_made_anew(tmp_path, store, decoded_files):
 
 def test_pixels_are_hashed_once_and_stand_for_what_is_in_the_cache(tmp_path, store, monkeypatch, decoded_files):
     root = draw_folder(tmp_path / "images", 6)
-    hashed, pixels_sha256 = [], cache.pixels_sha256
+    hashed, dataset_sha256 = [], cache.dataset_sha256
 
     def hashing(*arrays):
         hashed.append(1)
-        return pixels_sha256(*arrays)
+        return dataset_sha256(*arrays)
 
-    monkeypatch.setattr(cache, "pixels_sha256", hashing)
+    monkeypatch.setattr(cache, "dataset_sha256", hashing)
     first = cache.read(open_pictures(root), 28, 1)
     assert first.sha256 == sources.ImageSet(None, np.array(first.images), first.labels, ()).sha256
     assert len(hashed) == 1
@@ -189,8 +189,33 @@ def test_a_killed_process_leaves_nothing_half_made(tmp_path, store):
     assert [path.suffix for path in (store / "decoded").iterdir() if path.is_dir()] == [""]
 
 
-def test_the_cache_is_listed_and_cleared(tmp_path):
+def test_what_other_jobs_are_making_stays(tmp_path, store):
     root = draw_folder(tmp_path / "images", 6)
+    other = store / "decoded" / f".{'0' * 32}.999999999.tmp"
+    other.mkdir(parents=True)
+    cache.read(open_pictures(root), 28, 1)
+    assert other.is_dir()
+
+
+def test_what_another_process_finished_first_is_taken(tmp_path, store, monkeypatch):
+    """Where files cannot be locked, two may decode the same pictures."""
+    root = draw_folder(tmp_path / "images", 6)
+    write_images = cache._write_images
+
+    def second(pictures, folder, shape):
+        monkeypatch.setattr(cache, "_write_images", write_images)
+        cache._decode(pictures, folder.with_name(folder.name.split(".")[1]), shape)
+        folder.mkdir()
+        return write_images(pictures, folder, shape)
+
+    monkeypatch.setattr(cache, "_write_images", second)
+    read = cache.read(open_pictures(root), 28, 1)
+    assert len(read.images) == 6 and read.images.sum() > 0
+    assert len(list((store / "decoded").iterdir())) == 1
+
+
+def test_the_cache_is_listed_and_cleared(tmp_path):
+    root = draw_folder(tmp_path / "images[/red] of [bold]mine", 6)
     images = cache.read(open_pictures(root), 28, 1).images
     listed = " ".join(kgan("data", "list").stdout.split())
     assert f"{root} 6 of 28x28x1 0.0 MB" in listed and "`kgan data clear` removes them" in listed

@@ -1,3 +1,7 @@
+import errno
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -56,6 +60,20 @@ def test_too_many_broken_files_stop(tmp_path):
         path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(UserError, match=r"3 of 20 images are broken, more than a tenth; the first: .*0000.png"):
         cache.read(open_pictures(tmp_path), 28, 1)
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    draw_folder(tmp_path, 6)
+    scandir = os.scandir
+
+    def closed(path):
+        if Path(path).name == "class1":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(UserError, match=r"class1: cannot be read \(Permission denied\)"):
+        open_pictures(tmp_path)
 
 
 @pytest.mark.parametrize("make", [lambda root: root.mkdir(), lambda root: root.write_text(""), lambda root: None])

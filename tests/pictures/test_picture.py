@@ -67,6 +67,12 @@ def test_every_mode_becomes_grey_or_colour(tmp_path, image, expected, channels):
     assert (pixels == expected).all()
 
 
+def test_a_picture_with_a_side_that_is_too_long_is_told_the_limit(tmp_path):
+    Image.new("L", (70_000, 20)).save(tmp_path / "x.png")
+    with pytest.raises(UserError, match="70000 x 20 pixels; at most 50,000,000, and 65,535 a side, are read"):
+        picture.read_image(tmp_path / "x.png", 28, 1)
+
+
 def test_levels_of_16_bits_are_rounded(tmp_path):
     levels = np.arange(65536, dtype=np.uint16).reshape(256, 256)
     Image.fromarray(levels).save(tmp_path / "x.png")

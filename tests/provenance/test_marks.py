@@ -199,6 +199,7 @@ def test_the_latent_comes_back_bit_for_bit():
         ("z", "AAAAAA="),
         ("z", "AAAAAB=="),
         ("z", {"recipe": "none"}),
+        ("z", {"recipe": "draws", "first": 0, "count": 4}),
         ("pixels_sha256", ""),
     ],
 )

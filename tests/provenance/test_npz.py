@@ -46,6 +46,11 @@ def test_what_is_written_is_consistent(place, producer):
     assert npz.read_marks(place) == MARKS
 
 
+def test_a_path_of_any_characters_is_one_line(tmp_path):
+    (reason,) = npz.check_npz(tmp_path / "no\x1b[31m\nwhere.npz").reasons
+    assert reason.isprintable() and reason.endswith("where.npz: No such file or directory")
+
+
 @pytest.mark.parametrize("name, content", [("other.npy", b"hidden"), ("samples.npy", CONTENT)])
 def test_there_is_room_for_nothing_else(place, name, content):
     place.write_bytes(CONTENT)

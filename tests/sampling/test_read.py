@@ -7,6 +7,8 @@ import pytest
 from PIL import Image
 
 from kgan.errors import UserError
+from kgan.images import write_png
+from kgan.provenance.marks import Origin, describe, pnginfo
 from kgan.sampling.read import image_shape, read_images, read_samples
 from tests.fuzzing import damaged, fuzz, only_user_errors
 
@@ -28,6 +30,16 @@ def test_a_folder_is_read_by_name_and_its_subfolders_in_turn(tmp_path):
     assert levels(tmp_path / "flat") == [0, 1, 2]
     assert levels(tmp_path / "classes") == [0, 10, 1, 11, 2, 12]
     assert levels(tmp_path / "classes", limit=3) == [0, 10, 1]
+
+
+def test_the_shape_is_that_of_a_single_image(tmp_path):
+    origin = Origin("", "", "", "", False, {"kgan": "1"})
+    pair = np.zeros((9, 12, 3), np.uint8)
+    write_png(tmp_path / "projection-x.png", pair, pnginfo(describe(origin, pair)))
+    with pytest.raises(UserError, match="there are only grids in this folder"):
+        image_shape(tmp_path)
+    write(tmp_path / "seed.png", 5)
+    assert image_shape(tmp_path) == (4, 4, 1) and levels(tmp_path) == [5]
 
 
 def test_grey_and_colour(tmp_path):

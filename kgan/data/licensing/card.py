@@ -98,7 +98,7 @@ class DatasetCard:
 
 
 def card_file(place: str | os.PathLike) -> Path:
-    """Where the card of the images lies that are in this folder or file."""
+    """Where the card of the images in this folder or file lies."""
     place = Path(place)
     return place / FILE_NAME if place.is_dir() else place.with_name(f"{place.name}.{FILE_NAME}")
 

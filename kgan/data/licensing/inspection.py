@@ -110,4 +110,4 @@ def _prohibition(picture: Picture) -> str:
         found = data_mining(picture)
     except OSError as error:
         raise UserError(f"{picture}: {error.strerror}") from None
-    return f"{picture}: {', '.join(found.values) or found.problem}" if found.prohibited else ""
+    return f"{picture}: {', '.join(filter(None, [*found.values, found.problem]))}" if found.prohibited else ""

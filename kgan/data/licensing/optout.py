@@ -1,8 +1,9 @@
-"""Does a picture's owner forbid mining it? `plus:DataMining` in the XMP of PNG, JPEG and WebP files.
+"""Does a picture's owner forbid mining it? `plus:DataMining` in the XMP of PNG, JPEG, WebP and GIF files.
 
 The property and its vocabulary are PLUS LDF's; IPTC Photo Metadata 2023.1 took them over. Files come from anyone: they
-are walked chunk by chunk, without decoding a pixel or loading more than their metadata. When in doubt (a value that is
-not in the vocabulary, XMP that does not parse but says DMI-PROHIBITED) the answer is that mining is forbidden.
+are walked chunk by chunk, without decoding a pixel or loading more than their XMP. When in doubt (a value that is not
+in the vocabulary, XMP that does not parse but says DMI-PROHIBITED, XMP that is too long or damaged to be read at all)
+the answer is that mining is forbidden.
 """
 
 import os
@@ -25,6 +26,11 @@ _JPEG_XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _JPEG_EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
 _PNG_XMP = b"XML:com.adobe.xmp"
 _PNG_RAW_PROFILE = b"Raw profile type xmp"  # ImageMagick's: three lines (blank, name, length), then hexadecimal
+_MAX_KEYWORD = 79
+_GIF_XMP = b"XMP DataXMP"
+# XMP stands in a GIF as it is; a reader that takes it for blocks of data lands somewhere in these bytes, each of which
+# leads to the last (XMP part 3, 1.1.2)
+_GIF_LANDING = bytes([1, *range(255, -1, -1)])
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,7 @@ class DataMining:
 
 
 def data_mining(picture: Path | Encoded) -> DataMining:
-    """Reads the property from one picture. Other formats have none; raises UserError if a file cannot be opened."""
+    """Reads the property from one picture. BMP has no XMP. Raises UserError if a file cannot be opened."""
     values: list[str] = []
     problem, prohibited = "", False
     with open_bytes(picture) as stream:
@@ -51,8 +57,8 @@ def data_mining(picture: Path | Encoded) -> DataMining:
                 except BadMetadata as error:
                     problem = str(error)
                     prohibited |= b"DMI-PROHIBITED" in packet
-        except BadMetadata as error:
-            problem = str(error)
+        except BadMetadata as error:  # nobody knows what else stands there
+            problem, prohibited = str(error), True
     prohibited |= any(value not in _PERMITTING for value in values)
     return DataMining(tuple(values), prohibited, problem)
 
@@ -64,7 +70,7 @@ def _terms(packet: bytes) -> list[str]:
 
 
 def packets(stream: BinaryIO) -> Iterator[bytes]:
-    """The XMP packets of a PNG, JPEG or WebP file. Raises BadMetadata for metadata that is damaged or too large."""
+    """The XMP packets of a PNG, JPEG, WebP or GIF file. Raises BadMetadata for XMP that is damaged or too long."""
     start = stream.read(12)
     if start.startswith(SIGNATURE):
         stream.seek(len(SIGNATURE))
@@ -74,6 +80,9 @@ def packets(stream: BinaryIO) -> Iterator[bytes]:
         yield from _jpeg_packets(stream)
     elif start[:4] == b"RIFF" and start[8:12] == b"WEBP":
         yield from _webp_packets(stream)
+    elif start.startswith((b"GIF87a", b"GIF89a")):
+        stream.seek(6)
+        yield from _gif_packets(stream)
 
 
 def _png_packets(stream: BinaryIO) -> Iterator[bytes]:
@@ -85,11 +94,15 @@ def _png_packets(stream: BinaryIO) -> Iterator[bytes]:
         if kind not in {b"iTXt", b"tEXt", b"zTXt"}:
             stream.seek(length + 4, os.SEEK_CUR)
             continue
-        keyword, _, rest = _take(stream, length).partition(b"\0")
-        stream.seek(4, os.SEEK_CUR)
-        if keyword.strip().lower() in {_PNG_XMP.lower(), _PNG_RAW_PROFILE.lower()}:
-            text = _png_text(kind, rest)
-            yield text if keyword.strip().lower() == _PNG_XMP.lower() else _raw_profile(text)
+        start = stream.read(min(length, _MAX_KEYWORD + 1))
+        keyword, end, rest = start.partition(b"\0")
+        keyword = keyword.strip().lower()
+        if end and keyword in {_PNG_XMP.lower(), _PNG_RAW_PROFILE.lower()}:
+            text = _png_text(kind, rest + _take(stream, length - len(start)))
+            yield text if keyword == _PNG_XMP.lower() else _raw_profile(text)
+            stream.seek(4, os.SEEK_CUR)
+        else:
+            stream.seek(length - len(start) + 4, os.SEEK_CUR)
     raise BadMetadata("too many chunks")
 
 
@@ -125,6 +138,7 @@ def _inflate(data: bytes) -> bytes:
 def _jpeg_packets(stream: BinaryIO) -> Iterator[bytes]:
     """Metadata stands in APP1 segments before the first scan (ISO/IEC 10918-1; extended XMP: XMP part 3, 1.1.3)."""
     extensions: dict[bytes, dict[int, bytes]] = defaultdict(dict)
+    extended = 0
     for _ in range(_MAX_SEGMENTS):
         marker = stream.read(2)
         while marker == b"\xff\xff":  # fill bytes
@@ -145,8 +159,11 @@ def _jpeg_packets(stream: BinaryIO) -> Iterator[bytes]:
         elif segment.startswith(_JPEG_EXTENSION):
             rest = segment[len(_JPEG_EXTENSION) :]  # a digest of 32 letters, the whole length, this part's offset
             extensions[rest[:32]][int.from_bytes(rest[36:40], "big")] = rest[40:]
-            if sum(len(part) for parts in extensions.values() for part in parts.values()) > MAX_BYTES:
+            extended += len(rest)
+            if extended > MAX_BYTES:
                 raise BadMetadata("the extended XMP is too long")
+    else:
+        raise BadMetadata("too many segments")
     for parts in extensions.values():
         yield b"".join(part for _, part in sorted(parts.items()))
 
@@ -163,6 +180,51 @@ def _webp_packets(stream: BinaryIO) -> Iterator[bytes]:
         else:
             stream.seek(length + (length & 1), os.SEEK_CUR)
     raise BadMetadata("too many chunks")
+
+
+def _gif_packets(stream: BinaryIO) -> Iterator[bytes]:
+    """XMP stands in application extensions, before or after any frame (GIF89a, 26)."""
+    _skip_colours(stream, stream.read(7)[4:5])
+    for _ in range(_MAX_SEGMENTS):
+        kind = stream.read(1)
+        if kind == b",":
+            _skip_colours(stream, stream.read(9)[8:])
+            stream.seek(1, os.SEEK_CUR)
+        elif kind == b"!":
+            label, name = stream.read(1), _gif_block(stream)
+            if label == b"\xff" and name == _GIF_XMP:
+                yield _gif_xmp(stream)
+                continue
+            if not name:
+                continue
+        else:
+            return
+        while _gif_block(stream):
+            pass
+    raise BadMetadata("too many blocks")
+
+
+def _skip_colours(stream: BinaryIO, flags: bytes) -> None:
+    """Skips the colour table that the flags of a screen or frame announce."""
+    if flags and flags[0] & 0x80:
+        stream.seek(3 << (flags[0] & 7) + 1, os.SEEK_CUR)
+
+
+def _gif_block(stream: BinaryIO) -> bytes:
+    """The content of the next block of data; b"" for the one that ends a row of them."""
+    return stream.read(int.from_bytes(stream.read(1), "big"))
+
+
+def _gif_xmp(stream: BinaryIO) -> bytes:
+    """The packet at this place; the stream is moved behind its last block."""
+    content = bytearray()
+    while block := _gif_block(stream):
+        content += bytes([len(block)]) + block
+        if len(content) > MAX_BYTES:
+            raise BadMetadata("the XMP is too long")
+    if not content.endswith(_GIF_LANDING):
+        raise BadMetadata("the XMP of the GIF has no end")
+    return bytes(content[: -len(_GIF_LANDING)])
 
 
 def _take(stream: BinaryIO, length: int) -> bytes:

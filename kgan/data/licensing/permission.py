@@ -43,7 +43,9 @@ def permitted(
     files_hash = files_sha256(pictures, verify_data)
     card, file = read_card(pictures.place), card_file(pictures.place)
     if card is None:
-        count = remembered(pictures, "prohibited", lambda: inspection.count_prohibited(pictures), verify_data)
+        count = remembered(
+            pictures, "datamining_prohibited", lambda: inspection.count_prohibited(pictures), verify_data
+        )
         card = DatasetCard(pictures.name, datamining_prohibited=count)
     elif not card.files_sha256:
         raise UserError(f"{file} names no files: write it with `kgan data inspect {pictures.place}`")

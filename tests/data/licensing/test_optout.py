@@ -12,6 +12,7 @@ from tests.provenance.marked_pngs import join, picture, png_bytes, sample_png, s
 
 PLUS = "http://ns.useplus.org/ldf/xmp/1.0/"
 VOCABULARY = "http://ns.useplus.org/ldf/vocab/"
+KINDS = ["PNG", "JPEG", "WEBP", "GIF"]
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 
 
@@ -34,8 +35,16 @@ def saved(kind: str, xmp: bytes | None) -> bytes:
         start, *rest = split(png_bytes(picture()))
         return join([start, *([text_chunk("XML:com.adobe.xmp", xmp)] if xmp else []), *rest])
     buffer = io.BytesIO()
+    if kind == "GIF":
+        frames = [to_pillow(picture(channels=3)), to_pillow(255 - picture(channels=3))]
+        frames[0].save(buffer, kind, save_all=True, append_images=frames[1:], comment=b"two frames")
+        return buffer.getvalue()[:-1] + (gif_xmp(xmp) if xmp else b"") + b";"
     to_pillow(picture(channels=3)).save(buffer, kind, **({"xmp": xmp} if xmp else {}))
     return buffer.getvalue()
+
+
+def gif_xmp(xmp: bytes) -> bytes:
+    return b"!\xff\x0bXMP DataXMP" + xmp + bytes([1, *range(255, -1, -1), 0])
 
 
 def look(tmp_path, content: bytes):
@@ -43,7 +52,7 @@ def look(tmp_path, content: bytes):
     return data_mining(tmp_path / "image")
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("form", ["element", "attribute", "resource", "bag"])
 def test_a_prohibition_is_found_in_every_format_and_form(tmp_path, kind, form):
     found = look(tmp_path, saved(kind, packet(f"{VOCABULARY}DMI-PROHIBITED-AIMLTRAINING", form)))
@@ -103,7 +112,7 @@ def test_extended_xmp_of_a_jpeg_is_put_together(tmp_path):
     assert look(tmp_path, extended).prohibited
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_unsafe_or_broken_xmp_is_a_problem_and_prohibits_when_it_says_so(tmp_path, kind):
     hostile = b'<!DOCTYPE a [<!ENTITY e "DMI-ALLOWED">]>' + packet("&e;")
     found = look(tmp_path, saved(kind, hostile))
@@ -112,7 +121,7 @@ def test_unsafe_or_broken_xmp_is_a_problem_and_prohibits_when_it_says_so(tmp_pat
     assert "malformed" in found.problem and found.prohibited
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_no_damage_gives_a_traceback(tmp_path, kind):
     content = saved(kind, packet("DMI-PROHIBITED"))
     for length in range(0, len(content), 7):
@@ -124,15 +133,48 @@ def test_no_damage_gives_a_traceback(tmp_path, kind):
         assert found.problem.isprintable() and all(value.isprintable() for value in found.values)
 
 
-def test_bombs_are_a_problem(tmp_path):
+def test_xmp_that_is_not_read_to_its_end_prohibits(tmp_path):
     start, *rest = split(png_bytes(picture()))
     bomb = text_chunk("XML:com.adobe.xmp", b" " * 50_000_000, compressed=True)
-    assert "too long" in look(tmp_path, join([start, bomb, *rest])).problem
+    long = text_chunk("XML:com.adobe.xmp", packet("DMI-ALLOWED") + b" " * 2**22)
     huge = b"RIFF\0\0\0\0WEBPXMP " + struct.pack("<I", 2**32 - 1)
-    assert "longer" in look(tmp_path, huge).problem
+    endless = saved("GIF", None)[:-1] + gif_xmp(packet("DMI-ALLOWED") + b" " * 2**23)
+    head = b"http://ns.adobe.com/xmp/extension/\0" + b"A" * 32 + bytes(8)
+    segment = b"\xff\xe1" + struct.pack(">H", len(head) + 60_002) + head + bytes(60_000)
+    for content, words in [
+        (join([start, bomb, *rest]), "too long"),
+        (join([start, long, *rest]), "longer"),
+        (huge, "longer"),
+        (endless, "too long"),
+        (saved("GIF", packet("DMI-ALLOWED"))[:-200], "no end"),
+        (b"\xff\xd8" + 100 * segment, "too long"),
+        (b"\xff\xd8" + 100_001 * b"\xff\xe0\0\2", "too many"),
+        (b"GIF89a" + bytes(7) + 100_001 * b"!\xfe\0", "too many"),
+    ]:
+        found = look(tmp_path, content)
+        assert found.prohibited and words in found.problem, words
 
 
-WHOLE = [saved(kind, packet("DMI-PROHIBITED", form)) for kind in ("PNG", "JPEG", "WEBP") for form in ("element", "bag")]
+def test_long_texts_before_the_xmp_do_not_hide_it(tmp_path):
+    start, *rest = split(png_bytes(picture()))
+    texts = [(b"tEXt", b"workflow\0" + b" " * 2**23), (b"tEXt", b" " * 2**23)]
+    for value, prohibited in (("DMI-PROHIBITED", True), ("DMI-ALLOWED", False)):
+        found = look(tmp_path, join([start, *texts, text_chunk("XML:com.adobe.xmp", packet(value)), *rest]))
+        assert (found.prohibited, found.problem) == (prohibited, "")
+
+
+def test_xmp_stands_before_or_after_the_frames_of_a_gif(tmp_path):
+    content = saved("GIF", None)
+    place = 13 + (3 << (content[10] & 7) + 1) * (content[10] >> 7)
+    for xmp in (packet("DMI-PROHIBITED"), packet("DMI-PROHIBITED") + b"\n" * 300):
+        early = content[:place] + gif_xmp(xmp) + content[place:]
+        for changed in (early, content[:-1] + gif_xmp(xmp) + b";"):
+            Image.open(io.BytesIO(changed)).load()
+            assert look(tmp_path, changed).prohibited
+    assert not look(tmp_path, content[:place] + gif_xmp(packet("DMI-ALLOWED")) + content[place:]).prohibited
+
+
+WHOLE = [saved(kind, packet("DMI-PROHIBITED", form)) for kind in KINDS for form in ("element", "bag")]
 
 
 @fuzz(damaged(*WHOLE, packet("DMI-ALLOWED")))
