@@ -16,6 +16,7 @@ from absl import app, flags
 from kgan import config, settings
 from kgan.arguments import check_run_or_samples
 from kgan.errors import LostWorker, NonFiniteLoss, Stopped, UserError
+from kgan.progress import Progress
 from kgan.text import one_line
 
 
@@ -104,7 +105,7 @@ def guarded(action: Callable[[], int | None]) -> int:
 
 
 @contextlib.contextmanager
-def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+def progress(what: str) -> Iterator[Progress]:
     """A bar on the terminal, moved by calling what this gives with (done, total); none where stderr is no terminal."""
     if not sys.stderr.isatty():
         yield lambda done, total: None

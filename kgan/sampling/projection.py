@@ -13,12 +13,11 @@ import tensorflow as tf
 from kgan.files import write_atomically
 from kgan.images import to_float
 from kgan.latents import latents
+from kgan.progress import Progress
 from kgan.runs.generator import BATCH, TrainedGenerator
 
 LEARNING_RATE = 0.05
 STARTS, STEPS = 16, 400
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

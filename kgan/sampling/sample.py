@@ -1,7 +1,6 @@
 """`kgan.sample`: images of a trained run as files, each with marks that say where it comes from."""
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import kgan
 from kgan.arguments import check_range, refuse_changed
 from kgan.errors import UserError
 from kgan.pictures.picture import read_image
+from kgan.progress import Progress
 from kgan.provenance.c2pa import Signer
 from kgan.runs import environment
 from kgan.runs.checkpoint import find
@@ -58,7 +58,7 @@ def sample(
     c2pa_key: str | os.PathLike | None = None,
     caption: bool = True,
     overwrite: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> SampleResult:
     """Draws images from a trained run. Image i of a seed is the same whatever else is asked.
 

@@ -1,10 +1,11 @@
 """`kgan.verify`: are images what their marks claim?"""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from kgan.errors import UserError
+from kgan.progress import Progress
 from kgan.provenance.c2pa import SignatureReader
 from kgan.provenance.check import CheckResult, Verdict, check
 from kgan.provenance.npz import check_npz
@@ -43,7 +44,7 @@ def verify(
     *,
     run: str | os.PathLike | None = None,
     c2pa_trust: str | os.PathLike | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> VerifyResult:
     """Checks the marks of images (PNG, .npz, or GIF with the JSON beside it). Nothing in the files makes it raise.
 

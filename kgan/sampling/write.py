@@ -13,6 +13,7 @@ from kgan import images
 from kgan.errors import UserError
 from kgan.files import write_atomically, written_whole
 from kgan.latents import draws_recipe, slerp_recipe
+from kgan.progress import Progress
 from kgan.provenance import npz, png
 from kgan.provenance.c2pa import Signer
 from kgan.provenance.marks import COMPOSITE, Marks, describe, implicit_label, pnginfo, read_marks, sidecar
@@ -42,7 +43,7 @@ class Writer:
         producer: str = "",
         signer: Signer | None = None,
         overwrite: bool = False,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ):
         self.trained, self.settings, self.folder = trained, settings, folder
         self.producer, self.signer, self.overwrite, self.progress = producer, signer, overwrite, progress

@@ -1,10 +1,11 @@
 """`kgan.sweep`: a training run for each cell of a grid of settings, and the table of their scores."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kgan.errors import NonFiniteLoss, Stopped, UserError
+from kgan.progress import Progress
 from kgan.sweeping import grid as grids
 from kgan.sweeping import jobs as processes
 from kgan.sweeping import results
@@ -37,7 +38,7 @@ def sweep(
     dry_run: bool = False,
     evaluate: bool = False,
     audit: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     listener: SweepListener | None = None,
 ) -> SweepResult:
     """Trains a run for each cell of a grid of settings, and compares their scores.
@@ -101,7 +102,7 @@ class _Watch(Listener):
     A loss that became non-finite is a result, not a failure.
     """
 
-    def __init__(self, listener: SweepListener, progress: Callable[[int, int], None] | None, total: int):
+    def __init__(self, listener: SweepListener, progress: Progress | None, total: int):
         self.failed: set[str] = set()
         self._listener, self._progress, self._done, self._total = listener, progress, 0, total
 
