@@ -122,7 +122,9 @@ def test_out_of_memory_names_the_batch(settings, tmp_path, monkeypatch):
     from kgan.steps.step import TrainStep
 
     def exhaust(*_):
-        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+        raise tf.errors.ResourceExhaustedError(
+            None, None, "OOM when allocating tensor on /job:localhost/replica:0/task:0/device:GPU:0 by allocator GPU_0_bfc"
+        )
 
     monkeypatch.setattr(TrainStep, "__call__", exhaust)
     with pytest.raises(
