@@ -141,7 +141,7 @@ class TrainingRun:
                 raise UserError(f"{run.path} was trained on other images than are there now: resume it on those")
             self._restore(run)
             run.remove_leftovers()
-            run.cut_metrics(self.step)
+            run.cut_back(self.step)
             scoring.record_best(run, self.step)
             run.write_config(self.config)
             run.update_record(resumed=[*record.get("resumed", []), self._resumption(record, changes)])
