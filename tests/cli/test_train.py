@@ -118,6 +118,14 @@ def test_a_dry_run_prints_and_writes_nothing(folder_flags, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_dry_run_is_refused_where_the_run_would_be(folder_flags, tmp_path, monkeypatch):
+    (tmp_path / "notes.txt").write_text("mine")
+    assert "is not empty" in refused("train", *folder_flags, "--dry_run", f"--run_dir={tmp_path}")
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=1000))
+    assert "has 0 MiB free" in refused("train", *folder_flags, "--dry_run", f"--run_dir={tmp_path / 'run'}")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_that_cannot_fit_on_the_disk_is_refused(folder, tmp_path, monkeypatch):
     usage = lambda place: SimpleNamespace(free=1000 if tmp_path in (place, *place.parents) else 2**40)  # noqa: E731
     monkeypatch.setattr(shutil, "disk_usage", usage)
