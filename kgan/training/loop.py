@@ -50,7 +50,7 @@ class TrainingRun:
         self.peers = hardware.peers
         with self.peers.watched(), hardware.strategy.scope():
             self.state = create_state(self.config, shapes, plan.total_steps, hardware.precision)
-            self._fresh = start.put_in_place(origin, self.state, num_classes) if origin else []
+            self._fresh = start.put_in_place(origin, self.state, self.config, num_classes) if origin else []
             self.step_function = build_step(
                 self.config, self.state, hardware.strategy, xla=hardware.xla, conditional=bool(num_classes)
             )
