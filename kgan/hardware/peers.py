@@ -110,7 +110,7 @@ class Peers:
 
     @tf.function
     def _add_up(self, row: tf.Tensor) -> tf.Tensor:
-        """Sums over workers; the replicas of one worker have the same row. Thirds and sevenths leave a rounding error."""
+        """Sums over workers; the replicas of one worker have the same row. Thirds and sevenths are rounded."""
         share = row / (self.strategy.num_replicas_in_sync // self.cluster.size)
         shares = self.strategy.run(tf.identity, (share,))
         return self.strategy.reduce(tf.distribute.ReduceOp.SUM, shares, axis=None)

@@ -89,8 +89,10 @@ class TrainedGenerator:
         return list(self.record["dataset"]["classes"]) if self.num_classes else []
 
     def labels_for(self, indices: range, labels: Labels | None = None) -> np.ndarray:
-        """int64 labels (n,) of the images with these indices; zeros for an unconditional generator. Raises UserError for
-        labels that it does not take."""
+        """int64 labels (n,) of the images with these indices; zeros for an unconditional generator.
+
+        Raises UserError for labels that it does not take.
+        """
         if not self.num_classes:
             if labels is not None:
                 raise UserError("this generator was trained without labels: it takes none")

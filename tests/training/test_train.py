@@ -122,9 +122,8 @@ def test_out_of_memory_names_the_batch(settings, tmp_path, monkeypatch):
     from kgan.steps.step import TrainStep
 
     def exhaust(*_):
-        raise tf.errors.ResourceExhaustedError(
-            None, None, "OOM when allocating tensor on /job:localhost/replica:0/task:0/device:GPU:0 by allocator GPU_0_bfc"
-        )
+        device = "/job:localhost/replica:0/task:0/device:GPU:0"
+        raise tf.errors.ResourceExhaustedError(None, None, f"OOM when allocating tensor on {device} by allocator bfc")
 
     monkeypatch.setattr(TrainStep, "__call__", exhaust)
     with pytest.raises(
