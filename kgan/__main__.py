@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import io
 import os
 import runpy
 import signal
@@ -15,7 +16,9 @@ _COMMANDS = Path(__file__).parent / "commands"
 
 def main() -> None:
     """Runs the command line. Where the reader of the output goes away, as in `kgan --help | head -1`, it ends in
-    silence with the code of a program killed by SIGPIPE."""
+    silence with the code of a program killed by SIGPIPE. File names that are not UTF-8 are printed as they are."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")
     try:
         try:
             _run(sys.argv[1:])

@@ -113,7 +113,7 @@ class TrainConfig:
     )
     freeze_d: int = setting(
         0,
-        "Keep the first so many layers of the discriminator, of those with weights, as they were in --init_from.",
+        "Freeze the first N discriminator layers that have weights: they stay as they were in --init_from.",
         lower=0,
     )
 
@@ -131,7 +131,7 @@ class TrainConfig:
     )
     penalty_every: int | None = setting(
         None,
-        "Take the penalties at every so many steps only, with so many times their weight. Default: "
+        "Take the penalties only every N steps, at N times their weight. Default: "
         f"{usual_with_losses('penalty_every')}.",
         lower=1,
         upper=64,
@@ -151,7 +151,7 @@ class TrainConfig:
     batch_size: int = setting(64, "Global batch: the images of one discriminator update, over all replicas.", lower=2)
     accumulate: int = setting(
         1,
-        "Compute each batch in so many parts, one after the other, where memory does not hold it at once. Gradients "
+        "Compute each batch in N parts, one after the other, where memory does not hold it at once. Gradients "
         "are those of the batch, but that batch norm sees one part at a time; generated images are made twice.",
         lower=1,
     )
@@ -172,7 +172,8 @@ class TrainConfig:
     seed: int = setting(0, "Fixes the weights, the order of images and every draw.", lower=0, upper=2**31 - 1)
     strategy: str = setting(
         "auto",
-        "auto: all workers of TF_CONFIG or of a Slurm step (docs/clusters.md), else all GPUs, else one device.",
+        "auto: all workers of TF_CONFIG or of a Slurm step (docs/clusters.md), else all GPUs if each gets 256 images "
+        "or more, else one device.",
         choices=("auto", "single", "mirrored", "multiworker"),
         may_change=True,
     )
@@ -195,7 +196,10 @@ class TrainConfig:
         None, "Steps between log lines. Default: a twentieth of an epoch, 10 to 100.", lower=1, may_change=True
     )
     sample_every: int | None = setting(
-        None, "Steps between sample grids. Default: an epoch or a tenth of the run.", lower=1, may_change=True
+        None,
+        "Steps between sample grids. Default: the shorter of an epoch and a tenth of the run, at least 25.",
+        lower=1,
+        may_change=True,
     )
     save_every: int | None = setting(
         None, "Steps between checkpoints. Default: an epoch, at least 100.", lower=1, may_change=True
@@ -285,7 +289,7 @@ def check_name(name: str) -> None:
 
 
 def may_change() -> tuple[str, ...]:
-    """The settings that a resumed run may have otherwise than it began."""
+    """The settings that a resumed run may change."""
     return tuple(field.name for field in dataclasses.fields(TrainConfig) if field.metadata["may_change"])
 
 
@@ -311,7 +315,7 @@ def _check_together(config: TrainConfig) -> None:
     if shape:
         for name, size in (("image_size", shape[0]), ("channels", shape[2])):
             if getattr(config, name) not in (None, size):
-                raise UserError(f"--{name} is for --dataset=folder; {config.dataset} has {name} {size}")
+                raise UserError(f"--{name} is for --dataset=folder or tfds; {config.dataset} has {name} {size}")
     side = config.image_size or (shape and shape[0])
     if side and side < (smallest := ARCHITECTURES[config.arch].smallest):
         others = " or ".join(name for name, networks in ARCHITECTURES.items() if side >= networks.smallest)

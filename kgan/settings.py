@@ -1,8 +1,8 @@
 """A setting: a field of a dataclass with its help and its legal values, from which flags, checks and tables come."""
 
 import dataclasses
-import math
 import os
+import sys
 import types
 import typing
 
@@ -39,24 +39,37 @@ def checked(field: dataclasses.Field, value):
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not ((isinstance(value, kind) and isinstance(value, bool) == (kind is bool)) or (kind is float and is_number)):
         raise UserError(f"--{field.name}={one_line(repr(value))}: must be {kind.__name__}")
+    if is_number and not abs(value) <= sys.float_info.max:
+        raise UserError(f"--{field.name}: must be a finite number, of 308 digits at most")
     if legal["choices"] and value not in legal["choices"]:
         raise UserError(f"--{field.name}={one_line(value)}: must be one of {', '.join(map(str, legal['choices']))}")
     if is_number and not _within(value, legal):
         raise UserError(f"--{field.name}={value}: must be {_describe(legal)}")
-    return legal["normal"](value) if legal["normal"] else kind(value)
+    kept = legal["normal"](value) if legal["normal"] else kind(value)
+    if kind is str and not _is_utf_8(kept):
+        raise UserError(f"--{field.name}={one_line(kept)}: must be UTF-8, or flags.txt could not hold it; rename it")
+    return kept
 
 
 def _within(value: float, legal) -> bool:
     return (
-        math.isfinite(value)
-        and (legal["lower"] is None or value >= legal["lower"])
+        (legal["lower"] is None or value >= legal["lower"])
         and (legal["upper"] is None or value <= legal["upper"])
         and (legal["above"] is None or value > legal["above"])
         and (legal["below"] is None or value < legal["below"])
     )
 
 
+def _is_utf_8(text: str) -> bool:
+    """False for the name of a file that is in another encoding."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _describe(legal) -> str:
     signs = {"lower": "at least", "above": "more than", "upper": "at most", "below": "less than"}
     bounds = [f"{sign} {legal[name]}" for name, sign in signs.items() if legal[name] is not None]
-    return " and ".join(bounds) or "a finite number"
+    return " and ".join(bounds)

@@ -25,12 +25,16 @@ def test_json_and_flags_say_the_same():
         ({"loss": "best"}, "--loss=best: must be one of ns, minimax, hinge, lsgan, wgan"),
         ({"image_size": 30, "dataset": "folder"}, "--image_size=30: must be one of 28, 32, 40, 48, 56, 64"),
         ({"g_lr": 0.0}, "--g_lr=0.0: must be more than 0.0"),
-        ({"g_lr": float("nan")}, "--g_lr=nan: must be more than 0.0"),
+        ({"g_lr": float("nan")}, "--g_lr: must be a finite number"),
+        ({"g_lr": 10**400}, "--g_lr: must be a finite number"),
+        ({"epochs": 10**400}, "--epochs: must be a finite number"),
+        ({"image_size": 10**5000}, "--image_size: must be a finite number"),
+        ({"data_dir": "caf\udce9"}, "--data_dir=caf\N{REPLACEMENT CHARACTER}: must be UTF-8"),
         ({"beta_1": 1.0}, "--beta_1=1.0: must be at least 0.0 and less than 1.0"),
         ({"epochs": 2.5}, "--epochs=2.5: must be int"),
         ({"seed": True}, "--seed=True: must be int"),
         ({"epochs": 1, "steps": 1}, "--epochs and --steps"),
-        ({"dataset": "mnist", "image_size": 64}, "--image_size is for --dataset=folder; mnist has image_size 28"),
+        ({"dataset": "mnist", "image_size": 64}, "--image_size is for --dataset=folder or tfds; mnist has .* 28"),
         (
             {"dataset": "mnist", "arch": "sndcgan"},
             "--arch=sndcgan is for images of 32 pixels or more, not 28: take dcgan or mlp",
@@ -51,6 +55,12 @@ def test_no_saved_text_but_settings_is_taken(value):
         return
     with pytest.raises(UserError):
         TrainConfig.from_json(json.dumps(value))
+
+
+def test_a_saved_number_that_no_float_holds_is_named():
+    text = TrainConfig().to_json().replace('"g_lr": 0.0002', f'"g_lr": 1{"0" * 400}')
+    with pytest.raises(UserError, match="--g_lr: must be a finite number"):
+        TrainConfig.from_json(text)
 
 
 def test_every_setting_has_help_and_a_legal_default():

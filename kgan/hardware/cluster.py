@@ -30,23 +30,21 @@ class Cluster:
     @property
     def position(self) -> int:
         """This process's place among all, counted as TensorFlow does: the chief first."""
-        return self.position_of(self.type, self.index)
+        return self.tasks().index((self.type, self.index))
 
     @property
     def is_chief(self) -> bool:
         """Whether this process writes the run folder. Without a task called chief, worker 0 does."""
         return self.position == 0
 
-    def position_of(self, kind: str, index: int) -> int:
-        return self._tasks().index((kind, index))
+    def tasks(self) -> list[tuple[str, int]]:
+        """The type and the index of each process, in the order of their positions."""
+        return [(kind, index) for kind in _TYPES for index in range(len(self.addresses.get(kind, ())))]
 
     def name(self, position: int) -> str:
         """What a message calls the process at `position`, as in "worker 1 (node2:20000)"."""
-        kind, index = self._tasks()[position]
+        kind, index = self.tasks()[position]
         return f"{kind} {index} ({self.addresses[kind][index]})"
-
-    def _tasks(self) -> list[tuple[str, int]]:
-        return [(kind, index) for kind in _TYPES for index in range(len(self.addresses.get(kind, ())))]
 
 
 ALONE = Cluster({"worker": ["localhost:0"]}, "worker", 0)

@@ -37,7 +37,7 @@ def set_up(config: TrainConfig, earlier: Mapping | None = None) -> Hardware:
     """Sets TensorFlow up as `config` asks. Call it before anything else touches TensorFlow.
 
     `earlier` is the device record of the run that is resumed: what `config` leaves to "auto" stays as it was. Raises
-    UserError if that, or what `config` asks for, is not to be had here, or the global batch does not divide among the
+    UserError if that, or what `config` asks for, is not available here, or the global batch does not divide among the
     replicas.
     """
     workers = cluster.read(config)

@@ -56,7 +56,7 @@ class Peers:
         self._are_listening = True  # whether the next that the others do with this worker is an exchange
 
     def exchange(self, value: int) -> list[int]:
-        """Gives `value`, from 0 to 2**53, to every worker, and returns all workers' values in the cluster's order.
+        """Gives `value`, from 0 to 2**40, to every worker, and returns all workers' values in the cluster's order.
 
         All workers must call it at the same point of the run. It costs one small all-reduce. Raises LostWorker if a
         worker is gone, or has failed.
@@ -104,13 +104,13 @@ class Peers:
         row = np.zeros(self.cluster.size)
         row[self.cluster.position] = value
         with self.watched():
-            values = [int(number) for number in self._add_up(tf.constant(row)).numpy()]
+            values = [round(number) for number in self._add_up(tf.constant(row)).numpy()]
         self._are_listening = False
         return values
 
     @tf.function
     def _add_up(self, row: tf.Tensor) -> tf.Tensor:
-        """Sums over workers; the replicas of one worker have the same row."""
+        """Sums over workers; the replicas of one worker have the same row. Thirds and sevenths are rounded."""
         share = row / (self.strategy.num_replicas_in_sync // self.cluster.size)
         shares = self.strategy.run(tf.identity, (share,))
         return self.strategy.reduce(tf.distribute.ReduceOp.SUM, shares, axis=None)
@@ -118,11 +118,11 @@ class Peers:
 
 def _lost(cluster: Cluster, error: tf.errors.OpError) -> str | None:
     """Which worker is lost, if that is what the error is about: the first that its message names, for what a worker
-    was told by another comes before its own words."""
+    was told by another comes before its own words. A process without others calls itself /job:localhost."""
+    others = [task for task in cluster.tasks() if task != (cluster.type, cluster.index)]
     for kind, index in _TASK.findall(error.message):
-        if (kind, int(index)) != (cluster.type, cluster.index):
-            name = cluster.name(cluster.position_of(kind, int(index)))
-            return f"lost {name}: its own output may say why"
+        if (task := (kind, int(index))) in others:
+            return f"lost {cluster.name(cluster.tasks().index(task))}: its own output may say why"
     return None
 
 

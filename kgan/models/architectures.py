@@ -138,8 +138,11 @@ class LayerFactory:
         )
 
     def batch_norm(self, name, **options):
-        """With --accumulate, the parts of a batch together move the statistics as far as the batch would."""
-        momentum = self.config.bn_momentum ** (1 / self.config.accumulate)
+        """A step with --accumulate moves the statistics as far as one without, in more passes: one for each part, and
+        those of the generator's own update, for which its images are made again."""
+        parts, d_steps = self.config.accumulate, self.config.d_steps
+        passes = parts * (d_steps + 1) if parts > 1 else d_steps
+        momentum = self.config.bn_momentum ** (d_steps / passes)
         return self._batch_norm(momentum=momentum, synchronized=True, name=name, **options)
 
     def class_batch_norm(self, x, name):

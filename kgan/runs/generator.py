@@ -59,13 +59,8 @@ class TrainedGenerator:
         """
         if (n is None) == (z is None):
             raise UserError("give either n, the number of images, or z, their latents")
-        if z is not None:
-            z = np.asarray(z, np.float32)
-            if z.ndim != 2 or z.shape[1] != self.config.latent_dim or not np.isfinite(z).all():
-                raise UserError(f"z of shape {z.shape}: must be finite numbers (n, {self.config.latent_dim})")
-        num = len(z) if z is not None else n or 0
-        if num < 0:
-            raise UserError(f"n={n}: must be at least 0")
+        z = None if z is None else self._checked_latents(z)
+        num = _checked_count(n) if z is None else len(z)
         images = np.empty((num, *self.generator.output_shape[1:]), np.uint8)
         all_labels = self.labels_for(range(num), labels)
         for start in range(0, num, BATCH):
@@ -77,20 +72,34 @@ class TrainedGenerator:
                 progress(indices.stop, num)
         return images
 
+    def _checked_latents(self, z: object) -> np.ndarray:
+        """`z` as float32 (n, latent_dim). Raises UserError."""
+        wanted = f"must be finite numbers (n, {self.config.latent_dim})"
+        try:
+            rows = np.asarray(z, np.float32)
+        except (TypeError, ValueError, OverflowError):
+            raise UserError(f"z: {wanted}") from None
+        if rows.ndim != 2 or rows.shape[1] != self.config.latent_dim or not np.isfinite(rows).all():
+            raise UserError(f"z of shape {rows.shape}: {wanted}")
+        return rows
+
     @property
     def class_names(self) -> list[str]:
         """The names of the classes, in the order of the labels; none where the generator takes no labels."""
         return list(self.record["dataset"]["classes"]) if self.num_classes else []
 
     def labels_for(self, indices: range, labels: Labels | None = None) -> np.ndarray:
-        """int64 labels (n,) of the images with these indices; zeros for an unconditional generator."""
+        """int64 labels (n,) of the images with these indices; zeros for an unconditional generator.
+
+        Raises UserError for labels that it does not take.
+        """
         if not self.num_classes:
             if labels is not None:
                 raise UserError("this generator was trained without labels: it takes none")
             return np.zeros(len(indices), np.int64)
         if labels is None:
             return np.asarray(indices, np.int64) % self.num_classes
-        several = not isinstance(labels, str) and np.ndim(labels) > 0
+        several = isinstance(labels, list | tuple) or (not isinstance(labels, str) and np.ndim(labels) > 0)
         items: Sequence = labels if several else [labels]  # type: ignore[assignment]
         numbers = np.array([class_number(item, self.class_names) for item in items], np.int64)
         try:
@@ -120,18 +129,25 @@ class TrainedGenerator:
         return images
 
 
+def _checked_count(n: object) -> int:
+    if isinstance(n, bool | np.bool_) or not isinstance(n, int | np.integer) or n < 0:
+        raise UserError(f"n={one_line(n)}: must be a whole number from 0")
+    return int(n)
+
+
 def class_number(label: int | str, class_names: Sequence[str]) -> int:
     """The label of a class that is given by its number or its name; a name counts first. Raises UserError."""
     if isinstance(label, str) and label in class_names:
         return class_names.index(label)
     try:
         number = int(label)
-    except ValueError:
-        number = -1
-    if (number != label and not isinstance(label, str)) or not 0 <= number < len(class_names):
+        is_label = (isinstance(label, str) or number == label) and 0 <= number < len(class_names)
+    except (TypeError, ValueError, OverflowError):
+        is_label = False
+    if not is_label:
         are_numbers = list(class_names) == [str(number) for number in range(len(class_names))]
         names = "" if are_numbers else f", or of {one_line(', '.join(class_names))}"
-        raise UserError(f"--label={label}: a label must be one of 0 to {len(class_names) - 1}{names}")
+        raise UserError(f"--label={one_line(label)}: a label must be one of 0 to {len(class_names) - 1}{names}")
     return number
 
 

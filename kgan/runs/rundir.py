@@ -57,17 +57,15 @@ class RunDir:
     def create(cls, path: str | os.PathLike | None, config: TrainConfig) -> "RunDir":
         """Makes and locks the folder at `path`, or the next numbered one below runs/.
 
-        Raises UserError if `path` exists and is not empty, or cannot be made. config.json is written last: a folder
-        without it, that a process was killed in while it made it, counts as empty.
+        Raises UserError if `path` exists and is not empty, or cannot be made. Of what a resumed run needs, config.json
+        is written last: a folder without it, that a process was killed in while it made it, counts as empty.
         """
         run = cls(path or _next_numbered(config))
         try:
             run.path.mkdir(parents=True, exist_ok=True)
-            occupied = any(run._is_content(path) for path in run.path.rglob("*"))
         except OSError as error:
             raise UserError(f"--run_dir={run.path}: cannot make this folder ({error.strerror})") from None
-        if occupied:
-            raise UserError(f"--run_dir={run.path} is not empty: go on with --resume={run.path}, or name another")
+        run.check_unused()
         run.lock()
         run.remove_leftovers()
         run.samples.mkdir(exist_ok=True)
@@ -76,6 +74,15 @@ class RunDir:
         run.update_record(id=uuid.uuid4().hex, created=_now(), status="created")
         run.write_config(config)
         return run
+
+    def check_unused(self) -> None:
+        """Raises UserError if the folder exists and is not empty."""
+        try:
+            occupied = any(self._is_content(path) for path in self.path.rglob("*"))
+        except OSError as error:
+            raise UserError(f"--run_dir={self.path}: cannot look into this folder ({error.strerror})") from None
+        if occupied:
+            raise UserError(f"--run_dir={self.path} is not empty: go on with --resume={self.path}, or name another")
 
     def _is_content(self, path: Path) -> bool:
         return path.is_file() and not path.name.startswith(".") and path != self.record_file
@@ -102,9 +109,10 @@ class RunDir:
 
     def remove_leftovers(self) -> None:
         """Removes unfinished files that a killed training left. Call it with the lock held."""
-        written = (self.config_file, self.flags_file, self.record_file, self.metrics_file, self.curves_file)
-        animation = (self.animation_file.name, f"{self.animation_file.name}.json")
-        remove_leftovers(self.path, [*(path.name for path in written), *animation])
+        records = (self.config_file, self.flags_file, self.record_file, self.metrics_file)
+        pictures = (self.curves_file, self.comparison_file, self.animation_file)
+        names = [*(path.name for path in (*records, *pictures)), f"{self.animation_file.name}.json"]
+        remove_leftovers(self.path, names)
         for folder in (self.checkpoints, self.samples):
             remove_leftovers(folder)
 
@@ -207,8 +215,11 @@ class RunDir:
             for number, line in enumerate(whole, 1)
         ]
 
-    def cut_metrics(self, step: int) -> None:
-        """Drops what was logged after `step`: a resumed run will log it again."""
+    def cut_back(self, step: int) -> None:
+        """Drops what was logged and drawn after `step`: a resumed run will log and draw it again, or end before."""
+        for path in self.sample_files():
+            if int(path.stem.removeprefix("step-")) > step:
+                path.unlink()
         kept = [line for line in self.read_metrics() if line["step"] <= step]
         write_atomically(self.metrics_file, "".join(json.dumps(line) + "\n" for line in kept).encode())
 

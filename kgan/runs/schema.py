@@ -86,7 +86,7 @@ class RunRecord(typing.TypedDict, total=False):
     evaluation: ScoringRecord
     ancestors: list[AncestorRecord]
     resumed: list[dict]
-    ended: str
+    ended: str | None
 
 
 class MetricsLine(typing.TypedDict, total=False):

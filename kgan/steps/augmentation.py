@@ -26,7 +26,7 @@ def prepare_real(images: tf.Tensor, stream: RandomStream, flip: bool, dequantize
 def augment(policy: str, images: tf.Tensor, stream: RandomStream) -> tf.Tensor:
     """What --augment asks for, differentiable in the images: float32 (b, h, w, c) to the same shape.
 
-    All of it together is DiffAugment (Zhao et al. 2020, arXiv:2006.10738), with its ranges.
+    All of it together is DiffAugment (Zhao et al. 2020, arXiv:2006.10738), with its ranges, rounded down.
     """
     for name in augmentations(policy):
         images = pkgutil.resolve_name(AUGMENTATIONS[name])(images, stream)

@@ -33,7 +33,8 @@ class Display(logging.Handler):
         if self._bar:
             self._bar.stop()
         LOGGER.removeHandler(self)
-        LOGGER.level, LOGGER.propagate = self._before
+        level, LOGGER.propagate = self._before
+        LOGGER.setLevel(level)
 
     def progress(self, done: int, total: int) -> None:
         if self._bar:

@@ -29,7 +29,7 @@ class Reporter:
         self._since, self._waited = (time.perf_counter(), first_step), 0.0
 
     def __enter__(self) -> "Reporter":
-        self._log = open(self.run.log_file, "a", encoding="utf-8")
+        self._log = open(self.run.log_file, "a", encoding="utf-8", errors="surrogateescape")
         return self
 
     def __exit__(self, *_) -> None:

@@ -50,7 +50,7 @@ class TrainingRun:
         self.peers = hardware.peers
         with self.peers.watched(), hardware.strategy.scope():
             self.state = create_state(self.config, shapes, plan.total_steps, hardware.precision)
-            self._fresh = start.put_in_place(origin, self.state, num_classes) if origin else []
+            self._fresh = start.put_in_place(origin, self.state, self.config, num_classes) if origin else []
             self.step_function = build_step(
                 self.config, self.state, hardware.strategy, xla=hardware.xla, conditional=bool(num_classes)
             )
@@ -76,6 +76,12 @@ class TrainingRun:
         grid = snapshots.NUM_SAMPLES * math.prod(self.plan.data.images.shape[1:]) * 4
         return one * (checkpoint.KEEP + 2) + grid * (self.plan.total_steps // (self.config.sample_every or 1) + 2) * 2
 
+    def check_place(self, run_dir: Path | None, resumes: bool) -> None:
+        """Raises UserError if the folder of a new run is not empty, or the disk is too small. Writes nothing."""
+        if run_dir and not resumes:
+            RunDir(run_dir).check_unused()
+        self._check_disk(run_dir or Path("."), resumes)
+
     def run(self, run_dir: Path | None, resumes: bool, changes: Mapping, progress: Progress | None) -> Path:
         """Opens or makes the run folder, trains, and leaves its record complete however the run ends.
 
@@ -98,7 +104,7 @@ class TrainingRun:
             raise LostWorker(f"{error}; {endings.how_to_restart(RunDir(run_dir))}") from None
 
     def _lead(self, run_dir: Path | None, resumes: bool, changes: Mapping, progress: Progress | None) -> Path:
-        self._check_disk(run_dir or Path("."), resumes)
+        self.check_place(run_dir, resumes)
         run = self._reopen(run_dir, changes) if run_dir and resumes else RunDir.create(run_dir, self.config)
         try:
             with endings.recorded(run, self.config, lambda: self.step):
@@ -115,8 +121,7 @@ class TrainingRun:
                     if recorder.end_reason:
                         reporter.say(f"ended at step {self.step}: {recorder.end_reason}")
                     recorder.finish()
-                ended = {"ended": recorder.end_reason} if recorder.end_reason else {}
-                run.update_record(status=FINISHED, step=self.step, **ended)
+                run.update_record(status=FINISHED, step=self.step, ended=recorder.end_reason)
         finally:
             run.unlock()
         return run.path
@@ -141,7 +146,7 @@ class TrainingRun:
                 raise UserError(f"{run.path} was trained on other images than are there now: resume it on those")
             self._restore(run)
             run.remove_leftovers()
-            run.cut_metrics(self.step)
+            run.cut_back(self.step)
             scoring.record_best(run, self.step)
             run.write_config(self.config)
             run.update_record(resumed=[*record.get("resumed", []), self._resumption(record, changes)])
@@ -177,6 +182,7 @@ class TrainingRun:
             step=self.step,
             dataset=self.plan.card,
             total_steps=self.plan.total_steps,
+            ended=None,
             **self._ancestors(),
             **machine.describe(self.hardware),
         )

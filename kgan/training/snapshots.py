@@ -51,8 +51,8 @@ def _real_grid(plan: Plan) -> np.ndarray:
 
 
 def draw_grid(trained: TrainedGenerator) -> np.ndarray:
-    """The latents 0..63 of the run's seed, as a grid (H, W, c) uint8; a conditional generator's columns are its
-    classes."""
+    """The first 64 latents of the run's seed, or as many as fill whole rows, as a grid (H, W, c) uint8; a conditional
+    generator's columns are its classes."""
     recipe, settings = draw.grid_recipe(trained, draw.SampleSettings(trained.config.seed))
     return draw.draw_grid(trained, recipe, settings)
 

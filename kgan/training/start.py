@@ -84,11 +84,11 @@ def _has_spectral_norm(config: TrainConfig) -> bool:
     return architecture(config).spectral_norm if config.spectral_norm is None else config.spectral_norm
 
 
-def put_in_place(start: Start, state: "State", num_classes: int) -> list[str]:
+def put_in_place(start: Start, state: "State", config: TrainConfig, num_classes: int) -> list[str]:
     """Gives the networks of a new state their weights: both generators the averaged ones, if there are any.
 
-    A layer that has another shape because the number of classes is another keeps its own first weights; returns the
-    names of those layers. Raises UserError if any other layer does not fit.
+    A layer that has another shape because the number of classes, `num_classes` here, is another keeps its own first
+    weights; returns the names of those layers. Raises UserError if any other layer does not fit.
     """
     averaged = "ema_generator" if start.ancestors[0].get("ema") else "generator"
     sources = {"generator": averaged, "ema_generator": averaged, "discriminator": "discriminator"}
@@ -97,13 +97,31 @@ def put_in_place(start: Start, state: "State", num_classes: int) -> list[str]:
         network, _, rest = name.partition("/")
         if network in sources:
             layers[name.rpartition("/")[0]][f"{sources[network]}/{rest}"] = variable
-    fresh = []
+    fresh: list[str] = []
     for layer, variables in layers.items():
         if all(name in start.arrays and start.arrays[name].shape == own.shape for name, own in variables.items()):
             for name, variable in variables.items():
                 variable.assign(start.arrays[name])
         else:
             fresh.append(layer)
-    if fresh and num_classes == start.num_classes:
-        raise UserError(f"{start.path}: does not fit the networks that its config.json describes ({fresh[0]})")
-    return [layer for layer in fresh if not layer.startswith("ema_generator/")]
+    fresh = [layer for layer in fresh if not layer.startswith("ema_generator/")]
+    classless = _shared_layers(config, start.num_classes, num_classes) if fresh else set()
+    if missing := [layer for layer in fresh if layer in classless]:
+        raise UserError(f"{start.path}: does not fit the networks that its config.json describes ({missing[0]})")
+    return fresh
+
+
+def _shared_layers(config: TrainConfig, *class_counts: int) -> set[str]:
+    """The layers, "generator/dense_1", whose weights have the same shapes whichever of these numbers of classes the
+    networks take. The narrowest networks, soon made, have the same layers."""
+    from kgan.models.architectures import Shapes, build_discriminator, build_generator
+
+    assert config.image_size and config.channels
+    narrow = config.replace(width=0.05)
+    shapes: list[dict] = []
+    for count in class_counts:
+        of_images = Shapes(config.image_size, config.channels, count)
+        networks = build_generator(narrow, of_images), build_discriminator(narrow, of_images)
+        layers = [(f"{network.name}/{layer.name}", layer) for network in networks for layer in network.layers]
+        shapes.append({name: [tuple(weight.shape) for weight in layer.weights] for name, layer in layers})
+    return {name for name in shapes[0] if all(others.get(name) == shapes[0][name] for others in shapes)}

@@ -81,8 +81,7 @@ def train(
         LostWorker: Another worker of the run has ended, or cannot be reached.
     """
     request = _resolve(config, run_dir, resume, settings)
-    has_new_length = not {"epochs", "steps"}.isdisjoint(request.changes)
-    if resume == "auto" and request.resumed and not has_new_length and _is_finished(request.resumed):
+    if resume == "auto" and request.resumed and _is_finished(request.resumed, request.changes):
         LOGGER.info("%s is finished already", request.resumed.path)
         return _result(request.resumed)
     result = _run(request, progress)
@@ -99,9 +98,12 @@ def describe(
 ) -> dict:
     """What `train` with these arguments would do: settings, data, parameter counts, steps, bytes on disk.
 
-    Writes nothing. Raises what `train` raises before it writes.
+    Writes nothing. Raises what `train` raises before it makes or locks the run folder.
     """
-    return _build(_resolve(config, run_dir, resume, settings)).describe()
+    request = _resolve(config, run_dir, resume, settings)
+    training = _build(request)
+    training.check_place(request.run_dir, request.resumed is not None)
+    return training.describe()
 
 
 def _resolve(config: TrainConfig | None, run_dir, resume: bool | str, settings: Mapping) -> _Request:
@@ -131,8 +133,11 @@ def _run(request: _Request, progress: Callable[[int, int], None] | None) -> Trai
     return _result(RunDir(path))
 
 
-def _is_finished(run: RunDir) -> bool:
-    return run.read_record().get("status") == "finished"
+def _is_finished(run: RunDir, changes: Mapping) -> bool:
+    """Whether the run has come to its end, which the changes do not move."""
+    record = run.read_record()
+    moving = {"epochs", "steps"} | ({"stop_when_worse"} if record.get("ended") else set())
+    return record.get("status") == "finished" and moving.isdisjoint(changes)
 
 
 def _build(request: _Request):

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -116,6 +117,14 @@ def test_a_dry_run_prints_and_writes_nothing(folder_flags, tmp_path):
     assert "--arch=mlp" in done.stdout and '"total_steps": 4' in done.stdout and '"generator": ' in done.stdout
     assert "disk: up to" in done.stdout
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_dry_run_is_refused_where_the_run_would_be(folder_flags, tmp_path, monkeypatch):
+    (tmp_path / "notes.txt").write_text("mine")
+    assert "is not empty" in refused("train", *folder_flags, "--dry_run", f"--run_dir={tmp_path}")
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=1000))
+    assert "has 0 MiB free" in refused("train", *folder_flags, "--dry_run", f"--run_dir={tmp_path / 'run'}")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_that_cannot_fit_on_the_disk_is_refused(folder, tmp_path, monkeypatch):
@@ -242,6 +251,17 @@ def test_a_folder_with_spaces_can_be_pasted(folder_flags, tmp_path):
     done = kgan("train", *folder_flags, f"--run_dir={run}")
     assert f"kgan sample '{run}' --num=64" in done.stdout
     assert "real images beside generated ones" in done.stdout and f"audit '{run}'" in done.stdout
+
+
+def test_a_run_folder_need_not_be_utf_8_but_settings_must(folder_flags, tmp_path):
+    run = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
+    command = [sys.executable, "-m", "kgan", "train", *folder_flags, f"--run_dir={run}"]
+    done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"})
+    assert (done.returncode, done.stderr) == (0, b""), done
+    line = b"run folder " + os.fsencode(run)
+    assert line in done.stdout and line in (Path(run) / "log.txt").read_bytes()
+    assert "must be UTF-8, or flags.txt" in refused("train", "--dataset=folder", f"--data_dir={run}", cwd=tmp_path)
+    assert not (tmp_path / "runs").exists()
 
 
 FLAGFILE = b"# mnist\n--dataset=mnist\n--epochs=3\n--flip\n--loss=hinge\n--flagfile=other.flags\n--noconditional\n"

@@ -66,15 +66,17 @@ def test_settings_survive(tmp_path):
     assert "--loss=hinge" in (run.path / "flags.txt").read_text().splitlines()
 
 
-def test_metrics_are_cut_back_to_a_step(tmp_path):
+def test_metrics_and_grids_are_cut_back_to_a_step(tmp_path):
     run = RunDir.create(tmp_path / "x", CONFIG)
     for step in range(10, 60, 10):
         run.append_metrics({"step": step} | METRICS)
+        run.sample_file(step).touch()
     with open(run.metrics_file, "a") as stream:
         stream.write('{"step": 6')
-    run.cut_metrics(30)
+    run.cut_back(30)
     assert [line["step"] for line in run.read_metrics()] == [10, 20, 30]
     assert run.metrics_file.read_text().count("\n") == 3
+    assert run.sample_files() == [run.sample_file(step) for step in (10, 20, 30)]
 
 
 def test_a_resumed_run_may_get_longer_and_nothing_else():
@@ -102,7 +104,7 @@ def test_files_with_other_names_are_no_grids_and_leftovers_go(tmp_path):
     kept = ["step-0000100.png", "step-0000020.png", "step-0000100 (copy).png", "step-backup.png", "notes.tmp"]
     for name in (*kept, ".step-0000100.png.123.tmp"):
         (run.samples / name).touch()
-    for name in (".run.json.77.tmp", ".evaluation.json.78.tmp"):
+    for name in (".run.json.77.tmp", ".comparison.png.77.tmp", ".evaluation.json.78.tmp"):
         (run.path / name).touch()
     assert [path.name for path in run.sample_files()] == ["step-0000020.png", "step-0000100.png"]
     run.unlock()
@@ -110,7 +112,7 @@ def test_files_with_other_names_are_no_grids_and_leftovers_go(tmp_path):
     opened.lock()
     opened.remove_leftovers()
     assert sorted(path.name for path in run.samples.iterdir()) == sorted(kept)
-    assert not (run.path / ".run.json.77.tmp").exists()
+    assert not (run.path / ".run.json.77.tmp").exists() and not (run.path / ".comparison.png.77.tmp").exists()
     assert (run.path / ".evaluation.json.78.tmp").exists()  # another command may be writing it
 
 

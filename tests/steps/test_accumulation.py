@@ -65,11 +65,10 @@ def test_parts_add_up_to_the_whole_batch(smooth, settings, xla, parts):
     assert len(kernels) > 4 and all(np.abs(whole[name] - before[name]).max() > 1e-4 for name in kernels)
 
 
-@pytest.mark.parametrize("accumulate, passes", [(1, 1), (4, 2)])
-def test_the_parts_together_move_batch_norm_statistics_as_far_as_the_batch(accumulate, passes):
-    """A batch in parts is generated twice, once for each network."""
-    state, step, batches = make(arch="mlp", accumulate=accumulate, bn_momentum=0.8)
+@pytest.mark.parametrize("accumulate, d_steps", [(1, 1), (4, 1), (1, 3), (2, 3)])
+def test_the_parts_together_move_batch_norm_statistics_as_far_as_the_batch(accumulate, d_steps):
+    state, step, batches = make(arch="mlp", accumulate=accumulate, d_steps=d_steps, bn_momentum=0.8)
     variance = state.generator.get_layer("bn_2").moving_variance
     variance.assign(tf.fill(variance.shape, 1e6))
     step(batches, tf.constant(1))
-    np.testing.assert_allclose(variance, 1e6 * 0.8**passes, rtol=1e-3)
+    np.testing.assert_allclose(variance, 1e6 * 0.8**d_steps, rtol=1e-3)

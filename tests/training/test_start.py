@@ -128,6 +128,16 @@ def test_layers_that_know_the_classes_are_new_if_their_number_is(parent, tmp_pat
     )
 
 
+def test_a_layer_that_knows_no_classes_is_never_new(parent, tmp_path):
+    ancestor = RunDir(shutil.copytree(parent.path, tmp_path / "ancestor"))
+    lacking = {name: value for name, value in arrays_of(ancestor, 3).items() if "generator/dense_2/" not in name}
+    checkpoint.save(ancestor.checkpoints, 3, lacking)
+    settings = {**SETTINGS, "data_dir": str(draw_folder(tmp_path / "images", classes=3))}
+    with pytest.raises(UserError, match="step-0000003.npz: does not fit the networks .* .generator/dense_2"):
+        kgan.train(**settings, init_from=ancestor.path, run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     "other, line",
     [

@@ -122,7 +122,8 @@ def test_out_of_memory_names_the_batch(settings, tmp_path, monkeypatch):
     from kgan.steps.step import TrainStep
 
     def exhaust(*_):
-        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+        device = "/job:localhost/replica:0/task:0/device:GPU:0"
+        raise tf.errors.ResourceExhaustedError(None, None, f"OOM when allocating tensor on {device} by allocator bfc")
 
     monkeypatch.setattr(TrainStep, "__call__", exhaust)
     with pytest.raises(
@@ -132,7 +133,7 @@ def test_out_of_memory_names_the_batch(settings, tmp_path, monkeypatch):
 
 
 def test_a_run_that_gets_no_better_ends(tmp_path, monkeypatch):
-    values = iter([5.0, 2.0, 3.0, 4.1, 1.0])
+    values = iter([5.0, 2.0, 3.0, 4.1, 1.0, 1.1])
     monkeypatch.setattr(scoring.Scorer, "__call__", lambda self, trained: dict.fromkeys(scoring.SCORES, next(values)))
     monkeypatch.setenv("KGAN_CACHE_DIR", str(tmp_path / "cache"))
     data = draw_folder(tmp_path / "images", 160, classes=0)
@@ -147,5 +148,10 @@ def test_a_run_that_gets_no_better_ends(tmp_path, monkeypatch):
     log = (tmp_path / "run" / "log.txt").read_text()
     assert log.count("may have collapsed") == 1 and "4.1, is 2.0 times the best, 2 at step 18" in log
     assert np.array_equal(kgan.load(result).generate(2), kgan.load(result, 18).generate(2))
+    assert kgan.train(run_dir=result, resume="auto", stop_when_worse=2) == result
+    longer = kgan.train(run_dir=result, resume="auto", stop_when_worse=10)
+    assert (longer.status, longer.step, longer.best_step) == ("finished", 45, 45)
+    assert RunDir(result).read_record()["ended"] is None
+    assert kgan.train(run_dir=result, resume="auto", stop_when_worse=3) == longer
     with pytest.raises(UserError, match="--stop_when_worse counts scores"):
         kgan.train(stop_when_worse=2)
