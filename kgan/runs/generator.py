@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from kgan.config import TrainConfig
 from kgan.errors import UserError
 from kgan.images import to_uint8
 from kgan.latents import latents
+from kgan.progress import Progress
 from kgan.runs import checkpoint as checkpoints
 from kgan.runs import environment
 from kgan.runs.rundir import RunDir
@@ -48,7 +49,7 @@ class TrainedGenerator:
         *,
         truncation: float | None = None,
         z: np.ndarray | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> np.ndarray:
         """Images 0..n-1 of `seed`, or those of the latents `z` (n, latent_dim), as uint8 (n, h, w, c).
 

@@ -3,11 +3,12 @@
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kgan.progress import Progress
 from kgan.runs.rundir import RunDir
 from kgan.training.plan import Plan
 
@@ -23,7 +24,7 @@ class Reporter:
     Lines that only say how far the steps are have level DEBUG, and the losses alone as attribute `summary`.
     """
 
-    def __init__(self, run: RunDir, plan: Plan, first_step: int, progress: Callable[[int, int], None] | None = None):
+    def __init__(self, run: RunDir, plan: Plan, first_step: int, progress: Progress | None = None):
         self.run, self.plan, self.first_step, self._progress = run, plan, first_step, progress
         self._events = _TensorBoard(run) if plan.config.tensorboard else None
         self._since, self._waited = (time.perf_counter(), first_step), 0.0

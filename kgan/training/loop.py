@@ -4,7 +4,7 @@ import logging
 import math
 import shutil
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from kgan.data.pipeline import copied_ahead, step_batches
 from kgan.errors import LostWorker, NonFiniteLoss, Stopped, UserError
 from kgan.hardware import machine
 from kgan.models.architectures import Shapes
+from kgan.progress import Progress
 from kgan.runs import ancestry, checkpoint
 from kgan.runs.rundir import FINISHED, RUNNING, RunDir
 from kgan.steps.accumulation import build_step
@@ -27,8 +28,6 @@ from kgan.training.meter import Meter
 from kgan.training.plan import Plan
 from kgan.training.recording import Recorder
 from kgan.training.stopping import stop_signals
-
-Progress = Callable[[int, int], None]
 
 
 class TrainingRun:

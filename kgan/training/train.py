@@ -3,13 +3,14 @@
 import gc
 import importlib.util
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from kgan.config import TrainConfig, check_name
 from kgan.errors import UserError
 from kgan.hardware import cluster
+from kgan.progress import Progress
 from kgan.runs import checkpoint, environment
 from kgan.runs.rundir import RunDir
 from kgan.training import scoring, start
@@ -53,7 +54,7 @@ def train(
     *,
     run_dir: str | os.PathLike | None = None,
     resume: bool | str = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     **settings,
 ) -> TrainResult:
     """Trains a GAN and leaves a run folder with its checkpoints, sample grids, curves and record.
@@ -125,7 +126,7 @@ def _resolve(config: TrainConfig | None, run_dir, resume: bool | str, settings: 
     return _Request(resumed, run.path, run, saved.differences(resumed))
 
 
-def _run(request: _Request, progress: Callable[[int, int], None] | None) -> TrainResult:
+def _run(request: _Request, progress: Progress | None) -> TrainResult:
     training = _build(request)
     path = training.run(request.run_dir, request.resumed is not None, request.changes, progress)
     if not training.peers.cluster.is_chief:  # the chief is still writing
