@@ -47,6 +47,12 @@ def write_atomically(path: str | os.PathLike, content: bytes) -> None:
         stream.write(content)
 
 
+def nearest_existing(path: str | os.PathLike) -> Path:
+    """The path, or the nearest of the folders above it that is there: what the path can be made in."""
+    path = Path(path)
+    return next(place for place in (path, *path.absolute().parents) if place.exists())
+
+
 def open_regular(path: str | os.PathLike) -> io.BufferedReader:
     """Opens a file for reading that may come from anyone.
 

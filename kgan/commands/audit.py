@@ -26,6 +26,7 @@ from kgan.auditing.result import CANNOT_TELL, COPIES_FOUND, NONE_DETECTED, Audit
 from kgan.data import sources
 from kgan.data.split import default_heldout
 from kgan.errors import UserError
+from kgan.files import nearest_existing
 from kgan.runs.rundir import AUDIT, AUDIT_PAIRS
 
 FLAGS = flags.FLAGS
@@ -78,7 +79,7 @@ def _out(run: str | None) -> Path:
     else:
         place = Path(os.path.abspath(FLAGS.samples))  # which gives "." a name
         path = place.with_name(f"{place.stem if place.is_file() else place.name}-audit")
-    there = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    there = nearest_existing(path)
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise UserError(f"{path}: cannot be written to; name a folder with --out")
     return path

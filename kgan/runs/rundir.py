@@ -15,7 +15,7 @@ from typing import TextIO
 from kgan.config import TrainConfig
 from kgan.data.sources import file_name
 from kgan.errors import UserError
-from kgan.files import remove_leftovers, write_atomically
+from kgan.files import nearest_existing, remove_leftovers, write_atomically
 from kgan.runs import schema
 
 RUNS = Path("runs")
@@ -61,11 +61,11 @@ class RunDir:
         is written last: a folder without it, that a process was killed in while it made it, counts as empty.
         """
         run = cls(path or _next_numbered(config))
+        run.check_unused()
         try:
             run.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"--run_dir={run.path}: cannot make this folder ({error.strerror})") from None
-        run.check_unused()
         run.lock()
         run.remove_leftovers()
         run.samples.mkdir(exist_ok=True)
@@ -76,7 +76,9 @@ class RunDir:
         return run
 
     def check_unused(self) -> None:
-        """Raises UserError if the folder exists and is not empty."""
+        """Raises UserError if the folder exists and is not empty, or a file is in its place."""
+        if not (place := nearest_existing(self.path)).is_dir():
+            raise UserError(f"--run_dir={self.path}: cannot make this folder, {place} is a file")
         try:
             occupied = any(self._is_content(path) for path in self.path.rglob("*"))
         except OSError as error:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kgan.errors import NonFiniteLoss, Stopped, UserError
+from kgan.files import nearest_existing
 from kgan.progress import Progress
 from kgan.sweeping import grid as grids
 from kgan.sweeping import jobs as processes
@@ -133,7 +134,7 @@ def _run(cells: Sequence[Cell], tasks: Sequence[Task], jobs: int, listener: List
 
 
 def _check_place(folder: Path) -> None:
-    place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    place = nearest_existing(folder)
     if not place.is_dir():
         raise UserError(f"--sweep_dir={folder}: cannot make this folder, {place} is a file")
 

@@ -13,6 +13,7 @@ import tensorflow as tf
 from kgan.data.licensing import permission
 from kgan.data.pipeline import copied_ahead, step_batches
 from kgan.errors import LostWorker, NonFiniteLoss, Stopped, UserError
+from kgan.files import nearest_existing
 from kgan.hardware import machine
 from kgan.models.architectures import Shapes
 from kgan.progress import Progress
@@ -126,7 +127,7 @@ class TrainingRun:
         return run.path
 
     def _check_disk(self, path: Path, resumes: bool) -> None:
-        place = next(parent for parent in (path.absolute(), *path.absolute().parents) if parent.is_dir())
+        place = nearest_existing(path.absolute())
         there = sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if resumes else 0
         free, needed = shutil.disk_usage(place).free, self.disk_bytes() - there
         if needed > free:

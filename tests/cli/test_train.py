@@ -122,6 +122,8 @@ def test_a_dry_run_prints_and_writes_nothing(folder_flags, tmp_path):
 def test_a_dry_run_is_refused_where_the_run_would_be(folder_flags, tmp_path, monkeypatch):
     (tmp_path / "notes.txt").write_text("mine")
     assert "is not empty" in refused("train", *folder_flags, "--dry_run", f"--run_dir={tmp_path}")
+    in_the_way = refused("train", *folder_flags, "--dry_run", f"--run_dir={tmp_path / 'notes.txt' / 'run'}")
+    assert f"cannot make this folder, {tmp_path / 'notes.txt'} is a file" in in_the_way
     monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=1000))
     assert "has 0 MiB free" in refused("train", *folder_flags, "--dry_run", f"--run_dir={tmp_path / 'run'}")
     assert not (tmp_path / "run").exists()
