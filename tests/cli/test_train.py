@@ -181,7 +181,7 @@ def test_python_loads_what_was_trained(folder, tmp_path):
         (["--flagfile=absent.flags"], "absent.flags"),
         (["extra"], "unexpected 'extra'"),
         (["--batch_size=64"], "--batch_size=64 is more than the 44 training images"),
-        (["--num_heldout=48"], "--num_heldout=48: of 48 images"),
+        (["--num_heldout=48"], "--num_heldout=48: must be at least 0, and of 48 images"),
         (["--num_train=45"], "--num_train=45: only 44"),
         (["--data_dir=/nowhere"], "/nowhere: not a folder"),
         (["--run_dir=file/x"], "--run_dir=file/x: cannot make this folder"),
