@@ -77,7 +77,8 @@ def table() -> str:
     lines += [_row(name, runs) for name, runs in recipes.items()]
     processors = {_processor(run)[0] for runs in recipes.values() for run in runs}
     return (
-        "\n".join(lines) + f"\n\nimages/s and minutes are of training alone, on {' and '.join(sorted(processors))}.\n"
+        "\n".join(lines)
+        + f"\n\nimages/s and minutes are of training alone, beside other work, on {' and '.join(sorted(processors))}.\n"
     )
 
 
