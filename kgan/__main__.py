@@ -17,7 +17,7 @@ _COMMANDS = Path(__file__).parent / "commands"
 def main() -> None:
     """Runs the command line. Where the reader of the output goes away, as in `kgan --help | head -1`, it ends in
     silence with the code of a program killed by SIGPIPE. File names that are not UTF-8 are printed as they are."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="surrogateescape")
     try:
         try:

@@ -108,27 +108,27 @@ def cache_folder() -> Path:
 
 
 @contextlib.contextmanager
-def exclusive(path: Path, what: str) -> Iterator[None]:
+def exclusive(path: Path, what: str) -> Iterator[bool]:
     """Waits until no other process holds the lock file `path`, and says what that process does. Where files cannot be
-    written or locked, all go ahead."""
+    written or locked, all go ahead: it yields whether the lock is held."""
     try:
         lock = _locked(path, what)
     except OSError as error:
         logging.info("%s: %s", path, error.strerror)
         lock = None
     if lock is None:
-        yield
+        yield False
         return
     with lock:
         try:
-            yield
+            yield True
         finally:
             path.unlink(missing_ok=True)
 
 
 def _locked(path: Path, what: str) -> BinaryIO:
-    """The lock file, held. The one who held it removes it, so that who waited may hold a file that nobody else will
-    find under its name, and has to begin again. Raises OSError where files cannot be written or locked."""
+    """The lock file, held. Whoever held it removes it, so whoever waited may hold a file that can no longer be found
+    under its name, and must start again. Raises OSError where files cannot be written or locked."""
     while True:
         with contextlib.ExitStack() as opened:
             lock = opened.enter_context(open(path, "wb"))
@@ -137,6 +137,9 @@ def _locked(path: Path, what: str) -> BinaryIO:
             except BlockingIOError:
                 logging.warning("another process %s: waiting for it", what)
                 fcntl.flock(lock, fcntl.LOCK_EX)
+            except OSError:
+                path.unlink(missing_ok=True)
+                raise
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(lock.fileno()), os.stat(path)):
                     opened.pop_all()

@@ -10,6 +10,7 @@ Hence Pillow's bitmap font; how an outline font is rendered depends on the FreeT
 import io
 import math
 import os
+import re
 import textwrap
 import warnings
 from collections.abc import Sequence
@@ -171,10 +172,14 @@ def _band_height(titles: Sequence[str], width: int) -> int:
     return lines and lines * _CHARACTER[0] + 2
 
 
+class _TitleWrapper(textwrap.TextWrapper):
+    """Breaks at spaces, and behind hyphens and slashes."""
+
+    wordsep_re = re.compile(r"(\s+|\S*?[/-])")
+
+
 def _title_lines(title: str, width: int) -> list[str]:
-    """Two at most, broken at spaces, hyphens and slashes."""
-    characters = width // _CHARACTER[1]
-    return [title] if len(title) <= characters else textwrap.wrap(title.replace("/", "/ "), characters)[:_TITLE_LINES]
+    return _TitleWrapper(width // _CHARACTER[1]).wrap(title)[:_TITLE_LINES]
 
 
 def _can_show(text: str) -> bool:

@@ -40,7 +40,8 @@ def checked(field: dataclasses.Field, value):
     if not ((isinstance(value, kind) and isinstance(value, bool) == (kind is bool)) or (kind is float and is_number)):
         raise UserError(f"--{field.name}={one_line(repr(value))}: must be {kind.__name__}")
     if is_number and not abs(value) <= sys.float_info.max:
-        raise UserError(f"--{field.name}: must be a finite number, of 308 digits at most")
+        shown = f"={value}" if isinstance(value, float) else ""  # Python does not write out the largest integers
+        raise UserError(f"--{field.name}{shown}: must be a finite number with at most 308 digits")
     if legal["choices"] and value not in legal["choices"]:
         raise UserError(f"--{field.name}={one_line(value)}: must be one of {', '.join(map(str, legal['choices']))}")
     if is_number and not _within(value, legal):

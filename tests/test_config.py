@@ -25,7 +25,7 @@ def test_json_and_flags_say_the_same():
         ({"loss": "best"}, "--loss=best: must be one of ns, minimax, hinge, lsgan, wgan"),
         ({"image_size": 30, "dataset": "folder"}, "--image_size=30: must be one of 28, 32, 40, 48, 56, 64"),
         ({"g_lr": 0.0}, "--g_lr=0.0: must be more than 0.0"),
-        ({"g_lr": float("nan")}, "--g_lr: must be a finite number"),
+        ({"g_lr": float("nan")}, "--g_lr=nan: must be a finite number"),
         ({"g_lr": 10**400}, "--g_lr: must be a finite number"),
         ({"epochs": 10**400}, "--epochs: must be a finite number"),
         ({"image_size": 10**5000}, "--image_size: must be a finite number"),

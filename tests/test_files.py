@@ -21,7 +21,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
     assert [file.name for file in tmp_path.iterdir()] == ["x"]
 
 
-def test_who_waited_for_a_lock_file_that_is_gone_takes_the_new_one(tmp_path, monkeypatch):
+def test_a_waiter_whose_lock_file_is_gone_takes_the_new_one(tmp_path, monkeypatch):
     path, flock = tmp_path / "x.lock", fcntl.flock
 
     def after_a_wait(lock, how):
@@ -58,5 +58,7 @@ def test_where_nothing_can_be_locked_all_go_ahead(tmp_path, monkeypatch):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with files.exclusive(tmp_path / "x.lock", "is here"), files.exclusive(tmp_path / "nowhere" / "x.lock", "is here"):
-        pass
+    for path in (tmp_path / "x.lock", tmp_path / "nowhere" / "x.lock"):
+        with files.exclusive(path, "is here") as is_alone:
+            assert not is_alone
+    assert list(tmp_path.iterdir()) == []

@@ -23,7 +23,7 @@ from kgan.settings import value_type
 HERE = Path(__file__).parent
 README = HERE.parents[1] / "README.md"
 START, END = "<!-- results: made by `make results` -->\n", "<!-- end of results -->\n"
-# what a run may have otherwise than its recipe and still be of it: what the data decide, the machine, what is recorded
+# settings in which a run may differ from its recipe and still count as it: what the data decide, the machine, records
 _APART = {*may_change(), "image_size", "channels", "num_heldout", "seed", "deterministic", "eval_samples"}
 _APART -= {"epochs", "steps"}
 
@@ -113,7 +113,7 @@ def _linked(name: str) -> str:
 
 
 def _otherwise(name: str, runs: list[dict]) -> str:
-    """What the runs had set otherwise than their recipe, and the defaults of today where it is silent."""
+    """What the runs had set differently from their recipe, and the defaults of today where it is silent."""
     recipe = _settings(_flagfile(name).read_text("utf-8").splitlines())
     flags = dict.fromkeys(
         f"`{as_flag(setting, had)}`"

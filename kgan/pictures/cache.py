@@ -68,8 +68,11 @@ def read(pictures: Pictures, size: int, channels: int, verify: bool = False) -> 
     try:
         if found is None:
             place.parent.mkdir(parents=True, exist_ok=True)
-            with exclusive(place.with_suffix(".lock"), f"is decoding {pictures.place}"):
-                found = _find(place, verify) or _decode(pictures, place, (size, size, channels))
+            with exclusive(place.with_suffix(".lock"), f"is decoding {pictures.place}") as is_alone:
+                if (found := _find(place, verify)) is None:
+                    if is_alone:
+                        _remove_leftovers(place)
+                    found = _decode(pictures, place, (size, size, channels))
     except OSError as error:
         raise UserError(
             f"{place.parent}: the decoded images cannot be kept there ({error.strerror}): set KGAN_CACHE_DIR to "
@@ -161,7 +164,6 @@ def _decode(pictures: Pictures, place: Path, shape: tuple[int, int, int]) -> Dec
             f"{pictures.place}: decoded, its images take {needed / 1e9:.1f} GB, and {place.parent} has "
             f"{free / 1e9:.1f} GB free: set KGAN_CACHE_DIR to a folder with more room"
         )
-    _remove_leftovers(place)
     temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
     temporary.mkdir()
     try:
@@ -185,10 +187,11 @@ def _decode(pictures: Pictures, place: Path, shape: tuple[int, int, int]) -> Dec
         _write_record(temporary, record)
         try:
             os.replace(temporary, place)
-        except OSError:  # where files cannot be locked, another process may have been first
+        except OSError:  # something damaged, or where files cannot be locked, what another process made first
             if found := _find(place):
                 return found
-            raise
+            shutil.rmtree(place, ignore_errors=True)
+            os.replace(temporary, place)
         return Decoded(images, labels, names, tuple(broken), sha256)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -15,6 +15,7 @@ from kgan.reports import pictures
 from kgan.reports.pictures import Picture
 from kgan.runs import ancestry, results
 from kgan.runs.rundir import RunDir
+from kgan.text import one_line
 from kgan.training.plan import defaults
 
 _STRIP_ROWS = 2
@@ -68,7 +69,7 @@ def read_run(run: RunDir, max_frames: int, max_bytes: int) -> Run:
     """
     config, record, metrics = run.read_config(), run.read_record(), run.read_metrics()
     card = record.get("dataset", {})
-    name, path = run.path.resolve().name, _typed(run.path)
+    name, path = one_line(run.path.resolve().name), _typed(run.path)
     measured = {"evaluation": results.read(run, results.EVALUATION), "audit": results.read(run, results.AUDIT)}
     settings, usual = public(dataclasses.asdict(config)), defaults(config, card)
     changed = {key: value for key, value in settings.items() if value != usual[key]}

@@ -24,7 +24,7 @@ EVALUATION, AUDIT, AUDIT_PAIRS, AUDIT_RATIOS = "evaluation.json", "audit.json", 
 REPORT = "report.html"
 WAITING, RUNNING, INTERRUPTED, FAILED = "waiting", "running", "interrupted", "failed"
 FINISHED, NON_FINITE = "finished", "non-finite"
-"""What `RunDir.status` says. Only an interrupted and a failed run can be resumed."""
+"""What `RunDir.status` says. Of an interrupted and of a failed run there are steps left to make."""
 _SAMPLE = re.compile(r"step-(\d{7,18})\.png")
 
 
@@ -123,10 +123,10 @@ class RunDir:
         try:
             with open(self.path / ".lock") as lock:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
         except BlockingIOError:
             return True
+        except OSError:  # there is no lock, or nothing can be locked here
+            return False
         return False
 
     def status(self) -> str:
@@ -136,9 +136,9 @@ class RunDir:
         """
         if not self.config_file.exists():
             return WAITING
-        recorded = self.read_record().get("status")
         if self.is_locked():
             return RUNNING
+        recorded = self.read_record().get("status")
         return recorded if recorded in (FINISHED, NON_FINITE, FAILED) else INTERRUPTED
 
     def step(self) -> int | None:

@@ -39,11 +39,13 @@ def parse(texts: Sequence[str], parse_value: Callable[[str, str], Value]) -> Gri
             raise UserError(f"{flag}: a value is missing")
         _check_names([*grid, names], flag)
         if len(names) == 1:
-            values: list = [value for item in items for value in _values(names[0], item, flag, parse_value)]
+            rows: list[tuple[Value, ...]] = [
+                (value,) for item in items for value in _values(names[0], item, flag, parse_value)
+            ]
+            grid[names[0]] = [value for (value,) in rows]
         else:
-            values = [_values_together(names, item, flag, parse_value) for item in items]
-        _check_unique(values, flag)
-        grid[names if len(names) > 1 else names[0]] = values
+            grid[names] = rows = [_values_together(names, item, flag, parse_value) for item in items]
+        _check_unique(rows, flag)
     if not grid:
         raise UserError("give at least one --grid=NAME=V1,V2,...")
     return grid
@@ -95,13 +97,13 @@ def _axis(key: str | tuple[str, ...], values: Sequence) -> list[Settings]:
         check_name(name)
     if isinstance(values, str) or not isinstance(values, Sequence) or not values:
         raise UserError(f"the grid's values of {what} must be a list of at least one, not {values!r}")
-    _check_unique(values, f"the grid's {what}")
-    if isinstance(key, str):
-        return [{key: value} for value in values]
-    for value in values:
-        if not isinstance(value, tuple | list) or len(value) != len(names):
-            raise UserError(f"the grid's {what}: each must be a tuple of {len(names)} values, not {value!r}")
-    return [dict(zip(names, value, strict=True)) for value in values]
+    if not isinstance(key, str):
+        for value in values:
+            if not isinstance(value, tuple | list) or len(value) != len(names):
+                raise UserError(f"the grid's {what}: each must be a tuple of {len(names)} values, not {value!r}")
+    rows = [(value,) if isinstance(key, str) else tuple(value) for value in values]
+    _check_unique(rows, f"the grid's {what}")
+    return [dict(zip(names, row, strict=True)) for row in rows]
 
 
 def _check_names(keys: Sequence[str | tuple[str, ...]], what: str) -> None:
@@ -110,11 +112,9 @@ def _check_names(keys: Sequence[str | tuple[str, ...]], what: str) -> None:
         raise UserError(f"{what}: {repeated[0]} is swept twice: give all its values at once")
 
 
-def _check_unique(values: Sequence, what: str) -> None:
-    if repeated := [value for value in values if values.count(value) > 1]:
-        value = repeated[0]
-        text = "/".join(map(shown, value)) if isinstance(value, tuple | list) else shown(value)
-        raise UserError(f"{what}: {text} comes twice")
+def _check_unique(rows: Sequence[tuple[Value, ...]], what: str) -> None:
+    if repeated := [row for row in rows if rows.count(row) > 1]:
+        raise UserError(f"{what}: {'/'.join(map(shown, repeated[0]))} comes twice")
 
 
 def _cell(axes: Sequence[Sequence[Settings]], index: int) -> Settings:

@@ -2,8 +2,10 @@
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from kgan.latents import latents
+from kgan.models.random import RandomStream, dropout_from
 from kgan.runs import environment
 from kgan.runs.generator import BATCH, TrainedGenerator
 
@@ -19,7 +21,8 @@ def estimate_statistics(trained: TrainedGenerator) -> dict[str, np.ndarray]:
     run's seed, so that a resumed run has the same ones.
     """
     network, dim = trained.generator, trained.config.latent_dim
-    norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    layers = network._flatten_layers(include_self=False, recursive=True)
+    norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
     if not norms:
         return {}
     labels = trained.labels_for(range(BATCH))
@@ -28,6 +31,7 @@ def estimate_statistics(trained: TrainedGenerator) -> dict[str, np.ndarray]:
         z = latents(trained.config.seed, range(start, start + BATCH), dim)
         for norm in norms:
             norm.momentum = number / (number + 1)  # each batch counts for as much as those before
-        with environment.full_float32():
+        stream = RandomStream.at(trained.config.seed, tf.constant(number))
+        with environment.full_float32(), dropout_from(stream):
             network([z, labels] if trained.num_classes else z, training=True)
     return {variable.path: np.asarray(variable) for norm in norms for variable in norm.non_trainable_variables}

@@ -121,7 +121,8 @@ class TrainingRun:
                     if recorder.end_reason:
                         reporter.say(f"ended at step {self.step}: {recorder.end_reason}")
                     recorder.finish()
-                run.update_record(status=FINISHED, step=self.step, ended=recorder.end_reason)
+                ended = recorder.end_reason if self.step < self.plan.total_steps else None
+                run.update_record(status=FINISHED, step=self.step, ended=ended)
         finally:
             run.unlock()
         return run.path

@@ -3,7 +3,6 @@
 import dataclasses
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
@@ -13,7 +12,6 @@ from kgan.data.licensing import permission
 from kgan.data.sources import ImageSet
 from kgan.data.split import default_heldout
 from kgan.errors import UserError
-from kgan.pictures.opening import FILES
 
 RESOLVED = (
     "image_size",
@@ -140,7 +138,7 @@ def defaults(config: TrainConfig, card: Mapping) -> dict:
         usual |= {name: getattr(resolve(config.replace(**{name: None}), dict(card))[0], name) for name in RESOLVED}
     except (KeyError, ValueError, TypeError, UserError):  # the card is of another version
         return usual
-    if config.dataset == "folder" and Path(config.data_dir or "").suffix.lower() not in FILES:
+    if config.dataset == "folder":
         usual |= {"image_size": 64, "channels": 3}
     if isinstance(card.get("num_images"), int):
         usual["num_heldout"] = default_heldout(card["num_images"])

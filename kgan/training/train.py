@@ -135,10 +135,12 @@ def _run(request: _Request, progress: Progress | None) -> TrainResult:
 
 
 def _is_finished(run: RunDir, changes: Mapping) -> bool:
-    """Whether the run has come to its end, which the changes do not move."""
+    """Whether the run has come to its end, and the changes do not let it go on: neither more steps nor, where it ended
+    early, more patience."""
     record = run.read_record()
-    moving = {"epochs", "steps"} | ({"stop_when_worse"} if record.get("ended") else set())
-    return record.get("status") == "finished" and moving.isdisjoint(changes)
+    patience = changes.get("stop_when_worse", run.read_config().stop_when_worse)
+    is_over = not record.get("ended") or 0 < patience <= run.read_config().stop_when_worse
+    return record.get("status") == "finished" and is_over and {"epochs", "steps"}.isdisjoint(changes)
 
 
 def _build(request: _Request):

@@ -1,5 +1,7 @@
 """Folders of images are decoded once, and what is in the way of that is said in one line."""
 
+import errno
+import fcntl
 import json
 import os
 import shutil
@@ -202,13 +204,18 @@ def test_what_another_process_finished_first_is_taken(tmp_path, store, monkeypat
     root = draw_folder(tmp_path / "images", 6)
     write_images = cache._write_images
 
-    def second(pictures, folder, shape):
-        monkeypatch.setattr(cache, "_write_images", write_images)
-        cache._decode(pictures, folder.with_name(folder.name.split(".")[1]), shape)
-        folder.mkdir()
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    def overtaken(pictures, folder, shape):
+        with monkeypatch.context() as other:
+            other.setattr(cache, "_write_images", write_images)
+            other.setattr(os, "getpid", lambda: 1)
+            assert len(cache.read(open_pictures(root), 28, 1).images) == 6
         return write_images(pictures, folder, shape)
 
-    monkeypatch.setattr(cache, "_write_images", second)
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    monkeypatch.setattr(cache, "_write_images", overtaken)
     read = cache.read(open_pictures(root), 28, 1)
     assert len(read.images) == 6 and read.images.sum() > 0
     assert len(list((store / "decoded").iterdir())) == 1

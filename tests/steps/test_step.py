@@ -148,9 +148,10 @@ def made_up_objective():
 
 
 def nested_generator(make, x, shapes):
-    """With layers in a model of its own: spectral norm, and dropout."""
+    """With layers in a model of its own: spectral norm, batch norm, and dropout."""
     inner = keras.Input((x.shape[-1],))
-    hidden = Dropout(0.1, name="inner_dropout")(SpectralDense(16, kernel_initializer=make.initializer())(inner))
+    hidden = make.batch_norm("inner_bn")(SpectralDense(16, kernel_initializer=make.initializer())(inner))
+    hidden = Dropout(0.1, name="inner_dropout")(hidden)
     return constant_generator(make, keras.Model(inner, hidden, name="inner")(x), shapes)
 
 

@@ -112,6 +112,7 @@ def test_a_huge_grid_is_drawn_from_and_never_laid_out():
         ({"seed": [1, 2, 1]}, "the grid's seed: 1 comes twice"),
         ({("seed", "g_lr"): [1, 2]}, "the grid's seed/g_lr: each must be a tuple of 2 values, not 1"),
         ({("seed", "g_lr"): [(1, 2, 3)]}, "each must be a tuple of 2 values, not (1, 2, 3)"),
+        ({("seed", "g_lr"): [(1, 2), [1, 2]]}, "the grid's seed/g_lr: 1/2 comes twice"),
         ({("seed", "g_lr"): [(1, 2)], "g_lr": [1]}, "the grid: g_lr is swept twice"),
     ],
 )

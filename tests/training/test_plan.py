@@ -56,7 +56,7 @@ def test_nothing_that_is_resolved_stays_open():
         {"loss": "ns", "r1_weight": 10.0, "penalty_every": 4},
         {"steps": 70, "log_every": 7, "steps_per_call": 5},
         {"dataset": "folder", "data_dir": "pictures", "image_size": 28, "channels": 1},
-        {"dataset": "folder", "data_dir": "digits.npz"},
+        {"dataset": "folder", "data_dir": "digits.npz", "image_size": 28, "channels": 1},
     ],
 )
 def test_what_somebody_chose_is_told_from_what_the_data_decided(given):

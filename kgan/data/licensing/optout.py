@@ -154,6 +154,8 @@ def _jpeg_packets(stream: BinaryIO) -> Iterator[bytes]:
             stream.seek(length, os.SEEK_CUR)
             continue
         segment = stream.read(length)
+        if len(segment) < length and segment.startswith((_JPEG_XMP, _JPEG_EXTENSION)):
+            raise BadMetadata("the XMP is cut off")
         if segment.startswith(_JPEG_XMP):
             yield segment[len(_JPEG_XMP) :]
         elif segment.startswith(_JPEG_EXTENSION):

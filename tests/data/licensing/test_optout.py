@@ -147,6 +147,7 @@ def test_xmp_that_is_not_read_to_its_end_prohibits(tmp_path):
         (huge, "longer"),
         (endless, "too long"),
         (saved("GIF", packet("DMI-ALLOWED"))[:-200], "no end"),
+        (saved("JPEG", packet("DMI-ALLOWED"))[:150], "cut off"),
         (b"\xff\xd8" + 100 * segment, "too long"),
         (b"\xff\xd8" + 100_001 * b"\xff\xe0\0\2", "too many"),
         (b"GIF89a" + bytes(7) + 100_001 * b"!\xfe\0", "too many"),
