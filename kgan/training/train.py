@@ -138,8 +138,8 @@ def _is_finished(run: RunDir, changes: Mapping) -> bool:
     """Whether the run has come to its end, and the changes do not let it go on: neither more steps nor, where it ended
     early, more patience."""
     record = run.read_record()
-    patience = changes.get("stop_when_worse", run.read_config().stop_when_worse)
-    is_over = not record.get("ended") or 0 < patience <= run.read_config().stop_when_worse
+    was, now = changes.get("stop_when_worse", (1, 1))
+    is_over = not record.get("ended") or 0 < now <= was
     return record.get("status") == "finished" and is_over and {"epochs", "steps"}.isdisjoint(changes)
 
 
