@@ -89,7 +89,7 @@ def _row(name: str, runs: list[dict]) -> str:
         _linked(name) + _otherwise(name, runs),
         f"{runs[0]['epochs']:g}",
         str(len(runs)),
-        _spread([score["frechet_distance"] for score in scores]),
+        _spread([score["frechet_distance"] for score in scores]) + _of_other_features(runs[0]),
         f"{runs[0]['evaluation']['floor']['frechet_distance']:.3g}",
         _spread([score["precision"] for score in scores]),
         _spread([score["recall"] for score in scores]),
@@ -138,6 +138,11 @@ def _settings(flags: Iterable[str]) -> TrainConfig:
     conditional = labelled if config.conditional is None else config.conditional
     epochs = config.epochs or (None if config.steps else 50)
     return config.replace(conditional=conditional, epochs=epochs, **config.penalties._asdict())
+
+
+def _of_other_features(run: dict) -> str:
+    name = run["evaluation"]["protocol"]["distance_name"]
+    return "" if name == "classifier FD" else f" ({name})"
 
 
 def _processor(run: dict) -> tuple[str, str]:
