@@ -13,6 +13,7 @@ from kgan import settings
 from kgan.choices import ARCHITECTURES, IMAGE_SIZES, LOSSES, NO_AUGMENTATION, augmentation_policy, usual_with_losses
 from kgan.data.sources import source_of, usages
 from kgan.errors import UserError
+from kgan.latents import MAX_SEED
 from kgan.settings import setting
 from kgan.text import one_line
 
@@ -169,7 +170,7 @@ class TrainConfig:
     )
 
     # machine
-    seed: int = setting(0, "Fixes the weights, the order of images and every draw.", lower=0, upper=2**31 - 1)
+    seed: int = setting(0, "Fixes the weights, the order of images and every draw.", lower=0, upper=MAX_SEED)
     strategy: str = setting(
         "auto",
         "auto: all workers of TF_CONFIG or of a Slurm step (docs/clusters.md), else all GPUs if each gets 256 images "

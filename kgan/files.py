@@ -72,10 +72,15 @@ def open_regular(path: str | os.PathLike) -> io.BufferedReader:
 def read_bounded(path: str | os.PathLike, max_bytes: int) -> bytes:
     """The content of a regular file. Raises UserError naming it if it cannot be read or is longer than `max_bytes`."""
     with open_regular(path) as stream:
-        try:
-            content = stream.read(max_bytes + 1)
-        except OSError as error:
-            raise UserError(f"{path}: {error.strerror}") from None
+        return read_rest(stream, path, max_bytes)
+
+
+def read_rest(stream: BinaryIO, path: str | os.PathLike, max_bytes: int) -> bytes:
+    """What is left of an open file, with the errors of `read_bounded`."""
+    try:
+        content = stream.read(max_bytes + 1)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
     if len(content) > max_bytes:
         raise UserError(f"{path}: longer than {max_bytes / 2**20:g} MiB")
     return content

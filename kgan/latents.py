@@ -16,6 +16,7 @@ import numpy as np
 
 from kgan.errors import UserError
 
+MAX_SEED = 2**31 - 1
 MIN_TRUNCATION = 0.01  # below, redrawing takes more than a thousand rounds
 MAX_LATENT_DIM = 65_536
 MAX_RECIPE_ROWS = 1_000_000  # recipes come from untrusted files

@@ -10,6 +10,7 @@ from kgan.auditing import inputs
 from kgan.auditing.comparison import compare
 from kgan.auditing.result import AuditResult
 from kgan.errors import UserError
+from kgan.latents import MAX_SEED
 from kgan.progress import Progress
 from kgan.runs.rundir import RunDir
 from kgan.sampling.read import Source, check_exists
@@ -73,7 +74,7 @@ def audit(
         check_exists(source, name)
     check_range("num_samples", num_samples, 1, 10**9)
     check_range("shifts", shifts, 0, 2)
-    check_range("seed", seed, 0, 2**31 - 1)
+    check_range("seed", seed, 0, MAX_SEED)
     if not 0 < alpha < 1:
         raise UserError(f"--alpha={alpha}: must be more than 0 and less than 1")
     if recover and against is not None:

@@ -90,9 +90,8 @@ def show(result: AuditResult) -> None:
     for line in result.skipped:
         print(f"skipped {line}")
     how = result.protocol
-    print(
-        f"{result.num_samples:,} samples, {how['num_train']:,} {how['sought']}s, {how['num_heldout']:,} held-out images"
-    )
+    sought = f"{how['num_train']:,} {how['sought']}s"
+    print(f"{result.num_samples:,} samples, {sought}, {how['num_heldout']:,} held-out images")
     print(f"{result.verdict}: {result.reason}.")
     if result.p_values:
         aim = max(space["expected_false_positive_rate"] for space in result.calibration.values())

@@ -57,13 +57,8 @@ def _list() -> None:
     for source in sources.SOURCES.values():
         if source.image_shape:
             license = source.license or "none stated"
-            table.add_row(
-                source.name,
-                license,
-                _images(source.splits.values(), source.image_shape),
-                source.origin,
-                _place(source),
-            )
+            images = _images(source.splits.values(), source.image_shape)
+            table.add_row(source.name, license, images, source.origin, _place(source))
     _console().print(table)
     if cached := cache.list_cached():
         table = Table("folder or file", "decoded images", "size", box=None, pad_edge=False)

@@ -15,8 +15,8 @@ from absl import flags
 import kgan
 from kgan import cli
 from kgan.errors import UserError
-from kgan.latents import MIN_TRUNCATION
-from kgan.sampling.sample import MAX_SEED, SampleResult
+from kgan.latents import MAX_SEED, MIN_TRUNCATION
+from kgan.sampling.sample import SampleResult
 
 _default = partial(cli.default, kgan.sample)
 

@@ -10,6 +10,7 @@ from kgan.arguments import check_range, check_run_or_samples, refuse_changed
 from kgan.errors import UserError
 from kgan.evaluation import inputs, protocol
 from kgan.files import cache_folder, write_atomically
+from kgan.latents import MAX_SEED
 from kgan.progress import Counter, Progress
 from kgan.runs import environment
 from kgan.runs.rundir import RunDir
@@ -97,10 +98,10 @@ def evaluate(
     for name, source in {"samples": samples, "train": train}.items():
         check_exists(source, name)
     check_range("num_samples", num_samples, 2, 10**9)
-    check_range("seed", seed, 0, 2**31 - 1)
+    check_range("seed", seed, 0, MAX_SEED)
     check_range("repeats", repeats, 1, 1000)
-    if seed + repeats > 2**31:
-        raise UserError(f"--repeats={repeats}: goes beyond the last seed, {2**31 - 1}")
+    if seed + repeats > MAX_SEED + 1:
+        raise UserError(f"--repeats={repeats}: goes beyond the last seed, {MAX_SEED}")
     if samples is None:
         assert run is not None
         others = {"dataset": dataset, "num_heldout": num_heldout, "train": train}

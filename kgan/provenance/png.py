@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from kgan.errors import UserError
-from kgan.files import open_regular, read_bounded
+from kgan.files import open_regular, read_rest
 from kgan.text import one_line
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -76,7 +76,9 @@ def read(path: str | os.PathLike) -> Png:
     try:
         with open_regular(path) as stream:
             _header(stream.read(HEADER_BYTES), name)
-        return parse(read_bounded(path, MAX_FILE_BYTES), name)
+            stream.seek(0)
+            content = read_rest(stream, path, MAX_FILE_BYTES)
+        return parse(content, name)
     except UnreadableImage:
         raise
     except UserError as error:

@@ -15,9 +15,9 @@ UNREADABLE = "unreadable"
 class RunSummary:
     """A run in short.
 
-    `status` is that of `RunDir.status`, or "unreadable". `score` is the Frechet
-    distance of its evaluation, else the lowest that was measured while it trained, else None; `score_name` is what it
-    is called. `verdict` is its audit's, "" unless there was one. Both are of the checkpoint that samples come from now.
+    `status` is that of `RunDir.status`, or "unreadable". `score` is the Frechet distance of its evaluation, else the
+    lowest that was measured while it trained, else None; `score_name` is what it is called. `verdict` is its audit's,
+    "" unless there was one. Both are of the checkpoint that samples come from now.
     """
 
     path: Path

@@ -9,6 +9,7 @@ import numpy as np
 import kgan
 from kgan.arguments import check_range, refuse_changed
 from kgan.errors import UserError
+from kgan.latents import MAX_SEED
 from kgan.pictures.picture import read_image
 from kgan.progress import Progress
 from kgan.provenance.c2pa import Signer
@@ -19,7 +20,6 @@ from kgan.runs.rundir import RunDir
 
 NUM_IMAGES, NUM_KEYS = 64, 5
 MAX_IMAGES, MAX_KEYS = 1_000_000, 32  # file names have six digits
-MAX_SEED = 2**31 - 1
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ class TrainingRun:
         return one * (checkpoint.KEEP + 2) + grid * (self.plan.total_steps // (self.config.sample_every or 1) + 2) * 2
 
     def check_place(self, run_dir: Path | None, resumes: bool) -> None:
-        """Raises UserError if the folder of a new run is not empty, or the disk is too small. Writes nothing."""
+        """Raises UserError if the folder of a new run is not empty, or the disk is too small, as `run` would."""
         if run_dir and not resumes:
             RunDir(run_dir).check_unused()
         self._check_disk(run_dir or Path("."), resumes)
@@ -104,7 +104,7 @@ class TrainingRun:
             raise LostWorker(f"{error}; {endings.how_to_restart(RunDir(run_dir))}") from None
 
     def _lead(self, run_dir: Path | None, resumes: bool, changes: Mapping, progress: Progress | None) -> Path:
-        self.check_place(run_dir, resumes)
+        self._check_disk(run_dir or Path("."), resumes)
         run = self._reopen(run_dir, changes) if run_dir and resumes else RunDir.create(run_dir, self.config)
         try:
             with endings.recorded(run, self.config, lambda: self.step):

@@ -13,6 +13,7 @@ from kgan.data.sources import ImageSet
 from kgan.data.split import default_heldout
 from kgan.errors import UserError
 
+DEFAULT_EPOCHS = 50
 RESOLVED = (
     "image_size",
     "channels",
@@ -112,7 +113,7 @@ def resolve(config: TrainConfig, card: dict) -> tuple[TrainConfig, int, int]:
     if config.batch_size > num_train:
         raise UserError(f"--batch_size={config.batch_size} is more than the {num_train} training images")
     batches = num_train // config.batch_size
-    epochs = config.epochs or (None if config.steps else 50)
+    epochs = config.epochs or (None if config.steps else DEFAULT_EPOCHS)
     total_steps = config.steps or -(-(epochs or 0) * batches // config.d_steps)
     steps_per_epoch = -(-batches // config.d_steps)
     height, _, channels = card["image_shape"]
