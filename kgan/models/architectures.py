@@ -139,7 +139,7 @@ class LayerFactory:
 
     def batch_norm(self, name, **options):
         """A step with --accumulate moves the statistics as far as one without, in more passes: one for each part, and
-        those of the generator's own update, for which its images are made again."""
+        those of the generator's own update, for which its images are generated anew."""
         parts, d_steps = self.config.accumulate, self.config.d_steps
         passes = parts * (d_steps + 1) if parts > 1 else d_steps
         momentum = self.config.bn_momentum ** (d_steps / passes)

@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 
 from kgan import plots
-from kgan.choices import NO_AUGMENTATION
 from kgan.files import write_atomically
 from kgan.runs import checkpoint, environment
 from kgan.runs.generator import TrainedGenerator, from_arrays
@@ -15,10 +14,11 @@ from kgan.steps.state import State
 from kgan.training import scoring, snapshots
 from kgan.training.averages import estimate_statistics
 from kgan.training.background import BackgroundWriter
+from kgan.training.heldout import HeldoutMeter
 from kgan.training.logging import Reporter
 from kgan.training.meter import Meter
-from kgan.training.overfitting import HeldoutMeter, OverfittingWatch, advice
 from kgan.training.plan import Plan
+from kgan.training.watch import DiscriminatorWatch
 
 
 class Recorder:
@@ -36,7 +36,7 @@ class Recorder:
         self.scorer: scoring.Scorer | None = None
         self.end_reason: str | None = None  # why the run should end before its last step
         self._heldout = HeldoutMeter(plan, state.discriminator)
-        self._overfitting = OverfittingWatch(run.read_metrics())
+        self._discriminator_watch = DiscriminatorWatch(plan.config, run.path, run.read_metrics())
         self._record = run.read_record()
         self._network = None  # a float32 generator, built when the first image is drawn
         self._last: TrainedGenerator | None = None  # as of the newest grid
@@ -81,9 +81,8 @@ class Recorder:
         means = self.meter.read_and_reset()
         means |= self._heldout.measure(step, means)
         self.reporter.log(step, means, scores)
-        ratio = self._overfitting.follow(means)
-        if ratio is not None:
-            self.reporter.warn(advice(ratio, self.plan.config.augment != NO_AUGMENTATION, self.run.path))
+        for line in self._discriminator_watch.follow(means):
+            self.reporter.warn(line)
 
     def save(self, step: int) -> None:
         """Saves the state of `step` and returns when it is on disk."""

@@ -1,12 +1,7 @@
-"""Does the discriminator know its training images by heart? What it makes of images it never saw tells.
-
-Once it does, its gradients lead the generator to those images alone (Karras et al. 2020, arXiv:2006.06676).
-"""
+"""What the discriminator makes of images that it never saw."""
 
 import math
-import statistics
-from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import keras
 import numpy as np
@@ -16,10 +11,6 @@ from kgan.models.random import RandomStream
 from kgan.steps.augmentation import prepare_real
 from kgan.training.plan import Plan
 
-WINDOW = 10
-"""Log lines over which the ratio is taken: a single one has the logits of few images."""
-THRESHOLD = 0.5
-_STANDARD_ERRORS = 4
 _SHARE, _LEAST, _MOST = 20, 8, 128
 
 
@@ -58,39 +49,3 @@ class HeldoutMeter:
         inputs = [prepared, labels] if len(self.discriminator.inputs) > 1 else prepared
         seen, unseen = tf.split(self.discriminator(inputs, training=False), 2)
         return tf.reduce_mean(seen) - tf.reduce_mean(unseen)
-
-
-class OverfittingWatch:
-    """Follows the log lines, those of a resumed run from its start, for the moment at which the gap opens."""
-
-    def __init__(self, lines: Iterable[Mapping] = ()):
-        self._lines: deque[Mapping] = deque(maxlen=WINDOW)
-        self._opened = False
-        for line in lines:
-            self.follow(line)
-
-    def follow(self, line: Mapping) -> float | None:
-        """The ratio r_v of Karras et al. over the last WINDOW lines, the first time that it is above THRESHOLD.
-
-        It is 0 where held-out images are rated like training images, and 1 where they are rated like generated ones.
-        A gap that is not several times its standard error is none.
-        """
-        if self._opened or "d_heldout" not in line:
-            return None
-        self._lines.append(line)
-        if len(self._lines) < WINDOW:
-            return None
-        gaps = [line["d_real"] - line["d_heldout"] for line in self._lines]
-        whole = sum(line["d_real"] - line["d_fake"] for line in self._lines)
-        error = statistics.stdev(gaps) / math.sqrt(WINDOW)
-        self._opened = sum(gaps) > THRESHOLD * whole > 0 and statistics.mean(gaps) > _STANDARD_ERRORS * error
-        return sum(gaps) / whole if self._opened else None
-
-
-def advice(ratio: float, is_augmented: bool, run: object) -> str:
-    """What to say once the gap is open."""
-    remedy = "more images or fewer steps" if is_augmented else "--augment=diffaug, more images or fewer steps"
-    return (
-        f"the discriminator rates held-out images more like generated than like training images (r_v {ratio:.2f}): it "
-        f"knows its training images by heart. {remedy} would help; kgan audit {run} says whether it copies them"
-    )
