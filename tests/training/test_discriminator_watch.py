@@ -78,7 +78,7 @@ def test_an_open_gap_is_said_once_and_not_again_when_resumed():
         [line(8.0 * (-1) ** number + 0.7) for number in range(50)],  # as good as noise
         [line(-0.9, whole=-1.0)] * 50,
         [{"d_real": 1.0, "d_fake": 0.0}] * 50,
-        [line(0.0, whole=0.009)] * 50,  # little, and steady: a critic's scale is its own
+        [line(0.0, whole=0.015)] * 50,
         [line(0.0, whole=0.5 * (-1) ** number + 0.05) for number in range(50)],
     ],
 )
@@ -116,3 +116,12 @@ def test_a_discriminator_that_learns_its_images_by_heart_is_noticed(tmp_path):
     assert run.log_file.read_text().count("it knows its training images by heart") == 1
     kgan.train(**settings, steps=400, resume="auto")
     assert run.log_file.read_text().count("it knows its training images by heart") == 1
+
+
+def test_a_discriminator_that_does_not_learn_is_noticed(tmp_path):
+    data = draw_folder(tmp_path / "images", 20)
+    settings = {"dataset": "folder", "data_dir": str(data), "image_size": 28, "channels": 1, "arch": "mlp"}
+    run = kgan.train(
+        **settings, init_stddev=1e-3, d_lr=1e-12, batch_size=8, log_every=10, steps=150, run_dir=tmp_path / "run"
+    )
+    assert RunDir(run).log_file.read_text().count("--init_stddev=0.002") == 1
