@@ -8,6 +8,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from kgan import cores
 from kgan.config import TrainConfig
 from kgan.errors import UserError
 from kgan.hardware import cluster
@@ -74,7 +75,7 @@ def describe(hardware: Hardware) -> dict:
             "xla": hardware.xla,
             "steps_per_call": hardware.steps_per_call,
         },
-        "threads": {"cores": os.cpu_count(), "usable": len(os.sched_getaffinity(0))},
+        "threads": {"cores": os.cpu_count(), "usable": len(cores.usable())},
         "platform": platform.platform(terse=True),
         "versions": environment.versions(),
         "git_revision": environment.git_revision(),

@@ -3,7 +3,6 @@
 import abc
 import functools
 import itertools
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from kgan import cores
 from kgan.files import State, states
 from kgan.pictures.picture import Picture, quiet
 
@@ -83,7 +83,7 @@ def in_parallel(
 ) -> Iterator[Result]:
     """`function` of each picture, in their order, on all cores; few pictures are held at a time. `advance` is called
     with the number of those that are done since the last call."""
-    num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    num_threads = len(cores.usable())
     remaining = iter(pictures)
     with ThreadPoolExecutor(num_threads) as pool, quiet():
         while chunk := list(itertools.islice(remaining, _CHUNK * num_threads)):

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 import kgan
+from kgan import cores
 from kgan.errors import UserError
 
 _GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # of NVIDIA, AMD, and either under Windows
@@ -43,7 +44,7 @@ def device() -> str:
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         threads = tf.config.threading.get_intra_op_parallelism_threads() or os.environ.get("TF_NUM_INTRAOP_THREADS")
-        return f"{_processor()}, {threads or len(os.sched_getaffinity(0))} threads"
+        return f"{_processor()}, {threads or len(cores.usable())} threads"
     names = {tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus}
     return _short_ascii(f"GPU {', '.join(sorted(names))}")
 

@@ -1,10 +1,11 @@
 """Work on blocks of arrays in several threads."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from threadpoolctl import threadpool_limits
+
+from kgan import cores
 
 
 def in_threads(work: Callable[[int], None], items: Sequence[int], most: int) -> Iterator[int]:
@@ -13,7 +14,7 @@ def in_threads(work: Callable[[int], None], items: Sequence[int], most: int) -> 
     NumPy releases the interpreter's lock while it computes, so that threads help; the BLAS library's own are turned off
     meanwhile: they spin while they wait, and a search took 4 times the processor time on a busy machine.
     """
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(min(_cores(), most)) as pool:
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(min(len(cores.usable()), most)) as pool:
         futures = [pool.submit(work, item) for item in items]
         try:
             for item, future in zip(items, futures, strict=True):
@@ -22,11 +23,3 @@ def in_threads(work: Callable[[int], None], items: Sequence[int], most: int) -> 
         finally:
             for future in futures:
                 future.cancel()  # what has not begun is not begun, if this ends early
-
-
-def _cores() -> int:
-    """The cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS
-        return os.cpu_count() or 1

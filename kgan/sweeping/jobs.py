@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kgan import cores
 from kgan.errors import Stopped
 from kgan.training.stopping import stop_signals
 
@@ -127,15 +128,13 @@ def run_tasks(
 
 
 def _start(task: Task, slot: Slot, position: int = 0) -> _Running:
-    """The process inherits the cores that this thread has while it is made; its own session keeps the terminal's
-    Ctrl-C from it, which `run_tasks` passes on once."""
+    """The process has a session of its own, which keeps the terminal's Ctrl-C from it: `run_tasks` passes that on
+    once."""
     command = [sys.executable, "-m", "kgan", *task.commands[position]]
-    all_cores = os.sched_getaffinity(0)
     with open(task.log, "ab") as log:
         log.write(f"$ kgan {shlex.join(task.commands[position])}\n".encode())
         log.flush()
-        try:
-            os.sched_setaffinity(0, slot.cores or all_cores)
+        with cores.limited_to(slot.cores or cores.usable()):
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -144,8 +143,6 @@ def _start(task: Task, slot: Slot, position: int = 0) -> _Running:
                 start_new_session=True,
                 env=os.environ | slot.environment,
             )
-        finally:
-            os.sched_setaffinity(0, all_cores)
     return _Running(task, slot, position, process)
 
 

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from kgan import cores
 from kgan.errors import NonFiniteLoss, Stopped, UserError
 from kgan.files import nearest_existing
 from kgan.progress import Progress
@@ -123,7 +124,7 @@ class _Watch(Listener):
 
 
 def _run(cells: Sequence[Cell], tasks: Sequence[Task], jobs: int, listener: Listener) -> None:
-    slots = processes.slots(jobs, sorted(os.sched_getaffinity(0)), processes.find_gpus(os.environ))
+    slots = processes.slots(jobs, cores.usable(), processes.find_gpus(os.environ))
     by_name = {cell.name: cell for cell in cells}
 
     def succeeded(task: Task, command: list[str], code: int) -> bool:
