@@ -33,6 +33,14 @@ def test_all_are_taken_where_the_system_does_not_say(tmp_path):
     with cores.limited_to([0]):
         assert cores.usable() == list(range(os.cpu_count() or 1))
     data = draw_folder(tmp_path / "images", 20)
-    settings = {"dataset": "folder", "data_dir": str(data), "image_size": 28, "channels": 1, "arch": "mlp", "steps": 2}
+    settings = {
+        "dataset": "folder",
+        "data_dir": str(data),
+        "image_size": 28,
+        "channels": 1,
+        "arch": "mlp",
+        "steps": 2,
+        "batch_size": 8,
+    }
     sweep = kgan.sweep(settings, {"seed": [0]}, sweep_dir=tmp_path / "sweep")
     assert [row.status for row in sweep.rows] == ["finished"]
