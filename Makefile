@@ -19,7 +19,7 @@ INSTALLED = $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 # A flagfile with a grid is a sweep.
 sweeps = $(basename $(notdir $(shell grep -l '^--grid=' experiments/*.flags)))
 
-.PHONY: help train sweep report test test-slow test-fuzz docs results lint clean
+.PHONY: help install train sweep report test test-slow test-fuzz docs results lint clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -27,6 +27,8 @@ help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
 	@echo "experiments: $(filter-out $(sweeps),$(basename $(notdir $(wildcard experiments/*.flags))))"
 	@echo "sweeps: $(sweeps)"
+
+install: $(INSTALLED)  ## make .venv and install kgan in it
 
 train: $(INSTALLED)  ## train experiments/$EXPERIMENT.flags (quickstart); ARGS="--seed=3" overrides
 	$(VENV)/bin/kgan train --flagfile=experiments/$(EXPERIMENT).flags $(ARGS)

@@ -32,7 +32,7 @@ PLACEHOLDERS = {
     r"\bruns/(\d{5}-[\w-]+|memorise)": "runs/x",
     r"--out=DIR": "--out=exported",
     r"=DIR\|FILE\.npz": "=samples.npz",
-    r"\b(DIR|WORKS|data/sevens|data/horses)\b": "pictures",
+    r"\b(DIR|WORKS|data/sevens|data/horses|data/mine)\b": "pictures",
     r"\bIMAGE\b": "picture.png",
     r"=\.\.\.(?=\s|$)": "=x",
 }

@@ -92,8 +92,7 @@ def _row(name: str, runs: list[dict]) -> str:
         str(len(runs)),
         _spread([score["frechet_distance"] for score in scores]) + _of_other_features(runs[0]),
         f"{runs[0]['evaluation']['floor']['frechet_distance']:.3g}",
-        _spread([score["precision"] for score in scores]),
-        _spread([score["recall"] for score in scores]),
+        *(_spread([score[name] for score in scores]) + _warning(name, runs) for name in ("precision", "recall")),
         _audited(audits),
         f"{statistics.median(run['images_per_second'] for run in runs):,.0f}",
         f"{statistics.median(run['minutes'] for run in runs):.1f} ({_processor(runs[0])[1]})",
@@ -144,6 +143,11 @@ def _settings(flags: Iterable[str]) -> TrainConfig:
 def _of_other_features(run: dict) -> str:
     name = run["evaluation"]["protocol"]["distance_name"]
     return "" if name == "classifier FD" else f" ({name})"
+
+
+def _warning(name: str, runs: list[dict]) -> str:
+    """Of a score that random pixels would get too."""
+    return " (!)" if any(name in run["evaluation"]["protocol"].get("unreliable_scores", ()) for run in runs) else ""
 
 
 def _processor(run: dict) -> tuple[str, str]:
