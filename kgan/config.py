@@ -46,14 +46,14 @@ class TrainConfig:
     )
     image_size: int | None = setting(
         None,
-        "Pixels a side for --dataset=folder or tfds. Default: the size that all images of a file or of tfds have, else 64. "
-        "Other data sets keep theirs.",
+        "Pixels a side for --dataset=folder or tfds. Default: the size that all images of a file or of tfds have, else "
+        "64. Other data sets keep theirs.",
         choices=IMAGE_SIZES,
     )
     channels: int | None = setting(
         None,
-        "1 (grey) or 3 (colour) for --dataset=folder or tfds. Default: as all images of a file or of tfds have, else 3. "
-        "Other data sets keep theirs.",
+        "1 (grey) or 3 (colour) for --dataset=folder or tfds. Default: as all images of a file or of tfds have, else "
+        "3. Other data sets keep theirs.",
         choices=(1, 3),
     )
     num_heldout: int | None = setting(
