@@ -6,7 +6,7 @@ In a notebook the Figure shows itself as a cell's last value. Figures of generat
 import io
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -62,15 +62,19 @@ def sample_grid(images: np.ndarray, columns: int = 8) -> Figure:
 
 
 def sweep(
-    settings: Sequence[Mapping], scores: Sequence[float], name: str = "Frechet distance", floor: float | None = None
+    settings: Sequence[Mapping],
+    scores: Sequence[float],
+    name: str = "Frechet distance",
+    floor: float | None = None,
+    together: Iterable[Sequence[str]] = (),
 ) -> Figure:
     """The score of each cell, a point, against each setting that differs; seeds have no panel if others differ.
 
-    Settings that always change together share a panel. Pale lines join the cells that are alike but for the setting; a
-    bar is the median of all with one value. `name` is the score's, `floor` what real images have: a line, or where it
-    is far below all cells, a note.
+    `together` names settings that change together and share a panel. Pale lines join the cells that are alike but for
+    the setting; a bar is the median of all with one value. `name` is the score's, `floor` what real images have: a
+    line, or where it is far below all cells, a note.
     """
-    settings = _together(settings)
+    settings = _joined(settings, together)
     differing = [key for key in settings[0] if len({cell[key] for cell in settings}) > 1]
     names = [key for key in differing if key != "seed"] or differing or list(settings[0])
     figure = Figure(figsize=(max(4.5, 2.6 * len(names) + 0.8), 3.8), layout="constrained")
@@ -194,17 +198,14 @@ def _draw_floor(axis, floor: float) -> None:
     axis.annotate("real images", (1, floor), xycoords=axis.get_yaxis_transform(), color=_GREY, va="bottom", ha="right")
 
 
-def _together(settings: Sequence[Mapping]) -> list[dict]:
-    """The cells with the settings that always change together, a line each, in place of one; seeds stay by
-    themselves."""
-    alike: dict[tuple, list[str]] = {}
-    for key in settings[0]:
-        values = [cell[key] for cell in settings]
-        alike.setdefault(("seed",) if key == "seed" else tuple(map(values.index, values)), []).append(key)
+def _joined(settings: Sequence[Mapping], together: Iterable[Sequence[str]]) -> list[dict]:
+    """The cells with each group of settings as one, a line for each name and for each value."""
+    group_of = {key: tuple(keys) for keys in together for key in keys}
+    groups = dict.fromkeys(group_of.get(key, (key,)) for key in settings[0])
     return [
         {
             "\n".join(keys): cell[keys[0]] if len(keys) == 1 else "\n".join(str(cell[key]) for key in keys)
-            for keys in alike.values()
+            for keys in groups
         }
         for cell in settings
     ]

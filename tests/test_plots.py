@@ -73,11 +73,15 @@ def test_the_sweep_has_a_panel_for_each_setting_but_the_seed():
 
 
 def test_settings_that_change_together_share_a_panel():
-    rates = [(1e-4, 2e-4), (2e-4, 4e-4)]
+    rates = [(1e-4, 2e-4), (2e-4, 4e-4), (1e-4, 4e-4)]
     cells = [{"g_lr": g, "d_lr": d, "loss": loss, "seed": 0} for g, d in rates for loss in ("ns", "hinge")]
-    axes = plots.sweep(cells, range(1, 5)).axes
+    axes = plots.sweep(cells, range(1, 7), together=[("g_lr", "d_lr")]).axes
     assert [axis.get_xlabel() for axis in axes] == ["g_lr\nd_lr", "loss"]
-    assert [label.get_text() for label in axes[0].get_xticklabels()] == ["0.0001\n0.0002", "0.0002\n0.0004"]
+    assert [label.get_text() for label in axes[0].get_xticklabels()] == [
+        "0.0001\n0.0002",
+        "0.0002\n0.0004",
+        "0.0001\n0.0004",
+    ]
 
 
 def test_a_floor_far_below_every_cell_is_a_note_that_leaves_the_axis_to_the_cells():

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,9 +74,11 @@ def gather(cell: Cell, evaluate: bool, audit: bool, failed: bool = False) -> Swe
     )
 
 
-def write(folder: Path, rows: Sequence[SweepRow], with_verdict: bool) -> tuple[Path, Path | None]:
+def write(
+    folder: Path, rows: Sequence[SweepRow], with_verdict: bool, together: Iterable[Sequence[str]] = ()
+) -> tuple[Path, Path | None]:
     """Writes sweep.csv, a row a cell in the order of the grid, and sweep.png if there are scores; returns their
-    paths."""
+    paths. `together` names the settings that change together."""
     table, figure = folder / CSV, folder / PNG
     write_atomically(table, _csv(rows, with_verdict).encode())
     scored = [row for row in rows if row.score is not None]
@@ -88,6 +90,7 @@ def write(folder: Path, rows: Sequence[SweepRow], with_verdict: bool) -> tuple[P
         [row.score for row in scored if row.score is not None],
         " or ".join(sorted({row.score_name for row in scored})),
         floors[0] if len(set(floors)) == 1 and len(floors) == len(scored) else None,
+        together,
     )
     write_atomically(figure, plots.to_png(drawn))
     return table, figure

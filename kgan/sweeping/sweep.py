@@ -91,7 +91,8 @@ def sweep(
         stopped = stop
     rows = tuple(results.gather(cell, evaluate, audit, cell.name in watch.failed) for cell in cells)
     failed = tuple(cell.run.path for cell in cells if cell.name in watch.failed)
-    result = SweepResult(folder, rows, *results.write(folder, rows, audit), failed)
+    together = [names for names in grid if not isinstance(names, str)]
+    result = SweepResult(folder, rows, *results.write(folder, rows, audit, together), failed)
     listener.concluded(result)
     if stopped:
         raise stopped
