@@ -70,8 +70,7 @@ def load_classifier(
     labels: np.ndarray | None,
     num_classes: int,
     cache_folder: str | os.PathLike,
-    test_images: Images | None = None,
-    test_labels: np.ndarray | None = None,
+    unseen: Callable[[], tuple[Images, np.ndarray] | None] = lambda: None,
     log: Callable[[str], None] = lambda line: None,
 ) -> ClassifierFeatures:
     """The classifier of these training images: from the cache, or trained now (minutes on two cores) and cached.
@@ -79,15 +78,16 @@ def load_classifier(
     `images` (n, h, w, c) uint8 and `labels` (n,) in 0 to num_classes - 1 are what it may see: leave held-out images
     out. The cache's key is their sha256, so another held-out choice is another classifier. The order of the batches,
     the first weights and the shifts are fixed; the last bits of the weights still depend on the machine's arithmetic,
-    so copy the cache folder along where scores of several machines are to be compared. The test images are only
-    counted, never trained on. `log` gets a line now and then while it trains.
+    so copy the cache folder along where scores of several machines are to be compared. The images and labels that
+    `unseen()` gives tell its accuracy, and are never trained on. `log` gets a line now and then while it trains.
     """
     check_images(images)
     labels = _check_labels(labels, len(images), num_classes)
     key = {"version": _VERSION, "data_sha256": sha256_of_arrays(images, labels), "num_classes": num_classes}
     arrays = cached(cache_folder, "classifier", key, lambda: _train(images, labels, num_classes, log))
     network = ClassifierFeatures([arrays[name] for name in sorted(arrays)], images.shape[1:], num_classes)
-    if test_images is not None and len(test_images):
+    test_images, test_labels = unseen() or ((), None)
+    if len(test_images):
         test_labels = _check_labels(test_labels, len(test_images), num_classes)
         key = {"classifier_sha256": network.sha256, "test_sha256": sha256_of_arrays(test_images, test_labels)}
         arrays = cached(cache_folder, "accuracy", key, lambda: _accuracy(network, test_images, test_labels))

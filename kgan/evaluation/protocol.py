@@ -101,8 +101,7 @@ def load_network(
             reference.fit_labels,
             reference.num_classes,
             cache_folder,
-            reference.checked_images,
-            reference.checked_labels,
+            reference.unseen,
             log,
         )
     return features.load_pca(reference.fit_images, cache_folder)

@@ -186,7 +186,8 @@ def scores(
         **prdc(real, fake, k),
     }
     if fake_probabilities is not None:
-        result["inception_score"], result["inception_score_std"] = inception_score(fake_probabilities)
+        shuffled = np.random.default_rng(seed).permutation(fake_probabilities)  # they may be sorted by class
+        result["inception_score"], result["inception_score_std"] = inception_score(shuffled)
         result["inception_score_unsplit"] = inception_score(fake_probabilities, splits=1)[0]
     return result
 

@@ -1,5 +1,6 @@
 """The real side of an evaluation: which images samples are held against, and which ones features may be fitted on."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,8 +19,8 @@ class Reference:
     `images` (n, h, w, c) uint8 are those of `split`: "train" (the images that a run trains on), "heldout" or "test".
     `sha256` is that of the file set they come from, `data_sha256` that of the training images, whose held-out choice
     it fixes. `fit_images` and `fit_labels` are all training images that are not held out, whatever `num_train` is, so
-    that runs on fewer of them are measured with the same features; `checked_images` and `checked_labels`, unseen, tell
-    a classifier's accuracy. Labels are int64, or None without classes.
+    that runs on fewer of them are measured with the same features; `unseen()` reads the images and labels that tell a
+    classifier's accuracy, None without classes. Labels are int64, or None without classes.
     """
 
     name: str
@@ -32,8 +33,7 @@ class Reference:
     num_classes: int
     fit_images: Images = field(repr=False)
     fit_labels: np.ndarray | None = field(repr=False)
-    checked_images: Images | None = field(default=None, repr=False)
-    checked_labels: np.ndarray | None = field(default=None, repr=False)
+    unseen: Callable[[], tuple[Images, np.ndarray] | None] = field(default=lambda: None, repr=False)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -85,12 +85,18 @@ def load_reference(
         raise UserError(f"--reference={split}: must be one of {', '.join(SPLITS)}")
     data = sources.load(dataset, data_dir, image_size=image_size, channels=channels)
     parts = data.split(num_heldout, num_train)
-    has_test = sources.source_of(dataset).has_test
-    test = sources.load(dataset, data_dir, "test") if has_test or split == "test" else None
     num_classes = data.num_classes if data.num_classes > 1 else 0
-    source = data if split != "test" or test is None else test
+    source = sources.load(dataset, data_dir, "test") if split == "test" else data
     rows = {"train": parts.training, "heldout": parts.heldout, "test": np.arange(len(source.images))}[split]
-    unseen, unseen_rows = (data, parts.heldout) if test is None else (test, np.arange(len(test.images)))
+
+    def unseen() -> tuple[Images, np.ndarray] | None:
+        if not num_classes or data.labels is None:
+            return None
+        if not sources.source_of(dataset).has_test:
+            return ImageView(data.images, parts.heldout), data.labels[parts.heldout]
+        test = sources.load(dataset, data_dir, "test")
+        return None if test.labels is None else (test.images, test.labels)
+
     reference = Reference(
         name=dataset,
         split=split,
@@ -102,8 +108,7 @@ def load_reference(
         num_classes=num_classes,
         fit_images=ImageView(data.images, parts.available),
         fit_labels=None if data.labels is None else data.labels[parts.available],
-        checked_images=ImageView(unseen.images, unseen_rows) if num_classes else None,
-        checked_labels=unseen.labels[unseen_rows] if num_classes and unseen.labels is not None else None,
+        unseen=unseen,
     )
     if len(reference.images) < 2:
         raise UserError(f"--reference={split}: {dataset} has {len(reference.images)} such images")

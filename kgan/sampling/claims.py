@@ -98,7 +98,9 @@ def _check_size(claim: Claim, config: TrainConfig) -> None:
 def _check_labels(marks: Marks, num_classes: int) -> None:
     count = _count(marks)
     labels = marks.label if isinstance(marks.label, list) else [marks.label] * count
-    if num_classes:
+    if isinstance(marks.label, list) and not isinstance(marks.z, dict):
+        fits = False
+    elif num_classes:
         fits = len(labels) == count and all(label is not None and label < num_classes for label in labels)
     else:
         fits = labels == [None] * count

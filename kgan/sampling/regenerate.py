@@ -30,7 +30,8 @@ class Regenerator:
     def __init__(self, run_dir: str | Path):
         self.run = RunDir.open(run_dir)
         self.config, self.record = self.run.read_config(), self.run.read_record()
-        if "id" not in self.record or "sha256" not in self.record.get("dataset", {}):
+        needed = ("sha256", "license", *(["classes"] if self.config.conditional else []))
+        if "id" not in self.record or not all(name in self.record.get("dataset", {}) for name in needed):
             raise UserError(f"{self.run.record_file}: does not say which run and data this is")
 
     def judge(self, files: Iterable[Checked]) -> Iterator[tuple[str, Judgement]]:

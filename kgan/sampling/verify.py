@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NoReturn
 
 from kgan.errors import UserError
 from kgan.progress import Progress
@@ -73,14 +74,20 @@ def verify(
 
 
 def _files(path: str) -> list[str]:
-    """The path itself, or what there is to verify in the folder. Raises UserError for a folder with nothing."""
+    """The path itself, or what there is to verify in the folder. Raises UserError for a folder with nothing, or with
+    one in it that may not be read."""
     if not os.path.isdir(path):
         return [path]
-    below = [(folder, name) for folder, _, files in os.walk(path) for name in files if not name.startswith(".")]
+    walked = os.walk(path, onerror=_refuse)
+    below = [(folder, name) for folder, _, files in walked for name in files if not name.startswith(".")]
     names = sorted(os.path.join(folder, name) for folder, name in below if name.lower().endswith(_SUFFIXES))
     if not names:
         raise UserError(f"{path}: there are no images in this folder ({', '.join(_SUFFIXES)})")
     return names
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise UserError(f"{error.filename}: cannot look into this folder ({error.strerror})") from None
 
 
 def _check(name: str, signature: SignatureReader) -> CheckResult:

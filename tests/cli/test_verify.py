@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import json
+import os
 import random
 import shutil
 from pathlib import Path
@@ -176,6 +177,7 @@ def test_marks_of_another_image_are_noticed(made, judge, tmp_path):
         ({"label": 1}, "makes another image"),
         ({"label": None}, "label"),
         ({"label": 2}, "label"),
+        ({"label": [0]}, "label"),
         ({"ema": False}, "makes another image"),
         ({"index": None, "z": None}, "no single latent"),
         ({"index": None, "z": {"recipe": "draws", "first": 0, "count": 4}}, "its size"),
@@ -406,3 +408,17 @@ def test_claims_of_any_content_are_judged_and_never_verified(made, judge, traine
     claim = CheckResult(Verdict.CONSISTENT, (), marks, GENERATED, image, labels=labels)
     ((_, judgement),) = Regenerator(trained_run).judge([(str(path), claim)])
     assert judgement.verdict != VERIFIED and judgement.reason.isprintable()
+
+
+def test_a_folder_that_may_not_be_read_is_not_passed_over(tmp_path, monkeypatch):
+    (tmp_path / "closed").mkdir()
+    scandir = os.scandir
+
+    def refusing(path):
+        if os.fspath(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(UserError, match="closed: cannot look into this folder"):
+        package.verify(tmp_path)

@@ -64,3 +64,11 @@ def test_worse_samples_have_worse_scores():
 def test_misuse_is_a_user_error(change, message):
     with pytest.raises(UserError, match=message):
         kgan.evaluate(**{"samples": SAMPLES, "train": REAL, **change})
+
+
+def test_of_more_images_than_are_compared_some_are_drawn_from_all_of_an_array():
+    black_first = np.concatenate([np.zeros_like(SAMPLES), SAMPLES])
+    result = kgan.evaluate(samples=black_first, train=REAL, num_samples=80)
+    assert result.protocol["samples"] == "80 of the 160 images in an array, at random"
+    assert result.scores["recall"] > 0
+    assert kgan.evaluate(samples=black_first, train=REAL, num_samples=80).scores == result.scores

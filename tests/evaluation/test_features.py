@@ -256,7 +256,7 @@ def trained(tmp_path_factory):
     lines = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(classifier, "_STEPS", STEPS)
-        network = classifier.load_classifier(*stripes(0), 3, folder, *stripes(1), log=lines.append)
+        network = classifier.load_classifier(*stripes(0), 3, folder, lambda: stripes(1), log=lines.append)
     return network, folder, lines
 
 
@@ -296,7 +296,7 @@ class TestClassifier:
         network, folder, _ = trained
         monkeypatch.setattr(classifier, "_train", None)
         monkeypatch.setattr(classifier, "_accuracy", None)
-        again = classifier.load_classifier(*stripes(0), 3, folder, *stripes(1))
+        again = classifier.load_classifier(*stripes(0), 3, folder, lambda: stripes(1))
         assert (again.sha256, again.test_accuracy) == (network.sha256, network.test_accuracy)
         images, _ = stripes(3)
         np.testing.assert_array_equal(again.outputs(images)[0], network.outputs(images)[0])

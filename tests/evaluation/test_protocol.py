@@ -52,8 +52,8 @@ def test_the_halves_are_disjoint_random_and_always_the_same(data):
 def test_the_classifier_sees_no_heldout_image(data, tmp_path, monkeypatch):
     seen = {}
 
-    def fit(images, labels, num_classes, cache_folder, checked, checked_labels, log):
-        seen.update(images=images, labels=labels, num_classes=num_classes, checked=checked)
+    def fit(images, labels, num_classes, cache_folder, unseen, log):
+        seen.update(images=images, labels=labels, num_classes=num_classes, checked=unseen()[0])
 
     monkeypatch.setattr(classifier, "load_classifier", fit)
     reference = load(data, "heldout", num_heldout=30, num_train=50)
@@ -126,3 +126,14 @@ def test_repeats_give_a_mean_and_a_labelled_spread():
     assert mean == pytest.approx({"frechet_distance": 2.0, "kernel_distance_std": 0.2})
     assert spread == pytest.approx({"frechet_distance": np.sqrt(2.0)})
     assert protocol.summarise(runs[:1]) == (runs[0], {})
+
+
+def test_test_images_are_asked_for_only_by_a_classifier(tmp_path):
+    images, labels = np.zeros((200, 28, 28), np.uint8), np.arange(200, dtype=np.uint8) % 10
+    for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
+        header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes()
+        (tmp_path / f"train-{kind}-ubyte").write_bytes(header + array.tobytes())
+    reference = load_reference("mnist", data_dir=str(tmp_path))
+    assert reference.num_classes == 10 and len(reference.images) == 180
+    with pytest.raises(UserError, match="t10k"):
+        reference.unseen()
