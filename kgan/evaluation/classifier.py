@@ -86,9 +86,9 @@ def load_classifier(
     key = {"version": _VERSION, "data_sha256": sha256_of_arrays(images, labels), "num_classes": num_classes}
     arrays = cached(cache_folder, "classifier", key, lambda: _train(images, labels, num_classes, log))
     network = ClassifierFeatures([arrays[name] for name in sorted(arrays)], images.shape[1:], num_classes)
-    test_images, test_labels = unseen() or ((), None)
-    if len(test_images):
-        test_labels = _check_labels(test_labels, len(test_images), num_classes)
+    test = unseen()
+    if test and len(test[0]):
+        test_images, test_labels = test[0], _check_labels(test[1], len(test[0]), num_classes)
         key = {"classifier_sha256": network.sha256, "test_sha256": sha256_of_arrays(test_images, test_labels)}
         arrays = cached(cache_folder, "accuracy", key, lambda: _accuracy(network, test_images, test_labels))
         network.test_accuracy = float(arrays["accuracy"])
