@@ -52,9 +52,11 @@ def audit(
         against: known works to look for instead of the training images, on which the generator was not trained.
         data_dir: where the data set lies. Default: where the run says, else $KGAN_DATA_DIR.
         num_samples: how many samples to draw, or to take at most.
-        alpha: the share of held-out images below the threshold at which a sample is flagged.
+        alpha: the share of honest images that may be flagged, but at least 1/(n + 1) with n held-out images, since the
+            threshold is the ratio of one of them.
         shifts: look for copies moved by up to this many pixels, 0 to 2.
-        recover: measure latent recovery too, for a run (Webster et al., 2019, arXiv:1901.03396); takes minutes.
+        recover: measure latent recovery too, for a run (Webster et al., 2019, arXiv:1901.03396); takes minutes. It is
+            reported beside the verdict: a generator may reach training images better without copying them.
         seed: of the samples of a run, which are images 0 to num_samples - 1 as `kgan sample` draws them.
         checkpoint: of the run: "best" (if one was scored, else the last), "last" or a step.
         ema: draw with the averaged weights, if the run has them.
@@ -106,7 +108,8 @@ def _audited(images: inputs.AuditImages, recover: bool, progress: Progress | Non
     recovery, other_p_values = None, None
     if recover and images.recover:
         recovery = images.recover(progress or (lambda done, total: None))
-        other_p_values = {"latent": {"recovery": recovery["p_value"]}}
+        p_value = recovery["p_value"] if recovery["recovers_training_images"] else 1.0
+        other_p_values = {"latent": {"recovery": p_value}}
     result = compare(
         images.samples,
         images.train,
@@ -119,6 +122,7 @@ def _audited(images: inputs.AuditImages, recover: bool, progress: Progress | Non
     assert result.evidence is not None
     return dataclasses.replace(
         result,
+        reason=". ".join([result.reason, *images.remarks]),
         protocol=result.protocol | images.protocol,
         latent_recovery=recovery,
         evidence=dataclasses.replace(result.evidence, origin=images.origin),

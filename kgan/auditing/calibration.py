@@ -140,18 +140,14 @@ def count_tests(counts: np.ndarray, calibration: dict[str, Calibration]) -> dict
 
 @dataclasses.dataclass(frozen=True)
 class DecisionRule:
-    """Decides from counts: copies are found if some sample is flagged and Holm's correction rejects some hypothesis.
-
-    `num_tests` are corrected for; `other_p_value` is the smallest of the tests that do not depend on the counts.
-    """
+    """Decides from counts alone: copies are found if Holm's correction for `num_tests`, more than those of the counts
+    where there are others, rejects one of theirs."""
 
     calibration: dict[str, Calibration]
     num_tests: int
-    other_p_value: float
 
     def rejects(self, counts: np.ndarray) -> np.ndarray:
         """(..., 1 + 2S, C) -> (...) bool."""
         tests = count_tests(counts, self.calibration)
         smallest = np.min([p for by_test in tests.values() for p in by_test.values()], axis=0)
-        flagged = counts[..., 1 : 1 + len(self.calibration), :].any(axis=(-2, -1))
-        return flagged & (np.minimum(smallest, self.other_p_value) * self.num_tests <= LEVEL)
+        return smallest * self.num_tests <= LEVEL

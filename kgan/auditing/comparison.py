@@ -16,8 +16,9 @@ that makes one kind only is held against that kind.
 Count and exceedance take the samples for independent draws: of a generator that makes a few images over and over, one
 that happens to be close to a training image counts as often as it was drawn.
 
-Holm's correction covers all of them. `compare` never says that images are free to use: it says what was looked for,
-at what false-positive rate, and the smallest share of copies that it would have detected.
+Holm's correction covers all of them. Copies are found if count or exceedance is rejected, or swap where some sample is
+flagged. `compare` never says that images are free to use: it says what was looked for, at what false-positive rate, and
+the smallest share of copies that it would have detected.
 """
 
 import dataclasses
@@ -56,9 +57,9 @@ def compare(
     All three are uint8 (n, h, w, c): arrays, memory maps or views of them. `alpha` is the false-positive rate that
     flagging an image is calibrated to. Mirror images are looked for in colour only. `exchangeable=False` where `train`
     is a collection of known works, not of one origin with `heldout`: no strata then, and no swap test.
-    `other_p_values`, by group and test, join Holm's correction. `progress(done, total)` counts pairs of images. Fewer
-    than 20 held-out images give "cannot tell". Raises ValueError for arrays of other types or shapes that differ,
-    without samples or training images, and for alpha outside (0, 1).
+    `other_p_values`, by group and test, join Holm's correction and are reported, but never convict. `progress(done,
+    total)` counts pairs of images. Fewer than 20 held-out images give "cannot tell". Raises ValueError for arrays of
+    other types or shapes that differ, without samples or training images, and for alpha outside (0, 1).
     """
     _check(samples, train, heldout, alpha)
     mirror = train.shape[-1] == 3

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 import kgan
+from kgan.auditing.ancestors import Division, divide
 from kgan.config import TrainConfig
 from kgan.data import sources
 from kgan.data.view import Images, ImageView
@@ -24,6 +25,7 @@ class AuditImages:
     """Images to compare, uint8 (n, h, w, c). `protocol` and `skipped` join the record, `origin` marks its pictures.
 
     `recover`, where there is a generator, measures latent recovery when it is called with a progress callback.
+    `remarks` are sentences that end the reason of the verdict.
     """
 
     samples: Images
@@ -34,6 +36,7 @@ class AuditImages:
     passes_per_image: float | None = None
     recover: Callable[[Progress], dict[str, Any]] | None = None
     skipped: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def of_run(
@@ -48,19 +51,26 @@ def of_run(
     recover: bool,
     progress: Progress | None,
 ) -> AuditImages:
-    """The images of a run: fresh samples, its training images, and its held-out images or those given instead."""
+    """The images of a run: fresh samples, its training images, and those given as held-out. Without these, its own,
+    but for those that the weights it started from were trained on."""
     config = run.read_config()
     checkpoints.find(run.checkpoints, str(checkpoint))
     if recover and heldout is not None and config.conditional:
         raise UserError("--recover needs the labels of held-out images: leave out --heldout")
-    images, labels, data_sha256 = _divided(run, config, data_dir)
+    images, labels, division, data_sha256 = _divided(run, config, data_dir)
+    remarks, source = [division.seen, division.elsewhere], "the run's own, never trained on"
+    if division.elsewhere:
+        source += ", as far as its own data tell"
     skipped: tuple[str, ...] = ()
     if heldout is not None:
         given = read_images(heldout, images["train"].shape[1:], "heldout")
         images["heldout"], skipped = given.images, given.skipped
+        remarks, source = [division.elsewhere], "as given"
         labels["heldout"] = np.zeros(len(given.images), np.int64)
     if recover and not len(images["heldout"]):
-        raise UserError("--recover compares with held-out images, and this run has none: name some with --heldout")
+        raise UserError(
+            "--recover compares with images that were never trained on, and this run has none: name some with --heldout"
+        )
     environment.import_tensorflow()
     from kgan.auditing.recovery import latent_recovery
     from kgan.runs import generator
@@ -75,7 +85,7 @@ def of_run(
             "samples": f"images 0 to {num_samples - 1} of the seed, as kgan sample draws them",
             "dataset": config.dataset,
             "data_sha256": data_sha256,
-            "heldout": "the run's own, never trained on" if heldout is None else "as given",
+            "heldout": source,
             "run_id": trained.record.get("id"),
             "checkpoint_sha256": trained.checkpoint_sha256,
             "step": trained.step,
@@ -86,23 +96,25 @@ def of_run(
         passes_per_image=trained.step * config.d_steps * config.batch_size / len(images["train"]),
         recover=lambda progress: latent_recovery(trained, train, theirs, progress),
         skipped=skipped,
+        remarks=tuple(filter(None, remarks)),
     )
 
 
 def _divided(
     run: RunDir, config: TrainConfig, data_dir: str | None
-) -> tuple[dict[str, Images], dict[str, np.ndarray], str]:
-    """Images and labels of the splits train and heldout of a run's data set, and its hash."""
+) -> tuple[dict[str, Images], dict[str, np.ndarray], Division, str]:
+    """Images and labels of the splits train and heldout of a run's data set, how it is divided, and its hash."""
     data = sources.load(
         config.dataset, data_dir or config.data_dir, image_size=config.image_size, channels=config.channels
     )
     run.check_data(data.sha256)
-    parts = data.split(config.num_heldout, config.num_train)
+    division = divide(data, config, run.read_record().get("ancestors", []))
     labels = data.labels if config.conditional and data.labels is not None else np.zeros(len(data.images), np.int64)
-    indices = {"train": parts.training, "heldout": parts.heldout}
+    indices = {"train": division.trained, "heldout": division.unseen}
     return (
         {split: ImageView(data.images, rows) for split, rows in indices.items()},
         {split: labels[rows] for split, rows in indices.items()},
+        division,
         data.sha256,
     )
 
@@ -124,6 +136,8 @@ def of_samples(
         )
     if num_heldout is not None and (train is not None or heldout is not None):
         raise UserError("--num_heldout divides --dataset; it does not go with --train or --heldout")
+    if data_dir is not None and train is not None:
+        raise UserError("--data_dir says where --dataset lies; it does not go with --train")
     shape = image_shape(samples)
     protocol: dict[str, Any] = {"samples": f"the first {num_samples} images in {name_of(samples)}, or all"}
     if train is None:

@@ -34,12 +34,12 @@ def ratios(result: AuditResult) -> Figure:
 
 
 def save(result: AuditResult, folder: Path) -> list[Path]:
-    """See `AuditResult.save_pictures`."""
-    pixels = plots.to_pixels(pairs(result))
+    """See `AuditResult.save_pictures`. Both are drawn before one is written."""
+    pixels, chart = plots.to_pixels(pairs(result)), plots.to_png(ratios(result))
     data_sha256 = result.protocol.get("data_sha256", "")
     origin = _evidence(result).origin or Origin("", "", data_sha256, "", False, {"kgan": kgan.__version__})
     write_png(folder / AUDIT_PAIRS, pixels, pnginfo(describe(origin, pixels), COMPOSITE))
-    write_atomically(folder / AUDIT_RATIOS, plots.to_png(ratios(result)))
+    write_atomically(folder / AUDIT_RATIOS, chart)
     return [folder / AUDIT_PAIRS, folder / AUDIT_RATIOS]
 
 

@@ -37,11 +37,12 @@ class AuditResult:
 
     `flagged` has one entry for each flagged sample, lowest ratio first: sample, train_index, ratio, distance
     (Euclidean, in grey levels), shift (dy, dx), mirrored, space, and the spaces that flag it. `p_values` and
-    `adjusted_p_values` (Holm) are by space, then test. `histograms` are of the ratios by space: the shares of "samples"
-    and of "heldout" images in equal bins from 0 to "top". `detection_limit` is, by kind of copy, the smallest planted
-    share that is detected 95 times in 100 (None: not even if all samples were such copies); `planted_flagged` the share
-    of single planted copies that are flagged. `latent_recovery` is in the file only if it was asked for. `skipped` has
-    a line for each file that was not an image to audit.
+    `adjusted_p_values` (Holm) are by space, then test; latent recovery's is 1 unless its gap is wide too. `histograms`
+    are of the ratios by space: the shares of "samples" and of "heldout" images in equal bins from 0 to "top".
+    `detection_limit` is, by kind of copy, the smallest planted share that is detected 95 times in 100 (None: not even
+    if all samples were such copies); `planted_flagged` the share of single planted copies that are flagged.
+    `latent_recovery` is in the file only if it was asked for. `skipped` has a line for each file that was not an image
+    to audit.
     """
 
     verdict: str

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from kgan.auditing.result import CANNOT_TELL, COPIES_FOUND, NONE_DETECTED, Audit
 from kgan.auditing.statistics import holm
 
 MIN_HELDOUT = 20
+_COUNTS, _SWAP = ("count", "exceedance"), ("swap",)
 
 
 def judged(
@@ -22,7 +23,8 @@ def judged(
 ) -> AuditResult:
     """The record with a verdict. `planted` are planted copies by kind.
 
-    `other_p_values`, by group and test, join those of the counts in Holm's correction.
+    `other_p_values`, by group and test, join those of the counts in Holm's correction. Copies are found if a test of
+    the counts is rejected, or the swap test where some sample is flagged; other tests are reported only.
     """
     samples = _samples(untested)
     outcomes = Outcomes.of(samples, calibration)
@@ -31,8 +33,8 @@ def judged(
         p_values[group] = p_values.get(group, {}) | dict(tests)
     adjusted = _adjusted(p_values)
     flagged = _flagged(samples, outcomes, calibration)
-    copies = bool(flagged) and min(min(tests.values()) for tests in adjusted.values()) <= LEVEL
-    limit, planted_flagged = _sensitivity(outcomes, planted, calibration, p_values, copies)
+    copies = bool(flagged) and _smallest(adjusted, *_COUNTS, *_SWAP).p_value <= LEVEL
+    limit, planted_flagged = _sensitivity(outcomes, planted, calibration, sum(map(len, p_values.values())))
     verdict = COPIES_FOUND if copies else CANNOT_TELL if limit["exact"] is None else NONE_DETECTED
     return dataclasses.replace(
         untested,
@@ -70,21 +72,18 @@ def _sensitivity(
     outcomes: Outcomes,
     planted: dict[str, Matches],
     calibration: dict[str, Calibration],
-    p_values: dict[str, dict[str, float]],
-    copies_found: bool,
+    num_tests: int,
 ) -> tuple[dict[str, float | None], dict[str, float]]:
     """By kind of copy, the detection limit and the share of single planted copies that are flagged.
 
     Copies are planted among the samples as if none of these were flagged, since those that are may be copies
-    themselves: a share of copies below the limit can escape, one above it does not. Planting can only lower the swap
-    test's p-values; they are left as they are, so the limit errs on the high side. Where copies were found they are
-    left out, since the copies made them what they are.
+    themselves: a share of copies below the limit can escape, one above it does not. All `num_tests` are corrected for,
+    but only those of the counts are repeated: what the others found in this run says nothing of planted copies, and
+    planting can only lower the swap test's p-values, so the limit errs on the high side.
     """
-    others = [p for tests in p_values.values() for test, p in tests.items() if test not in ("count", "exceedance")]
-    num_tests = sum(len(tests) for tests in p_values.values())
     none = np.zeros_like(outcomes.flagged)
     outcomes = dataclasses.replace(outcomes, flagged=none, exceeding=none)
-    rule = DecisionRule(calibration, num_tests, 1.0 if copies_found else min(others, default=1.0))
+    rule = DecisionRule(calibration, num_tests)
     copies = {kind: Outcomes.of(matches, calibration) for kind, matches in planted.items()}
     limit = {kind: planting.detection_limit(outcomes, copies[kind], rule) for kind in copies}
     return limit, {kind: float(copies[kind].flagged.any(axis=1).mean()) for kind in copies}
@@ -116,6 +115,23 @@ def _flagged(samples: Matches, outcomes: Outcomes, calibration: dict[str, Calibr
     return sorted(entries, key=lambda entry: entry["ratio"])
 
 
+class _Test(NamedTuple):
+    """A test that was made; the smallest p-value sorts first."""
+
+    p_value: float  # after Holm's correction
+    name: str
+    group: str
+
+    def __str__(self) -> str:
+        return f"the {self.name} test in {self.group}, p = {self.p_value:.2g} after Holm's correction"
+
+
+def _smallest(adjusted: dict[str, dict[str, float]], *names: str) -> _Test:
+    """Of the tests of these names, or of all, the one with the smallest p-value; one with p = 1 if none was made."""
+    tests = [_Test(p, name, group) for group, by_name in adjusted.items() for name, p in by_name.items()]
+    return min((test for test in tests if not names or test.name in names), default=_Test(1.0, "", ""))
+
+
 def _reason(
     verdict: str,
     untested: AuditResult,
@@ -124,31 +140,46 @@ def _reason(
     limit: dict[str, float | None],
 ) -> str:
     num_samples, sought = untested.num_samples, untested.protocol["sought"]
-    p_value, test, space = min((p, test, space) for space, tests in adjusted.items() for test, p in tests.items())
+    counts, swap = _smallest(adjusted, *_COUNTS), _smallest(adjusted, *_SWAP)
     flagged = f"{num_flagged:,} of {num_samples:,} samples are flagged as close to one {sought}"
-    strongest = f"the {test} test in {space} has the smallest p-value, {p_value:.2g} after Holm's correction"
+    if verdict == COPIES_FOUND and counts.p_value <= LEVEL:
+        return f"{flagged}, more than held-out images explain ({counts}){_by_swapping(swap)}"
     if verdict == COPIES_FOUND:
-        return f"{flagged}, more than held-out images explain: {strongest}{_doubt(adjusted)}"
+        return (
+            f"{sought}s are closer to the samples than held-out images are ({swap}), and {flagged}: no more than "
+            "held-out images explain, so that by themselves these would not show copies. Look at the pairs"
+        )
     if verdict == CANNOT_TELL:
         return (
             f"even if all {num_samples:,} samples were exact copies they would not stand out from the held-out "
             "images: draw more samples, or bring more held-out images that are not copies themselves (--heldout=DIR)"
         )
-    text = f"{flagged}, no more than held-out images explain; {strongest}"
-    if p_value <= LEVEL:
-        text = f"no sample is flagged, although {strongest}: the samples know the {sought}s in a milder way"
-    return f"at this sensitivity: {text}. Exact copies would have been found from a share of {limit['exact']:.2%} on"
-
-
-def _doubt(adjusted: dict[str, dict[str, float]]) -> str:
-    """What speaks against a verdict of "copies found": the swap test is exact for any generator, the others are not for
-    one that repeats an image, or that makes a kind which strata do not tell apart (the cars of CIFAR-10)."""
-    swaps = [tests["swap"] for tests in adjusted.values() if "swap" in tests]
-    if not swaps or min(swaps) <= LEVEL:
-        return ""
     return (
-        f". The swap test does not confirm this (p = {min(swaps):.2g}): look at the pairs. Few copies, or many of one "
-        "image, escape it; and a generator of one narrow kind can come close to training images without copying them"
+        f"at this sensitivity: {_acquittal(flagged, sought, swap, _smallest(adjusted))}. Exact copies would have been "
+        f"found from a share of {limit['exact']:.2%} on"
+    )
+
+
+def _acquittal(flagged: str, sought: str, swap: _Test, strongest: _Test) -> str:
+    """Why there are no copies, although a test that shows none by itself may have been rejected."""
+    if swap.p_value <= LEVEL:
+        return f"no sample is flagged, although {sought}s are closer to the samples than held-out images are ({swap})"
+    text = f"{flagged}, no more than held-out images explain; the smallest p-value is that of {strongest}"
+    return f"{text}, which by itself does not show copies" if strongest.p_value <= LEVEL else text
+
+
+def _by_swapping(swap: _Test) -> str:
+    """What the swap test adds to "copies found". Where it does not agree that speaks against it: it is exact for any
+    generator, the others are not for one that repeats an image, or that makes a kind which strata do not tell apart
+    (the cars of CIFAR-10)."""
+    if not swap.name:
+        return ""
+    if swap.p_value <= LEVEL:
+        return f"; the search turned round confirms it ({swap})"
+    return (
+        f". The swap test does not confirm this (p = {swap.p_value:.2g}): look at the pairs. Few copies, or many of "
+        "one image, escape it; and a generator of one narrow kind can come close to training images without copying "
+        "them"
     )
 
 

@@ -6,8 +6,9 @@ usage: kgan audit RUN [--recover] [--against=DIR]
 
 A FILE is an .npz or .npy of uint8 images, (n, h, w, c) or (n, h, w).
 
-Writes audit.json, audit-pairs.png and audit-ratios.png: into the run folder, or NAME-audit beside the samples, or
---out. Exit 0: no copying detected at the sensitivity it states; 1: copies found; 2: cannot tell, or a mistake.
+Writes audit-pairs.png, audit-ratios.png and audit.json: into the run folder, or NAME-audit beside the samples, with
+--against=WORKS into against-WORKS in there; or into --out. Exit 0: no copying detected at the sensitivity it states; 1:
+copies found; 2: cannot tell, or a mistake.
 """
 
 import functools
@@ -46,7 +47,9 @@ def define_flags() -> None:
     flags.DEFINE_string("against", None, "Look for copies of these known works instead, which it was not trained on.")
     flags.DEFINE_string("data_dir", None, "Where the data lie. Default: the run's, else $KGAN_DATA_DIR, as in train.")
     flags.DEFINE_integer("num_samples", default("num_samples"), "How many samples to look at.")
-    flags.DEFINE_float("alpha", default("alpha"), "Share of honest images that may be flagged.")
+    flags.DEFINE_float(
+        "alpha", default("alpha"), "Share of honest images that may be flagged; at least 1/(held-out images + 1)."
+    )
     flags.DEFINE_integer("shifts", default("shifts"), "Look for copies moved by up to this many pixels, 0 to 2.")
     flags.DEFINE_bool("recover", default("recover"), "Also steer the generator to given images (minutes more).")
     flags.DEFINE_integer("seed", default("seed"), "Of the samples: images 0 .. N-1, as kgan sample draws them.")
@@ -62,8 +65,8 @@ def main(arguments: list[str]) -> int:
     with cli.progress("comparing") as progress:
         result = audit(run, **settings, progress=progress)
     out.mkdir(parents=True, exist_ok=True)
-    result.save(out / AUDIT)
     pictures = result.save_pictures(out)
+    result.save(out / AUDIT)
     show(result)
     print(f"wrote {AUDIT}, {' and '.join(path.name for path in pictures)} to {out}")
     _say_what_next(run, result, out)
@@ -75,10 +78,12 @@ def _out(run: str | None) -> Path:
     if FLAGS.out:
         path = Path(FLAGS.out)
     elif run:
-        path = Path(run, f"against-{Path(FLAGS.against).name}") if FLAGS.against else Path(run)
+        path = Path(run)
     else:
-        place = Path(os.path.abspath(FLAGS.samples))  # which gives "." a name
-        path = place.with_name(f"{place.stem if place.is_file() else place.name}-audit")
+        samples = Path(os.path.abspath(FLAGS.samples))  # which gives "." a name
+        path = samples.with_name(f"{samples.stem if samples.is_file() else samples.name}-audit")
+    if FLAGS.against and not FLAGS.out:
+        path /= f"against-{os.path.basename(os.path.abspath(FLAGS.against))}"
     there = nearest_existing(path)
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise UserError(f"{path}: cannot be written to; name a folder with --out")

@@ -88,6 +88,15 @@ def test_works_that_it_was_not_trained_on_take_the_place_of_the_training_images(
     assert result.ratios().axes[-1].get_xlabel().startswith("distance to the nearest known work")
 
 
+def test_pictures_that_cannot_be_drawn_leave_the_old_ones(copied, tmp_path, monkeypatch):
+    before = {path: path.read_bytes() for path in copied.save_pictures(tmp_path)}
+    other = kgan.audit(samples=HONEST[:50], train=TRAIN, heldout=HELDOUT)
+    monkeypatch.setattr(plots, "ratio_histograms", lambda *arguments: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        other.save_pictures(tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_progress_ends_at_its_total():
     calls = []
     kgan.audit(samples=COPIES[:20], train=TRAIN, heldout=HELDOUT[:30], progress=lambda *done: calls.append(done))
@@ -103,6 +112,7 @@ def test_progress_ends_at_its_total():
         ({"train": None}, "--dataset or --train, one of them"),
         ({"dataset": "mnist"}, "--dataset or --train, one of them"),
         ({"num_heldout": 3}, "--num_heldout divides --dataset"),
+        ({"data_dir": "images"}, "--data_dir says where --dataset lies"),
         ({"samples": "nowhere.npz"}, "--samples=nowhere.npz: there is no such file or folder"),
         ({"samples": HONEST / 255}, "samples is float64"),
         ({"train": TRAIN[:, :8]}, "8x12x1"),

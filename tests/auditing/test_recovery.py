@@ -4,9 +4,12 @@ import keras
 import numpy as np
 import pytest
 
-from kgan.auditing import recovery
+import kgan
+from kgan.auditing import inputs, recovery
 from kgan.config import TrainConfig
+from kgan.provenance.marks import Origin
 from kgan.runs.generator import TrainedGenerator
+from tests.making import smooth_images
 
 
 def generator(num_classes: int = 0) -> TrainedGenerator:
@@ -50,3 +53,17 @@ def test_training_images_that_are_recovered_better_are_noticed(monkeypatch):
     assert not alike["recovers_training_images"]
     worse = recovery.latent_recovery(trained, (others, zeros), (own, zeros))
     assert worse["p_value"] > 0.5 and worse["gap"] < 0
+
+
+@pytest.mark.parametrize(("criterion", "expected"), [(True, 1e-4), (False, 1.0)])
+def test_a_small_p_value_counts_only_with_a_wide_gap(monkeypatch, tmp_path, criterion, expected):
+    measured = {"p_value": 1e-4, "gap": 0.2 if criterion else 0.05, "recovers_training_images": criterion}
+    train, heldout, samples = np.split(smooth_images(300), [100, 200])
+    images = inputs.AuditImages(
+        samples, train, heldout, {}, Origin("", "", "", "", False, {}), recover=lambda progress: measured
+    )
+    monkeypatch.setattr(inputs, "of_run", lambda *arguments, **settings: images)
+    (tmp_path / "config.json").write_text("{}")
+    result = kgan.audit(tmp_path, recover=True)
+    assert result.latent_recovery == measured and result.p_values["latent"]["recovery"] == expected
+    assert result.verdict == "no copying detected"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kgan import plots, train
 from kgan.data import sources
 from kgan.provenance import png
 from kgan.provenance.marks import COMPOSITE, read_marks
@@ -106,6 +107,26 @@ def test_known_works_that_were_not_trained_on(place):
     assert report["verdict"] == "no copying detected"
 
 
+def test_known_works_do_not_take_the_place_of_the_audit_of_the_training_images(place):
+    shutil.copy(place / "honest.npz", place / "mine.npz")
+    sources = [f"--samples={place / 'mine.npz'}", f"--train={place / 'train.npz'}"]
+    for works in ("", "heldout", "train"):
+        against = [f"--against={place / works}.npz"] if works else []
+        assert kgan("audit", *sources, *against).returncode == 2  # no held-out images: it cannot tell
+    found = {name: json.loads((place / "mine-audit" / name / "audit.json").read_text())["protocol"].get("against")
+             for name in ("", "against-heldout.npz", "against-train.npz")}  # fmt: skip
+    assert found == {"": None, "against-heldout.npz": "heldout.npz", "against-train.npz": "train.npz"}
+
+
+def test_a_verdict_is_not_written_before_its_pictures(place, monkeypatch):
+    sources = [f"--train={place / 'train.npz'}", f"--out={place / 'same'}"]
+    kgan("audit", f"--samples={place / 'honest.npz'}", *sources)
+    before = {path: path.read_bytes() for path in (place / "same").iterdir()}
+    monkeypatch.setattr(plots, "closest_pairs", lambda *arguments: 1 / 0)
+    assert kgan("audit", f"--samples={place / 'copies.npz'}", *sources).returncode == 3  # an unexpected error
+    assert len(before) == 3 and {path: path.read_bytes() for path in (place / "same").iterdir()} == before
+
+
 def test_a_run_with_its_own_heldout_images_and_with_more(trained_run, tmp_path):
     done = kgan("audit", trained_run, "--num_samples=60")
     assert done.returncode == 2 and "4 held-out images are too few" in done.stdout
@@ -124,6 +145,40 @@ def test_a_run_with_its_own_heldout_images_and_with_more(trained_run, tmp_path):
         assert report["protocol"]["sha256"]["samples"] == _digest(archive["samples"])
     for name in ("audit.json", "audit-pairs.png", "audit-ratios.png"):
         (trained_run / name).unlink()
+
+
+def test_images_that_an_ancestor_was_trained_on_do_not_calibrate(tmp_path):
+    images = draw_folder(tmp_path / "images", 80)
+    others = draw_folder(tmp_path / "others", 80, seed=1)
+    settings = {"dataset": "folder", "image_size": 28, "channels": 1, "arch": "mlp", "width": 0.1, "batch_size": 8}
+
+    def run(name: str, data: Path, num_heldout: int, init_from: str = "") -> Path:
+        start = {"init_from": str(tmp_path / init_from)} if init_from else {}
+        return train(
+            **settings, **start, steps=1, data_dir=str(data), num_heldout=num_heldout, run_dir=tmp_path / name
+        ).path
+
+    def audited(path: Path, *flags) -> tuple[dict, str]:
+        done = kgan("audit", path, "--num_samples=30", *flags)
+        assert done.stderr == ""
+        return json.loads((path / "audit.json").read_text()), done.stdout
+
+    run("all", images, 0)
+    report, output = audited(run("none_left", images, 30, "all"))
+    assert report["verdict"] == "cannot tell" and report["protocol"]["num_heldout"] == 0
+    assert "Of the 30 images that this run keeps back, 30 cannot calibrate: the weights that it started" in output
+    assert "--recover compares" in refused("audit", tmp_path / "none_left", "--recover")
+    report, output = audited(tmp_path / "none_left", f"--heldout={others}")
+    assert report["protocol"]["num_heldout"] == 80 and "cannot calibrate" not in output
+    run("some", images, 25)
+    report, output = audited(run("some_left", images, 30, "some"))
+    assert report["protocol"]["num_heldout"] == 25 and "keeps back, 5 cannot calibrate" in output
+    report, output = audited(run("other", others, 30, "some"))
+    assert report["protocol"]["num_heldout"] == 30 and "cannot calibrate" not in output
+    assert "on images): these were not searched" in report["reason"]
+    assert report["protocol"]["heldout"] == "the run's own, never trained on, as far as its own data tell"
+    report, output = audited(tmp_path / "some")
+    assert report["protocol"]["heldout"] == "the run's own, never trained on" and "started from" not in output
 
 
 def _digest(images: np.ndarray) -> str:
@@ -162,6 +217,7 @@ def test_mistakes_get_one_line(place, trained_run, tmp_path):
         ([copies], "--samples needs the images that its generator was trained on: --dataset or --train"),
         ([copies, train, "--dataset=mnist5k"], "--dataset or --train, one of them"),
         ([copies, train, "--num_heldout=5"], "--num_heldout divides --dataset"),
+        ([copies, train, f"--data_dir={place}"], "--data_dir says where --dataset lies"),
         ([copies, train, "--recover"], "--recover is for a run"),
         ([copies, train, "--alpha=0"], "--alpha"),
         ([copies, train, "--shifts=3"], "shifts"),
