@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from kgan.config import TrainConfig
+from kgan.errors import UserError
 from kgan.progress import Progress
 from kgan.runs.environment import import_tensorflow
 
@@ -51,8 +52,11 @@ def bench(
 
     The first case, to which the ratios are, is a plain Keras loop in float32; bfloat16 is measured too where the
     hardware has it, PyTorch where torch is installed. `only` keeps, beside the first, the cases whose name or precision
-    contains it. `progress` is called with (rounds done, rounds).
+    contains it. `progress` is called with (rounds done, rounds). Raises UserError for a batch of more than the 60,000
+    images.
     """
+    if batch_size > _NUM_IMAGES:
+        raise UserError(f"--batch_size={batch_size}: there are {_NUM_IMAGES:,} images")
     _import_torch()
     import_tensorflow()
     from kgan.bench.flops import matmul_flops

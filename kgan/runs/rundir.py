@@ -7,10 +7,11 @@ import fcntl
 import json
 import os
 import re
+import time
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TextIO
+from typing import IO, TextIO
 
 from kgan.config import TrainConfig
 from kgan.data.sources import file_name
@@ -102,9 +103,8 @@ class RunDir:
         if this one may not write here."""
         try:
             lock = open(self.path / ".lock", "w")  # noqa: SIM115  held until `unlock`
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{self.path}: another process is training here; wait for it or stop it") from None
+            if not _locked_in_a_moment(lock):
+                raise UserError(f"{self.path}: another process is training here; wait for it or stop it")
         except OSError as error:
             raise UserError(f"{self.path}: cannot write in this folder ({error.strerror})") from None
         self._lock = lock
@@ -236,6 +236,17 @@ class RunDir:
         """The sample grids, oldest first."""
         matches = (_SAMPLE.fullmatch(path.name) for path in self.samples.glob("step-*.png"))
         return [self.samples / match[0] for match in sorted(filter(None, matches), key=lambda match: int(match[1]))]
+
+
+def _locked_in_a_moment(lock: IO) -> bool:
+    """Whether nobody trains there: who only looks (`RunDir.is_locked`) holds the lock no longer than it takes."""
+    for _ in range(20):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(0.02)
+    return False
 
 
 def _next_numbered(config: TrainConfig) -> Path:

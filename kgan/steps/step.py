@@ -32,8 +32,7 @@ class TrainStep:
         num_shares = config.accumulate * strategy.num_replicas_in_sync
         self.gradients = Gradients(config, state, conditional, num_shares)
         self.traces = 0
-        # TensorFlow refuses to read the clock where every operation must be deterministic.
-        self._clock = (lambda: tf.zeros((), tf.float64)) if config.deterministic else tf.timestamp
+        self._clock = tf.timestamp if _may_read_the_clock() else lambda: tf.zeros((), tf.float64)
         plain = tf.autograph.experimental.do_not_convert(self._step)
         self._one_step = tf.function(plain, jit_compile=True) if xla else plain
 
@@ -132,3 +131,12 @@ class TrainStep:
                 group=False,
             )
         update_spectral_norms(average)
+
+
+def _may_read_the_clock() -> bool:
+    """TensorFlow refuses where every operation must be deterministic, for as long as the process lives."""
+    try:
+        tf.timestamp()
+    except tf.errors.OpError:
+        return False
+    return True

@@ -25,13 +25,20 @@ def estimate_statistics(trained: TrainedGenerator) -> dict[str, np.ndarray]:
     norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
     if not norms:
         return {}
-    labels = trained.labels_for(range(BATCH))
+    all_labels = _labels(trained)
     for number in range(_BATCHES):
         start = _FIRST_INDEX + number * BATCH
-        z = latents(trained.config.seed, range(start, start + BATCH), dim)
+        z, labels = latents(trained.config.seed, range(start, start + BATCH), dim), all_labels[number]
         for norm in norms:
             norm.momentum = number / (number + 1)  # each batch counts for as much as those before
         stream = RandomStream.at(trained.config.seed, tf.constant(number))
         with environment.full_float32(), dropout_from(stream):
             network([z, labels] if trained.num_classes else z, training=True)
     return {variable.path: np.asarray(variable) for norm in norms for variable in norm.non_trainable_variables}
+
+
+def _labels(trained: TrainedGenerator) -> np.ndarray:
+    """The classes in turn, int64 (batches, 100); of more than there are images some, at even distances."""
+    count = _BATCHES * BATCH
+    spread = max(1, trained.num_classes // count)
+    return trained.labels_for(range(0, count * spread, spread)).reshape(_BATCHES, BATCH)

@@ -5,6 +5,7 @@ import math
 import shutil
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ class TrainingRun:
         prepared: scoring.Preparation | None = None,
         origin: start.Start | None = None,
     ):
-        self.plan, self.config, self.hardware, self.origin = plan, plan.config, hardware, origin
+        self.plan, self.config, self.hardware = plan, plan.config, hardware
         self._prepared = prepared  # holds the real images: let go once the scorer has its features
         num_classes = plan.num_classes if self.config.conditional else 0
         size, _, channels = plan.data.images.shape[1:]
@@ -51,6 +52,7 @@ class TrainingRun:
         with self.peers.watched(), hardware.strategy.scope():
             self.state = create_state(self.config, shapes, plan.total_steps, hardware.precision)
             self._fresh = start.put_in_place(origin, self.state, self.config, num_classes) if origin else []
+            self.origin = replace(origin, arrays={}) if origin else None  # they are large
             self.step_function = build_step(
                 self.config, self.state, hardware.strategy, xla=hardware.xla, conditional=bool(num_classes)
             )
@@ -108,6 +110,7 @@ class TrainingRun:
         run = self._reopen(run_dir, changes) if run_dir and resumes else RunDir.create(run_dir, self.config)
         try:
             with endings.recorded(run, self.config, lambda: self.step):
+                goes_on_past_its_end = bool(run.read_record().get("ended"))
                 self._record_start(run)
                 with Reporter(run, self.plan, self.step, progress) as reporter, BackgroundWriter() as writer:
                     self._introduce(run, reporter, changes)
@@ -117,6 +120,8 @@ class TrainingRun:
                         self._prepared = None
                     if self.origin:
                         recorder.begin()
+                    if not goes_on_past_its_end:
+                        recorder.note_end()
                     self._run_steps(recorder)
                     if recorder.end_reason:
                         reporter.say(f"ended at step {self.step}: {recorder.end_reason}")
@@ -223,7 +228,7 @@ class TrainingRun:
         iterator = iter(self._batches())
         with stop_signals() as stop:
             self._check_peers()
-            while self.step < total:
+            while self.step < total and not self._is_to_end(recorder, stop.received):
                 count = min(self.plan.next_event(self.step) - self.step, self.hardware.steps_per_call)
                 with self.peers.watched():
                     results = self.step_function(iterator, tf.constant(count, tf.int32))
@@ -233,12 +238,14 @@ class TrainingRun:
                 self.meter.add(rows)
                 if recorder:
                     recorder.after(self.step, waited)
-                ends = recorder is not None and recorder.end_reason is not None
-                decision = max(self.peers.exchange(stop.received or (_END if ends else 0)))
-                if decision == _END:
-                    return
-                if decision:
-                    self._stop(recorder, decision)
+
+    def _is_to_end(self, recorder: Recorder | None, signal_number: int) -> bool:
+        """What all workers agree on: whether the run ends early. Raises Stopped if one of them got a signal."""
+        ends = recorder is not None and recorder.end_reason is not None
+        decision = max(self.peers.exchange(signal_number or (_END if ends else 0)))
+        if decision > _END:
+            self._stop(recorder, decision)
+        return decision == _END
 
     def _check_peers(self) -> None:
         self.peers.check_same(

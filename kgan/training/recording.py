@@ -81,7 +81,7 @@ class Recorder:
         means = self.meter.read_and_reset()
         means |= self._heldout.measure(step, means)
         self.reporter.log(step, means, scores)
-        for line in self._discriminator_watch.follow(means):
+        for line in self._discriminator_watch.follow({"step": step, **means}):
             self.reporter.warn(line)
 
     def save(self, step: int) -> None:
@@ -145,9 +145,15 @@ class Recorder:
 
     def _watch(self) -> None:
         """Says once that the scores have become much worse, and notes when --stop_when_worse is reached."""
-        history = scoring.history(self.run)
-        if advice := scoring.collapse_advice(history):
+        if advice := scoring.collapse_advice(scoring.history(self.run)):
             self.reporter.warn(advice)
-        patience, (best_step, waiting) = self.plan.config.stop_when_worse, scoring.since_best(history)
-        if patience and waiting >= patience:
+        self.note_end()
+
+    def note_end(self) -> None:
+        """Gives `end_reason` where --stop_when_worse is reached: now, or before a run that goes on was interrupted."""
+        history, patience = scoring.history(self.run), self.plan.config.stop_when_worse
+        if not (history and patience):
+            return
+        best_step, waiting = scoring.since_best(history)
+        if waiting >= patience:
             self.end_reason = f"no better score in {waiting} since step {best_step} (--stop_when_worse={patience})"

@@ -18,6 +18,8 @@ RATIO = 0.5
 """Of r_v, from which on the discriminator knows its training images by heart."""
 BLIND = 0.01
 """Difference of mean logits below which real images are rated like generated ones. Runs that went well kept 0.015."""
+_STEPS = 50
+"""That blindness must last: at first no discriminator sees anything."""
 _STANDARD_ERRORS = 4
 
 
@@ -41,22 +43,28 @@ class DiscriminatorWatch:
 
     def _failures(self) -> Iterator[tuple[str, str]]:
         whole = self._differences("d_real", "d_fake")
-        if abs(statistics.mean(whole)) < BLIND:
+        if self._is_blind(whole):
             yield "blind", self._advice_to_the_blind()
         if all("d_heldout" in line for line in self._lines):
             gaps = self._differences("d_real", "d_heldout")
             if sum(gaps) > RATIO * sum(whole) > 0 and not _is_noise(gaps):
                 yield "by heart", self._advice_against_rote(sum(gaps) / sum(whole))
 
+    def _is_blind(self, whole: list[float]) -> bool:
+        """Whether real images are rated like generated ones, and not less so of late."""
+        early, late = (statistics.mean(part) for part in (whole[: WINDOW // 2], whole[WINDOW // 2 :]))
+        lasts = self._lines[-1]["step"] - self._lines[0]["step"] >= _STEPS
+        return lasts and abs(statistics.mean(whole)) < BLIND and not late > 1.2 * max(early, 0.0)
+
     def _differences(self, first: str, second: str) -> list[float]:
         return [line[first] - line[second] for line in self._lines]
 
     def _advice_to_the_blind(self) -> str:
         stddev = f"{2 * self._config.init_stddev:g}" if self._config.init_stddev else "0.02"
+        weights = "" if self._config.init_from else f"larger initial weights (--init_stddev={stddev}) or "
         return (
             f"the discriminator has rated real images like generated ones for {WINDOW} log lines: the generator learns "
-            f"nothing from it, and it seldom recovers. Begin anew with other initial weights (--init_stddev={stddev}), "
-            "or a lower --d_lr"
+            f"nothing from it, and it seldom recovers. Begin anew with {weights}another --d_lr"
         )
 
     def _advice_against_rote(self, ratio: float) -> str:

@@ -1,11 +1,14 @@
 """Averaged weights are sampled with batch-norm statistics of their own."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 import kgan
 from kgan.latents import latents
 from kgan.runs import checkpoint
+from kgan.training import averages
 from kgan.training.averages import estimate_statistics
 
 
@@ -39,3 +42,14 @@ def test_every_checkpoint_has_them_and_the_live_weights_keep_theirs(run):
         for path, value in estimate_statistics(trained).items():
             np.testing.assert_allclose(arrays[f"ema_generator/{path}"], value, rtol=1e-4, atol=1e-6)
             assert not np.allclose(arrays[f"generator/{path}"], value, rtol=1e-2)
+
+
+@pytest.mark.parametrize("classes", [2, 102, 1200])
+def test_all_classes_take_part_or_some_at_even_distances(classes):
+    def labels_for(indices):
+        return np.asarray(indices, np.int64) % classes
+
+    labels = averages._labels(SimpleNamespace(num_classes=classes, labels_for=labels_for))
+    assert labels.shape == (5, 100)
+    seen = np.unique(labels)
+    assert len(seen) == min(classes, 500) and seen[-1] >= classes - 1 - classes // 500 - 200 * (classes > 500)

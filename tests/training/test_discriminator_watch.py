@@ -57,9 +57,13 @@ def line(gap: float, whole: float = 1.0) -> dict[str, float]:
     return {"d_real": 5.0, "d_heldout": 5.0 - gap, "d_fake": 5.0 - whole}
 
 
-def said(lines, earlier=(), **settings) -> list[str]:
-    watch = DiscriminatorWatch(TrainConfig(**settings), "runs/x", earlier)
-    return [advice for line in lines for advice in watch.follow(line)]
+def at_steps(lines, apart: int = 10) -> list[dict[str, float]]:
+    return [{"step": apart * number, **one} for number, one in enumerate(lines, 1)]
+
+
+def said(lines, earlier=(), apart=10, **settings) -> list[str]:
+    watch = DiscriminatorWatch(TrainConfig(**settings), "runs/x", at_steps(earlier))
+    return [advice for line in at_steps(lines, apart) for advice in watch.follow(line)]
 
 
 def test_an_open_gap_is_said_once_and_not_again_when_resumed():
@@ -92,6 +96,13 @@ def test_a_discriminator_that_tells_nothing_apart_is_said_once():
     assert "learns nothing" in advice and "--init_stddev=0.04" in advice
     assert said(blind, earlier=blind) == []
     assert len(said([{"d_real": 0.0, "d_fake": 0.0}] * 30)) == 1
+
+
+def test_a_discriminator_that_has_only_begun_to_learn_is_given_time():
+    rising = [line(0.0, whole=0.0005 * number) for number in range(1, 21)]
+    assert said([*rising, line(0.0, whole=0.05)]) == []
+    assert said([line(0.0, whole=0.001)] * WINDOW, apart=1) == []
+    assert len(said([line(0.0, whole=0.001)] * WINDOW)) == 1
 
 
 def test_it_may_come_after_the_images_were_known_by_heart():

@@ -148,6 +148,9 @@ def test_a_run_that_gets_no_better_ends(tmp_path, monkeypatch):
     log = (tmp_path / "run" / "log.txt").read_text()
     assert log.count("may have collapsed") == 1 and "4.1, is 2.0 times the best, 2 at step 18" in log
     assert np.array_equal(kgan.load(result).generate(2), kgan.load(result, 18).generate(2))
+    RunDir(result).update_record(status="running", ended=None)  # as if it had been killed in its last moment
+    again = kgan.train(run_dir=result, resume="auto")
+    assert (again.status, again.step, RunDir(result).read_record()["ended"]) == ("finished", 36, record["ended"])
     for no_more_patience in (2, 1):
         assert kgan.train(run_dir=result, resume="auto", stop_when_worse=no_more_patience) == result
     longer = kgan.train(run_dir=result, resume="auto", stop_when_worse=10)
@@ -156,3 +159,15 @@ def test_a_run_that_gets_no_better_ends(tmp_path, monkeypatch):
     assert kgan.train(run_dir=result, resume="auto", stop_when_worse=3) == longer
     with pytest.raises(UserError, match="--stop_when_worse counts scores"):
         kgan.train(stop_when_worse=2)
+
+
+def test_a_run_may_follow_a_deterministic_one_in_the_same_process(tmp_path):
+    code = f"""
+import kgan
+settings = dict(dataset="folder", data_dir={str(draw_folder(tmp_path / "images", 30))!r}, arch="mlp", image_size=28,
+                batch_size=8, steps=2)
+for name, deterministic in (("a", True), ("b", False)):
+    print(kgan.train(**settings, deterministic=deterministic, run_dir={str(tmp_path)!r} + "/" + name).status)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["finished", "finished"], done.stderr
