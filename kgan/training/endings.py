@@ -39,6 +39,17 @@ def recorded(run: RunDir, config: TrainConfig, step: Callable[[], int]) -> Itera
         raise
 
 
+@contextlib.contextmanager
+def room_for_networks() -> Iterator[None]:
+    """Explains it if the device has no memory for the networks and their optimizers alone."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        if _is_out_of_memory(error):
+            raise UserError("the networks alone need more memory than the device has: take a smaller --width") from None
+        raise
+
+
 def _is_out_of_memory(error: BaseException) -> bool:
     """XLA reports it as other kinds of error too, with the words in the message."""
     is_exhausted = isinstance(error, tf.errors.ResourceExhaustedError)

@@ -58,6 +58,7 @@ class TrainingRun:
             )
         self.meter = Meter(METRICS)
         self.step = 0
+        self._damaged: list[Path] = []  # checkpoints after the one that was restored
 
     def describe(self) -> dict:
         """Settings, data, parameter counts, steps, bytes on disk, and the machine."""
@@ -175,6 +176,7 @@ class TrainingRun:
         if newest is None:
             return
         path, arrays = newest
+        self._damaged = [other for other in checkpoint.paths(run.checkpoints) if other.name > path.name]
         try:
             self.state.set_arrays(arrays)
             self.meter.set_arrays(arrays)
@@ -202,6 +204,8 @@ class TrainingRun:
             reporter.say(f"skipped {line}", logging.WARNING)
         for line in permission.warnings(self.plan.card):
             reporter.say(line, logging.WARNING)
+        for path in self._damaged:
+            reporter.say(f"passed over {path}, which is damaged", logging.WARNING)
         snapshots.write_reals(run, self.plan)
         reporter.introduce(self.hardware)
         if self.origin:

@@ -156,9 +156,11 @@ def _build(request: _Request):
     prepared = scoring.prepare(plan)
     environment.import_tensorflow()
     from kgan.hardware import machine
-    from kgan.training import loop
+    from kgan.training import endings, loop
 
-    return loop.TrainingRun(plan, machine.set_up(plan.config, earlier), prepared, origin)
+    hardware = machine.set_up(plan.config, earlier)
+    with endings.room_for_networks():
+        return loop.TrainingRun(plan, hardware, prepared, origin)
 
 
 def _check_resumed(run: RunDir, plan: Plan) -> Mapping | None:

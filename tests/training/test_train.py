@@ -4,6 +4,7 @@ import gc
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -111,11 +112,15 @@ def test_a_gpu_that_tensorflow_does_not_know_gets_no_xla(monkeypatch):
         assert xla or "compute capability 12.0" in notes[0]
 
 
-def test_several_gpus_are_used_from_256_images_each():
+def test_several_gpus_are_used_from_256_images_each(monkeypatch):
     notes = []
     assert machine._strategy(TrainConfig(batch_size=510), 2, notes) is tf.distribute.get_strategy()
     assert "using one of 2 GPUs: --batch_size=510" in notes[0]
     assert machine._strategy(TrainConfig(), 1, notes) is tf.distribute.get_strategy() and len(notes) == 1
+    names = [SimpleNamespace(name=f"/GPU:{number}") for number in range(2)]
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: names)
+    monkeypatch.setattr(tf.distribute, "MirroredStrategy", list)
+    assert machine._strategy(TrainConfig(batch_size=512), 2, notes) == ["/GPU:0", "/GPU:1"] and len(notes) == 1
 
 
 def test_out_of_memory_names_the_batch(settings, tmp_path, monkeypatch):
@@ -130,6 +135,16 @@ def test_out_of_memory_names_the_batch(settings, tmp_path, monkeypatch):
         UserError, match="ran out of memory at --batch_size=8 --accumulate=1: take a smaller batch or more"
     ):
         kgan.train(**settings, run_dir=tmp_path / "run")
+
+
+def test_networks_that_do_not_fit_are_said_to(settings, tmp_path, monkeypatch):
+    def exhaust(*_):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    monkeypatch.setattr("kgan.training.loop.create_state", exhaust)
+    with pytest.raises(UserError, match="networks alone need more memory.*--width"):
+        kgan.train(**settings, run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_that_gets_no_better_ends(tmp_path, monkeypatch):
