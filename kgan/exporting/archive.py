@@ -110,16 +110,16 @@ def facts(trained: TrainedGenerator, run: RunDir, license: str, checkpoint_choic
         "dataset": dataset,
         "ancestors": list(record.get("ancestors", [])),
         "overrides": list(dataset.get("overrides", [])),
-        "evaluation": _of_checkpoint(results.read(run, results.EVALUATION), trained.checkpoint_sha256),
-        "audit": _of_checkpoint(results.read(run, results.AUDIT), trained.checkpoint_sha256),
+        "evaluation": _result(trained, run, results.EVALUATION),
+        "audit": _result(trained, run, results.AUDIT),
     }
 
 
-def _of_checkpoint(report: dict | None, checkpoint_sha256: str) -> dict | None:
-    """An evaluation or audit, unless it says that it is about another checkpoint."""
-    protocol = (report or {}).get("protocol")
-    about = protocol.get("checkpoint_sha256") if isinstance(protocol, dict) else None
-    return report if about in (None, checkpoint_sha256) else None
+def _result(trained: TrainedGenerator, run: RunDir, name: str) -> dict | None:
+    """The run's evaluation or audit, unless it says that it is about another checkpoint or its other weights."""
+    found = results.read(run, name)
+    weights = {"checkpoint_sha256": trained.checkpoint_sha256, "ema": trained.ema}
+    return found if found and results.is_of(found, **weights) else None
 
 
 def _device(device: dict) -> str | None:

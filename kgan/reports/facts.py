@@ -36,7 +36,7 @@ class Run:
     """One run.
 
     `path` is what to type for it; `changed` has the settings that are not the defaults, and `defaults` what each would
-    be on these data. `stale` says which of "evaluation" and "audit" are not of the checkpoint that samples come from
+    be on these data. `stale` says which of "evaluation" and "audit" are not of the weights that samples come from
     now. `data`, `machine` and `speed` are headings and values; `reproduce` are commands, each a list of words.
     """
 

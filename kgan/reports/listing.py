@@ -1,6 +1,7 @@
 """The runs of a folder in a line each: how far they got, their scores and verdicts."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from kgan.errors import UserError
@@ -16,8 +17,8 @@ class RunSummary:
     """A run in short.
 
     `status` is that of `RunDir.status`, or "unreadable". `score` is the Frechet distance of its evaluation, else the
-    lowest that was measured while it trained, else None; `score_name` is what it is called. `verdict` is its audit's,
-    "" unless there was one. Both are of the checkpoint that samples come from now.
+    lowest that was measured while it trained, else None; `protocol` says how it was measured. `verdict` is its audit's,
+    "" unless there was one. Both are of the weights that samples come from now.
     """
 
     path: Path
@@ -25,8 +26,13 @@ class RunSummary:
     step: int | None = None
     total_steps: int | None = None
     score: float | None = None
-    score_name: str = ""
+    protocol: Mapping = field(default_factory=dict)
     verdict: str = ""
+
+    @property
+    def score_name(self) -> str:
+        """What the score is called."""
+        return str(self.protocol.get("distance_name", "Frechet distance"))
 
 
 def is_run(path: Path) -> bool:
@@ -47,41 +53,36 @@ def runs_here(folder: str | Path = ".") -> list[RunSummary]:
 
 
 def table(runs: list[RunSummary]) -> str:
-    """The runs as aligned text, a line each."""
+    """The runs as aligned text, a line each, and a line that says so if their scores cannot be compared."""
     rows = [("run", "status", "step", "score (lower is better)", "audit")]
     for run in runs:
         steps = "" if run.step is None else f"{run.step:,}" + (f" of {run.total_steps:,}" if run.total_steps else "")
         score = "" if run.score is None else f"{run.score_name} {rounded(run.score)}"
         rows.append((one_line(run.path), one_line(run.status), steps, one_line(score), one_line(run.verdict)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([*lines, *filter(None, [results.objection(runs)])])
 
 
 def summarise(path: Path) -> RunSummary:
     """A run in short; one that is damaged is "unreadable"."""
     run = RunDir(path)
     try:
+        run.read_config()  # without its settings nothing else can be done with a run
         record = run.read_record()
         evaluation, audit = (_current(run, what) for what in (results.EVALUATION, results.AUDIT))
-        score, name = _score(run, record, evaluation)
+        score, how = _score(run, record, evaluation or {})
         return RunSummary(
             path=path,
             status=run.status(),
             step=run.step(),
             total_steps=record.get("total_steps"),
             score=score,
-            score_name=name,
+            protocol=how,
             verdict=str((audit or {}).get("verdict", "")),
         )
     except (UserError, OSError):
         return RunSummary(path, UNREADABLE)
-
-
-def by_score(runs: list[RunSummary]) -> list[RunSummary]:
-    """The runs, lowest score first, those without one last."""
-    return sorted(runs, key=lambda run: (run.score is None, run.score or 0.0))
 
 
 def _current(run: RunDir, what: str) -> dict | None:
@@ -89,11 +90,9 @@ def _current(run: RunDir, what: str) -> dict | None:
     return content if content and results.is_current(run, content) else None
 
 
-def _score(run: RunDir, record: dict, evaluation: dict | None) -> tuple[float | None, str]:
-    score = (evaluation or {}).get("scores", {}).get("frechet_distance")
-    how = evaluation or record.get("evaluation") or {}
-    if score is None:
-        distances = [line["frechet_distance"] for line in run.read_metrics() if "frechet_distance" in line]
-        score = min(distances, default=None)
-    name = str(how.get("protocol", {}).get("distance_name", "Frechet distance"))
-    return (score, name) if isinstance(score, int | float) else (None, "")
+def _score(run: RunDir, record: Mapping, evaluation: Mapping) -> tuple[float | None, Mapping]:
+    score = evaluation.get("scores", {}).get("frechet_distance")
+    if score is not None:
+        return score, evaluation.get("protocol", {})
+    distances = [line["frechet_distance"] for line in run.read_metrics() if "frechet_distance" in line]
+    return min(distances, default=None), record.get("evaluation", {}).get("protocol", {})

@@ -8,7 +8,8 @@ from pathlib import Path
 from kgan.errors import UserError
 from kgan.files import write_atomically
 from kgan.reports import facts, page
-from kgan.reports.listing import UNREADABLE, by_score, is_run, list_runs
+from kgan.reports.listing import UNREADABLE, RunSummary, is_run, list_runs
+from kgan.runs.results import ranked
 from kgan.runs.rundir import REPORT, RunDir
 
 _FRAMES, _MIN_FRAMES = 36, 3  # sample grids on the whole page; of each run
@@ -32,7 +33,8 @@ def report(runs: str | os.PathLike | Sequence[str | os.PathLike], *, out: str | 
 
     Args:
         runs: a run folder, or several; one that is named twice is shown once. A folder of runs, such as that of a
-            sweep, has all of them in a table, and the three best in detail.
+            sweep, has all of them in a table, and in detail the three best that can be read, or the first three if
+            their scores cannot be compared.
         out: the HTML file. Default: report.html in the folder, of several in the working directory.
 
     Raises:
@@ -43,15 +45,37 @@ def report(runs: str | os.PathLike | Sequence[str | os.PathLike], *, out: str | 
         raise UserError("name the run folders, as in kgan report runs/00000-mnist-dcgan-rpgan")
     named = list({path.resolve(): path for path in named}.values())
     listed = list_runs(named[0]) if len(named) == 1 and not is_run(named[0]) else []
-    detailed = [run.path for run in by_score(listed) if run.status != UNREADABLE][:_BEST] if listed else named
-    if not detailed:
-        raise UserError(f"{named[0]}: none of its runs can be read")
-    opened = [RunDir.open(path) for path in detailed]
+    opened = [] if listed else [RunDir.open(path) for path in named]
     path = Path(out) if out else named[0] / REPORT if len(named) == 1 else Path(REPORT)
     if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         raise UserError(f"{path}: cannot be written; name a file with --out")
-    frames = max(_MIN_FRAMES, min(12, _FRAMES // len(opened)))
-    max_bytes = _PICTURE_BYTES // (len(opened) * (frames + 1))
-    content = page.render([facts.read_run(run, frames, max_bytes) for run in opened], listed).encode()
+    if listed:
+        detailed, listed = _best(listed)
+        if not detailed:
+            raise UserError(f"{named[0]}: none of its runs can be read")
+    else:
+        detailed = {run.path: facts.read_run(run, *_limits(len(opened))) for run in opened}
+    content = page.render(list(detailed.values()), listed).encode()
     write_atomically(path, content)
     return Report(path, len(content), tuple(detailed))
+
+
+def _best(listed: Sequence[RunSummary]) -> tuple[dict[Path, facts.Run], list[RunSummary]]:
+    """The runs to show in detail, by their paths, and the list, in which those are marked that could not be read."""
+    limits = _limits(min(_BEST, len(listed)))
+    found: dict[Path, facts.Run] = {}
+    damaged = set()
+    for run in ranked(listed):
+        if len(found) == _BEST or run.status == UNREADABLE:
+            continue
+        try:
+            found[run.path] = facts.read_run(RunDir(run.path), *limits)
+        except (UserError, OSError):
+            damaged.add(run.path)
+    return found, [RunSummary(run.path, UNREADABLE) if run.path in damaged else run for run in listed]
+
+
+def _limits(count: int) -> tuple[int, int]:
+    """The most sample grids of each of `count` runs, and the bytes that a picture may take."""
+    frames = max(_MIN_FRAMES, min(12, _FRAMES // count))
+    return frames, _PICTURE_BYTES // (count * (frames + 1))

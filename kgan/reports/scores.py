@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from kgan.evaluation.protocol import LOWER_IS_BETTER, SPREADS, TITLES
+from kgan.evaluation.protocol import BEST_AT_BASELINE, LOWER_IS_BETTER, SPREADS, TITLES, direction
 from kgan.reports.facts import Run
+from kgan.runs import results
 
 _NAMES = TITLES | {"inception_score_unsplit": "Inception-score form, unsplit"}
-_SAME = ("features", "features_sha256", "num_samples", "num_reference", "reference_sha256")
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class ScoreRow:
 def score_rows(runs: Sequence[Run]) -> list[ScoreRow]:
     """The scores that at least one of the runs has, in the order of kgan evaluate.
 
-    The better figures are marked only where all runs that have one were measured alike.
+    The better figures are marked only where all runs that have one were measured alike, by scores that tell samples
+    from random pixels; above the real-data baseline none is better than another.
     """
     marks_best = comparable(runs)
     names = dict.fromkeys(name for name in TITLES for run in runs if _value(run, name) is not None)
@@ -46,10 +47,9 @@ def score_rows(runs: Sequence[Run]) -> list[ScoreRow]:
 
 
 def comparable(runs: Sequence[Run]) -> bool:
-    """Whether two or more of the runs have scores, all measured with the same features on as many images."""
-    protocols = [run.evaluation.get("protocol", {}) for run in runs if run.evaluation]
-    alike = {tuple(str(protocol.get(key)) for key in _SAME) for protocol in protocols}
-    return len(protocols) > 1 and len(alike) == 1
+    """Whether two or more of the runs have scores, all measured alike: features, number and reference images."""
+    protocols = _protocols(runs)
+    return len(protocols) > 1 and not results.differing(protocols)
 
 
 def headline(run: Run) -> Score | None:
@@ -58,35 +58,62 @@ def headline(run: Run) -> Score | None:
 
 
 def _row(name: str, runs: Sequence[Run], marks_best: bool) -> ScoreRow:
-    lower = name in LOWER_IS_BETTER
-    values = [_value(run, name) for run in runs]
-    present = [value for value in values if value is not None]
-    best = (min if lower else max)(present) if marks_best and len(set(present)) > 1 else None
-    protocols = [run.evaluation.get("protocol", {}) for run in runs if run.evaluation]
-    distances = list(dict.fromkeys(str(p["distance_name"]) for p in protocols if "distance_name" in p))
+    protocols = _protocols(runs)
+    marks_best = marks_best and not any(_is_unreliable(name, how) for how in protocols)
+    merits = [_merit(run, name) for run in runs]
+    present = {merit for merit in merits if merit is not None}
+    best = max(present) if marks_best and len(present) > 1 else None
+    distances = list(dict.fromkeys(str(how["distance_name"]) for how in protocols if "distance_name" in how))
     title = " or ".join(distances) if name == "frechet_distance" and distances else _NAMES[name]
+    better, *limit = direction(name).partition(",")
     return ScoreRow(
         title=title,
-        direction="lower is better" if lower else "higher is better",
-        scores=[_score(run, name, value, best) for run, value in zip(runs, values, strict=True)],
+        direction="".join([better, " is better", *limit]),
+        scores=[_score(run, name, merit == best) for run, merit in zip(runs, merits, strict=True)],
     )
 
 
-def _score(run: Run, name: str, value: float | None, best: float | None) -> Score | None:
+def _is_unreliable(name: str, how: Mapping) -> bool:
+    """Whether random pixels score nearly as well as real images."""
+    names = how.get("unreliable_scores")
+    return isinstance(names, list) and name in names
+
+
+def _merit(run: Run, name: str) -> float | None:
+    """How good a score is: higher is better. What is beyond the real-data baseline counts no more than that where real
+    images are not perfect."""
+    value, floor = _value(run, name), _floor(run, name)
+    if value is None:
+        return None
+    if name in BEST_AT_BASELINE and floor is not None:
+        return min(value, floor)
+    return -value if name in LOWER_IS_BETTER else value
+
+
+def _score(run: Run, name: str, is_best: bool) -> Score | None:
+    value = _value(run, name)
     if value is None or run.evaluation is None:
         return None
     spread = next((key for key, score in SPREADS.items() if score == name), "")
     return Score(
         value=value,
         deviation=_number(run.evaluation.get("scores", {}), spread),
-        floor=_number(run.evaluation.get("floor", {}), name),
+        floor=_floor(run, name),
         is_stale="evaluation" in run.stale,
-        is_best=value == best,
+        is_best=is_best,
     )
+
+
+def _protocols(runs: Sequence[Run]) -> list[Mapping]:
+    return [run.evaluation.get("protocol", {}) for run in runs if run.evaluation]
 
 
 def _value(run: Run, name: str) -> float | None:
     return _number(run.evaluation.get("scores", {}), name) if run.evaluation else None
+
+
+def _floor(run: Run, name: str) -> float | None:
+    return _number(run.evaluation.get("floor", {}), name) if run.evaluation else None
 
 
 def _number(values: Mapping, name: str) -> float | None:

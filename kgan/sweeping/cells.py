@@ -57,7 +57,7 @@ class Cell:
         return left
 
     def evaluation(self) -> dict | None:
-        """evaluation.json, if it is of the checkpoint that samples are drawn from now."""
+        """evaluation.json, if it is of the weights that samples are drawn from now."""
         return self._current(results.EVALUATION, "scores")
 
     def audit(self) -> dict | None:
@@ -68,7 +68,7 @@ class Cell:
         try:
             content = results.read(self.run, name)
             return content if content and key in content and results.is_current(self.run, content) else None
-        except UserError:
+        except (UserError, OSError):
             return None
 
 

@@ -84,6 +84,8 @@ class Display(SweepListener):
         console = Console()
         console.width = console.width if console.is_terminal else 10_000
         console.print(table(result, self._has_verdict))
+        if result.objection:
+            self._say(f"not ranked: {result.objection}")
         self._say(f"wrote {' and '.join(str(path) for path in (result.csv, result.figure) if path)}")
 
     def _say(self, line: str) -> None:
@@ -91,7 +93,7 @@ class Display(SweepListener):
 
 
 def table(result: SweepResult, has_verdict: bool) -> Table:
-    """The rows, best score first, those without one last."""
+    """The rows, best score first, those without one last; in the order of the grid if scores cannot be compared."""
     names = list(result.rows[0].settings)
     columns = [*names, "status", "score", *(["verdict"] if has_verdict else []), "run folder"]
     drawn = Table(*columns, box=None, pad_edge=False)

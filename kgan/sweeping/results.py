@@ -2,12 +2,13 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from kgan import plots
 from kgan.files import write_atomically
+from kgan.runs.results import differing, objection, ranked
 from kgan.runs.rundir import FAILED, INTERRUPTED, WAITING
 from kgan.sweeping.cells import Cell
 from kgan.sweeping.grid import Settings, shown
@@ -20,19 +21,24 @@ class SweepRow:
     """A cell: its swept settings, its status ("waiting", "running", "interrupted", "failed", "non-finite" or
     "finished"), and its run folder.
 
-    `score` and `floor` are the Frechet distances, called `score_name`, of its samples and of real images, None unless
-    it was evaluated; `verdict` is its audit's, "" unless there was one. `commands` are what is left to do, each as the
-    arguments of `kgan`.
+    `score` and `floor` are the Frechet distances of its samples and of real images, None unless it was evaluated;
+    `protocol` says how they were measured. `verdict` is its audit's, "" unless there was one. `commands` are what is
+    left to do, each as the arguments of `kgan`.
     """
 
     settings: Settings
     status: str
     score: float | None
     floor: float | None
-    score_name: str
+    protocol: Mapping
     verdict: str
     run_dir: Path
     commands: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def score_name(self) -> str:
+        """What the score is called."""
+        return str(self.protocol.get("distance_name", "Frechet distance"))
 
 
 @dataclass(frozen=True)
@@ -48,14 +54,19 @@ class SweepResult:
 
     @property
     def ranked(self) -> list[SweepRow]:
-        """The rows, lowest score first, those without one last."""
-        return sorted(self.rows, key=lambda row: (row.score is None, row.score or 0.0))
+        """The rows, lowest score first, those without one last; in the order of the grid if there is an objection."""
+        return ranked(self.rows)
+
+    @property
+    def objection(self) -> str:
+        """In a line, why the scores cannot be compared; "" if they can."""
+        return objection(self.rows)
 
     @property
     def best(self) -> SweepRow | None:
-        """The row with the lowest score, None if no cell has one."""
+        """The row with the lowest score, None if no cell has one or scores cannot be compared."""
         first = self.ranked[0]
-        return None if first.score is None else first
+        return None if first.score is None or self.objection else first
 
 
 def gather(cell: Cell, evaluate: bool, audit: bool, failed: bool = False) -> SweepRow:
@@ -67,7 +78,7 @@ def gather(cell: Cell, evaluate: bool, audit: bool, failed: bool = False) -> Swe
         status=FAILED if failed and status in (WAITING, INTERRUPTED) else status,
         score=evaluation["scores"].get("frechet_distance"),
         floor=evaluation.get("floor", {}).get("frechet_distance"),
-        score_name=evaluation.get("protocol", {}).get("distance_name", "Frechet distance"),
+        protocol=evaluation.get("protocol", {}),
         verdict=str((cell.audit() or {}).get("verdict", "")),
         run_dir=cell.run.path,
         commands=tuple(map(tuple, cell.commands(evaluate, audit))),
@@ -77,12 +88,12 @@ def gather(cell: Cell, evaluate: bool, audit: bool, failed: bool = False) -> Swe
 def write(
     folder: Path, rows: Sequence[SweepRow], with_verdict: bool, together: Iterable[Sequence[str]] = ()
 ) -> tuple[Path, Path | None]:
-    """Writes sweep.csv, a row a cell in the order of the grid, and sweep.png if there are scores; returns their
-    paths. `together` names the settings that change together."""
+    """Writes sweep.csv, a row a cell in the order of the grid, and sweep.png if there are scores that can be compared;
+    returns their paths. `together` names the settings that change together."""
     table, figure = folder / CSV, folder / PNG
     write_atomically(table, _csv(rows, with_verdict).encode())
     scored = [row for row in rows if row.score is not None]
-    if not scored:
+    if not scored or objection(scored):
         return table, None
     floors = [row.floor for row in scored if row.floor is not None]
     drawn = plots.sweep(
@@ -99,9 +110,12 @@ def write(
 def _csv(rows: Sequence[SweepRow], with_verdict: bool) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*rows[0].settings, "status", "score", *(["verdict"] if with_verdict else []), "run_dir"])
+    settings = rows[0].settings
+    keys = [key for key in differing([row.protocol for row in rows if row.score is not None]) if key not in settings]
+    writer.writerow([*settings, "status", "score", *keys, *(["verdict"] if with_verdict else []), "run_dir"])
     for row in rows:
         score = "" if row.score is None else f"{row.score:.6g}"
+        how = [row.protocol.get(key) for key in keys]
         verdict = [row.verdict] if with_verdict else []
-        writer.writerow([*map(shown, row.settings.values()), row.status, score, *verdict, row.run_dir])
+        writer.writerow([*map(shown, row.settings.values()), row.status, score, *how, *verdict, row.run_dir])
     return text.getvalue()

@@ -123,6 +123,22 @@ def test_card_record_and_picture_agree(exported):
         assert picture.height > 500  # 32 rows of two classes, and the caption
 
 
+def test_results_of_the_other_weights_are_left_out_of_the_card(trained_run, tmp_path):
+    from kgan.exporting import archive
+    from kgan.runs.generator import load
+    from kgan.runs.rundir import RunDir
+
+    shutil.copytree(trained_run, tmp_path / "run")
+    averaged, trained = (load(tmp_path / "run", ema=ema) for ema in (True, False))
+    assert averaged.ema and averaged.checkpoint_sha256 == trained.checkpoint_sha256
+    how = {"checkpoint_sha256": averaged.checkpoint_sha256, "ema": True}
+    for name in ("evaluation.json", "audit.json"):
+        (tmp_path / "run" / name).write_text(json.dumps({"protocol": how}))
+    for weights, is_theirs in ((averaged, True), (trained, False)):
+        facts = archive.facts(weights, RunDir(tmp_path / "run"), "CC0-1.0", "best")
+        assert [facts[name] is not None for name in ("evaluation", "audit")] == [is_theirs] * 2
+
+
 @pytest.mark.parametrize(
     "flags, words",
     [

@@ -113,7 +113,7 @@ def test_scores_and_audit_are_shown_with_their_floor_and_limits(tmp_path):
         "exact copies would have shown from a share of 1.25%",
         "classifier FD lower is better 4.25 0.0400",
         f"KID lower is better 0.0200 sd 0.00300 {DASH}",
-        "precision higher is better 0.700 0.900",
+        "precision higher is better, up to the baseline 0.700 0.900",
         "no copying detected : at this sensitivity",
         "exact 1.25% 100% mirrored not even all not recorded",
         "swap, pixels 0.250 not recorded",
@@ -133,7 +133,7 @@ def test_scores_of_an_earlier_checkpoint_are_marked(tmp_path):
         report = EVALUATION | {"protocol": {"run_id": run.read_record()["id"], "step": step}}
         (run.path / "evaluation.json").write_text(json.dumps(report))
         words = render(run).words()
-        warning = "Stale: measured at step 100, not of the checkpoint that samples are drawn from now."
+        warning = "Stale: measured at step 100, not of the weights that samples are drawn from now."
         assert (words.count(warning), words.count("stale: step 100")) == ((2, 1) if is_old else (0, 0))
 
 
@@ -293,11 +293,33 @@ def test_the_better_figure_is_marked_where_runs_were_measured_alike(tmp_path):
     rows = {row.title: row for row in score_rows([facts.read_run(run, 2, 100_000) for run in runs])}
     marks = {title: [score.is_best for score in row.scores] for title, row in rows.items()}
     assert marks == {"classifier FD": [True, False], "precision": [False, True], "recall": [False, False]}
-    report["protocol"]["num_samples"] = 99
-    (runs[1].path / "evaluation.json").write_text(json.dumps(report))
-    read = [facts.read_run(run, 2, 100_000) for run in runs]
-    assert not any(score.is_best for row in score_rows(read) for score in row.scores)
-    assert "These scores were not measured alike" in Reader(page.render(read)).words()
+    unlike = {"features": "pca", "features_sha256": "f" * 64, "num_samples": 99, "num_reference": 99}
+    unlike |= {"reference": "test", "reference_sha256": "e" * 64, "reference_images": 99, "num_heldout": 99}
+    for name, value in unlike.items():
+        other = report | {"protocol": report["protocol"] | {name: value}}
+        (runs[1].path / "evaluation.json").write_text(json.dumps(other))
+        read = [facts.read_run(run, 2, 100_000) for run in runs]
+        assert not any(score.is_best for row in score_rows(read) for score in row.scores), name
+        assert "These scores were not measured alike" in Reader(page.render(read)).words(), name
+
+
+def test_what_cannot_be_better_is_not_marked_so(tmp_path):
+    """What is above the real-data baseline is worth no more than that, and what random pixels reach says nothing."""
+    first = {"frechet_distance": 4.0, "precision": 0.97, "recall": 0.5, "density": 1.25, "coverage": 0.5}
+    second = {"frechet_distance": 5.0, "precision": 0.93, "recall": 0.95, "density": 0.5, "coverage": 0.75}
+    floor = dict.fromkeys(first, 0.9) | {"density": 1.0}
+    how = EVALUATION["protocol"] | {"unreliable_scores": ["coverage"]}
+    for name, scores in (("a", first), ("b", second)):
+        run = make_run(tmp_path / name)
+        run.evaluation_file.write_text(json.dumps({"scores": scores, "floor": floor, "protocol": how}))
+    read = [facts.read_run(RunDir(tmp_path / name), 2, 100_000) for name in "ab"]
+    assert {row.title: [score.is_best for score in row.scores] for row in score_rows(read)} == {
+        "classifier FD": [True, False],
+        "precision": [False, False],
+        "recall": [False, True],
+        "density": [True, False],
+        "coverage": [False, False],
+    }
 
 
 def test_runs_share_the_axes_of_their_curves(tmp_path):
@@ -336,6 +358,33 @@ def test_a_folder_of_runs_has_all_of_them_in_a_table(tmp_path):
         path.write_text("{")
     with pytest.raises(UserError, match="none of its runs can be read"):
         kgan.report(tmp_path)
+
+
+def test_a_run_of_a_folder_that_is_damaged_does_not_stand_in_the_way_of_the_others(tmp_path):
+    for seed in range(6):
+        run = make_run(tmp_path / f"seed={seed}", seed=seed)
+        run.evaluation_file.write_text(json.dumps(EVALUATION | {"scores": {"frechet_distance": 1.0 + seed}}))
+    (tmp_path / "seed=0/config.json").write_text("{")
+    RunDir(tmp_path / "seed=1").sample_file(100).write_bytes(b"no picture")
+    written = kgan.report(tmp_path)
+    assert [path.name for path in written.runs] == ["seed=2", "seed=3", "seed=4"]
+    words = Reader(written.path.read_text()).words()
+    assert "run seed status" in words and f"seed=0 {DASH} unreadable" in words and "seed=1 1 unreadable" in words
+
+
+def test_a_folder_of_runs_that_were_not_measured_alike_is_not_ranked(tmp_path):
+    for seed, count in enumerate((2250, 100, 2250)):
+        run = make_run(tmp_path / f"seed={seed}", seed=seed)
+        how = EVALUATION["protocol"] | {"num_samples": count}
+        run.evaluation_file.write_text(json.dumps({"scores": {"frechet_distance": 9.0 - seed}, "protocol": how}))
+    written = kgan.report(tmp_path)
+    assert [path.name for path in written.runs] == ["seed=0", "seed=1", "seed=2"]
+    words = Reader(written.path.read_text()).words()
+    assert "Not ranked: the scores are not comparable, for not all have the same number of samples." in words
+    (tmp_path / "seed=1/evaluation.json").unlink()
+    written = kgan.report(tmp_path)
+    assert [path.name for path in written.runs] == ["seed=2", "seed=0", "seed=1"]
+    assert "Not ranked" not in Reader(written.path.read_text()).words()
 
 
 @pytest.fixture(scope="module")

@@ -27,9 +27,9 @@ def train(cell, status="finished", step=4, path=None):
     return run
 
 
-def write_evaluation(run: RunDir, distance: float, step: int = 4):
+def write_evaluation(run: RunDir, distance: float, step: int = 4, **how):
     report = {"scores": {"frechet_distance": distance}, "floor": {"frechet_distance": 1.0}}
-    report["protocol"] = {"run_id": run.read_record()["id"], "step": step, "distance_name": "classifier FD"}
+    report["protocol"] = {"run_id": run.read_record()["id"], "step": step, "distance_name": "classifier FD", **how}
     (run.path / "evaluation.json").write_text(json.dumps(report))
 
 
@@ -62,6 +62,8 @@ def test_what_is_left_to_do(tmp_path):
     assert cell.commands(False, False) == []
     assert cell.commands(True, False) == [["evaluate", path]]
     write_evaluation(run, 2.5, step=3)  # of an earlier checkpoint
+    assert cell.commands(True, False) == [["evaluate", path]]
+    write_evaluation(run, 2.5, ema=False)  # of the weights that are not averaged
     assert cell.commands(True, False) == [["evaluate", path]]
     write_evaluation(run, 2.5)
     (run.path / "audit.json").write_text('{"verdict": "no copying detected"}')
@@ -111,3 +113,20 @@ def test_sweep_csv_has_a_row_a_cell(tmp_path):
     assert [str(cell) for cell in table.columns[3].cells] == ["3.50", "12.3", ""]
     results.write(tmp_path, rows, with_verdict=True)
     assert (tmp_path / "sweep.csv").read_text().startswith("loss,seed,status,score,verdict,run_dir\n")
+
+
+def test_scores_of_different_units_are_not_ranked_and_the_table_says_what_they_are(tmp_path):
+    cells = make(tmp_path, {"num_train": 200}, {"num_train": 1000}, {"num_train": 2000})
+    write_evaluation(train(cells[0]), 20.0, features="pca", num_samples=100, reference="train")
+    write_evaluation(train(cells[1]), 10.0, features="classifier", num_samples=500, reference="train")
+    rows = tuple(results.gather(cell, evaluate=False, audit=False) for cell in cells)
+    result = results.SweepResult(tmp_path, rows)
+    assert result.best is None and result.ranked == list(rows)
+    assert result.objection == "the scores are not comparable, for not all have the same features, number of samples"
+    assert results.write(tmp_path, rows, with_verdict=False) == (tmp_path / "sweep.csv", None)
+    assert (tmp_path / "sweep.csv").read_text().splitlines() == [
+        "num_train,status,score,features,num_samples,run_dir",
+        f"200,finished,20,pca,100,{tmp_path}/num_train=200",
+        f"1000,finished,10,classifier,500,{tmp_path}/num_train=1000",
+        f"2000,waiting,,,,{tmp_path}/num_train=2000",
+    ]
