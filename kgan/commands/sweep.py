@@ -67,7 +67,7 @@ def main(arguments: list[str]) -> int:
         )
     if FLAGS.dry_run:
         print_commands(result)
-    elif result.best:
+    elif any(row.score is not None for row in result.rows):
         print(f"Next: {cli.command_line('report', result.sweep_dir)}")
     elif FLAGS.evaluate:
         print(f"Next: no run has a score; {result.sweep_dir}/*.log say why")
