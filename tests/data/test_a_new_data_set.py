@@ -66,4 +66,4 @@ def test_it_is_trained_on_evaluated_and_audited(shapes, tmp_path, monkeypatch):
     assert scored.protocol["dataset"] == "shapes" and scored.protocol["reference_images"] == 1100
     result = kgan.audit(run, num_samples=100)
     assert result.protocol["num_heldout"] == 100
-    assert READS == {"train": 1, "test": 1}  # by the three of them together
+    assert READS == {"train": 1}  # by the three of them together
