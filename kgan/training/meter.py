@@ -1,8 +1,17 @@
-"""Means of the training metrics between log lines."""
+"""What is measured between log lines: means of the training metrics, and what held-out images are rated."""
 
+import math
 from collections.abc import Mapping, Sequence
 
+import keras
 import numpy as np
+import tensorflow as tf
+
+from kgan.models.random import RandomStream
+from kgan.steps.augmentation import prepare_real
+from kgan.training.plan import Plan
+
+_SHARE, _LEAST, _MOST = 20, 8, 128
 
 
 class Meter:
@@ -33,3 +42,40 @@ class Meter:
         if sums.shape != (len(self.names),) or count.shape != () or count.dtype.kind != "i" or count < 0:
             raise ValueError("the sums since the last log line are not of these metrics")
         self._sums, self._count = sums.astype(np.float64), int(count)
+
+
+class HeldoutMeter:
+    """Rates held-out images between steps, as many as a twentieth of those trained on since the last log line (8 to
+    128).
+
+    Which images is a matter of the run's seed and the step alone, and nothing of the state is changed.
+    """
+
+    def __init__(self, plan: Plan, discriminator: keras.Model):
+        self.plan, self.discriminator = plan, discriminator
+        config = plan.config
+        trained_on = (config.log_every or 1) * config.batch_size * config.d_steps
+        self._count = min(len(plan.heldout), len(plan.training), int(np.clip(trained_on // _SHARE, _LEAST, _MOST)))
+
+    def measure(self, step: int, means: Mapping[str, float]) -> dict[str, float]:
+        """`d_heldout`, the mean logit of held-out images on the footing of `d_real` in the same log line.
+
+        It is `d_real`, a mean over many steps with dropout and augmentation, less what the discriminator now makes of
+        training images over held-out ones, both as they are. {} where there are no held-out images.
+        """
+        if not self._count:
+            return {}
+        random = np.random.default_rng([self.plan.config.seed, step])
+        rows = [np.sort(random.choice(part, self._count, False)) for part in (self.plan.training, self.plan.heldout)]
+        chosen, labels = np.concatenate(rows), self.plan.data.labels
+        classes = np.zeros(len(chosen), np.int64) if labels is None else labels[chosen]
+        gap = float(self._gap(tf.constant(self.plan.data.images[chosen]), tf.constant(classes)))
+        return {"d_heldout": means["d_real"] - gap} if math.isfinite(gap) else {}
+
+    @tf.function(reduce_retracing=True)
+    def _gap(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        """How much higher the first half is rated than the second."""
+        prepared = prepare_real(images, RandomStream.at(0, tf.constant(0)), flip=False, dequantize=False)
+        inputs = [prepared, labels] if len(self.discriminator.inputs) > 1 else prepared
+        seen, unseen = tf.split(self.discriminator(inputs, training=False), 2)
+        return tf.reduce_mean(seen) - tf.reduce_mean(unseen)

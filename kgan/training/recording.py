@@ -14,9 +14,8 @@ from kgan.steps.state import State
 from kgan.training import scoring, snapshots
 from kgan.training.averages import estimate_statistics
 from kgan.training.background import BackgroundWriter
-from kgan.training.heldout import HeldoutMeter
 from kgan.training.logging import Reporter
-from kgan.training.meter import Meter
+from kgan.training.meter import HeldoutMeter, Meter
 from kgan.training.plan import Plan
 from kgan.training.watch import DiscriminatorWatch
 
@@ -151,8 +150,8 @@ class Recorder:
 
     def note_end(self) -> None:
         """Gives `end_reason` where --stop_when_worse is reached: now, or before a run that goes on was interrupted."""
-        history, patience = scoring.history(self.run), self.plan.config.stop_when_worse
-        if not (history and patience):
+        patience = self.plan.config.stop_when_worse
+        if not patience or not (history := scoring.history(self.run)):
             return
         best_step, waiting = scoring.since_best(history)
         if waiting >= patience:

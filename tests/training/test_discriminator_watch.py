@@ -8,7 +8,7 @@ import kgan
 from kgan import TrainConfig
 from kgan.data.sources import SOURCES, ImageSet
 from kgan.runs.rundir import RunDir
-from kgan.training.heldout import HeldoutMeter
+from kgan.training.meter import HeldoutMeter
 from kgan.training.plan import Plan
 from kgan.training.watch import WINDOW, DiscriminatorWatch
 from tests.conftest import draw_folder
