@@ -87,13 +87,15 @@ class TfdsPictures(Pictures):
         self._labels = []
         arguments = ("read", self._name, self._data_dir or "", self._split, self._image, self._label)
         with _own_process(self._title, *arguments) as stream:
-            while head := stream.read(_HEAD.size):
+            while len(head := stream.read(_HEAD.size)) == _HEAD.size:
                 label, length = _HEAD.unpack(head)
                 name = f"{self._title}, picture {len(self._labels)}"
                 if length > _MAX_BYTES:
                     raise UserError(f"{name}: larger than {_MAX_BYTES >> 20} MiB")
+                if len(content := stream.read(length)) < length:
+                    break  # its loader ended early; its last words are raised below
                 self._labels.append(label)
-                yield Encoded(name, stream.read(length))
+                yield Encoded(name, content)
         if len(self._labels) != self._count:
             raise UserError(f"{self._title}: {len(self._labels):,} pictures came, of {self._count:,}")
 

@@ -89,7 +89,7 @@ class TrainedGenerator:
         """The names of the classes, in the order of the labels; none where the generator takes no labels."""
         return list(self.record["dataset"]["classes"]) if self.num_classes else []
 
-    def labels_for(self, indices: range, labels: Labels | None = None) -> np.ndarray:
+    def labels_for(self, indices: range | np.ndarray, labels: Labels | None = None) -> np.ndarray:
         """int64 labels (n,) of the images with these indices; zeros for an unconditional generator.
 
         Raises UserError for labels that it does not take.

@@ -40,5 +40,5 @@ def estimate_statistics(trained: TrainedGenerator) -> dict[str, np.ndarray]:
 def _labels(trained: TrainedGenerator) -> np.ndarray:
     """The classes in turn, int64 (batches, 100); of more than there are images some, at even distances."""
     count = _BATCHES * BATCH
-    spread = max(1, trained.num_classes // count)
-    return trained.labels_for(range(0, count * spread, spread)).reshape(_BATCHES, BATCH)
+    spread = max(1.0, trained.num_classes / count)
+    return trained.labels_for((np.arange(count) * spread).astype(np.int64)).reshape(_BATCHES, BATCH)

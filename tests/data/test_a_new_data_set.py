@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import kgan
+from kgan import TrainConfig  # which names the data sets in its help when it is imported: before one is added
 from kgan.data import sources
 from kgan.data.formats import read_mnist_npz
 from kgan.data.source import Source
@@ -57,7 +58,7 @@ def test_it_is_read_and_listed(shapes):
 
 def test_it_is_trained_on_evaluated_and_audited(shapes, tmp_path, monkeypatch):
     monkeypatch.setenv("KGAN_CACHE_DIR", str(tmp_path / "cache"))
-    config = kgan.TrainConfig(
+    config = TrainConfig(
         dataset="shapes", data_dir=str(shapes), arch="mlp", conditional=True, batch_size=16, steps=4, num_heldout=100
     )
     run = kgan.train(config, run_dir=tmp_path / "run")

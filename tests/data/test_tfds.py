@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import struct
 import sys
 from types import SimpleNamespace
 
@@ -136,6 +137,20 @@ def test_what_it_cannot_give_is_one_line(prepared, tmp_path):
         path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(UserError, match="tfds:dots:test: .*(DataLoss|truncated|pictures came)"):
         sources.load("tfds:dots:test", prepared, image_size=64)
+
+
+@pytest.mark.parametrize("sent", [5, 16, 20])  # bytes: a part of a head, a head alone, and a part of a picture
+def test_a_loader_that_is_killed_is_said_in_its_last_words(sent, tmp_path, monkeypatch):
+    program, pipe = tmp_path / "python", tmp_path / "pipe"
+    pipe.write_bytes((struct.pack("<qQ", 1, 9) + b"a picture")[:sent])
+    program.write_text(f"#!/bin/sh\ncat {pipe}\necho out of memory >&2\nexit 137\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    pictures = object.__new__(TfdsPictures)
+    pictures._title, pictures._name, pictures._split, pictures._data_dir = "tfds:dots", "dots", "train", None
+    pictures._image, pictures._label, pictures._count = "image", "label", 30
+    with pytest.raises(UserError, match="tfds:dots: out of memory"):
+        list(pictures)
 
 
 @pytest.mark.parametrize(
