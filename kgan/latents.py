@@ -56,6 +56,11 @@ def _check_draw(seed, indices, latent_dim, truncation) -> None:
             raise UserError(f"{name} must be a whole number from 0 to 2**64 - 1, not {value!r}")
     if not 1 <= latent_dim <= MAX_LATENT_DIM:
         raise UserError(f"latent_dim must be from 1 to {MAX_LATENT_DIM}, not {latent_dim!r}")
+    check_truncation(truncation)
+
+
+def check_truncation(truncation: float | None) -> None:
+    """Raises UserError unless it is None, or a number from 0.01."""
     if truncation is not None and not MIN_TRUNCATION <= truncation < float("inf"):
         raise UserError(f"truncation must be at least {MIN_TRUNCATION}, not {truncation!r}")
 

@@ -22,7 +22,10 @@ from kgan.data.licensing.inspection import inspect
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 settings.register_profile("kgan", deadline=None)  # no test depends on the speed of a machine
 settings.load_profile("kgan")
-if "KGAN_CACHE_DIR" not in os.environ:
+_OF_THE_USER = ("FORCE_COLOR", "TTY_COMPATIBLE", "KGAN_PRODUCER", "TF_CONFIG")
+for _name in (*_OF_THE_USER, *(name for name in os.environ if name.startswith("SLURM_"))):
+    os.environ.pop(_name, None)
+if "PYTEST_XDIST_WORKER" not in os.environ:  # workers share the folder of the process that started them
     _cache = tempfile.TemporaryDirectory(prefix="kgan-tests-")
     os.environ["KGAN_CACHE_DIR"] = _cache.name
 

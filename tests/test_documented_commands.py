@@ -7,6 +7,7 @@ small runs and made-up data. Training is shortened to --dry_run, and `make` to t
 import contextlib
 import functools
 import gzip
+import os
 import re
 import shlex
 import shutil
@@ -25,6 +26,7 @@ from tests.conftest import draw_folder, kgan
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(set(ROOT.glob("docs/*.md")) - {ROOT / "docs/flags.md"})]
 EXPERIMENTS = sorted(ROOT.glob("experiments/*.flags"))
+OF_MAKE = {"MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "ARGS", "RUN", "SWEEP", "EXPERIMENT"}
 START = r"(?:kgan (?:train|sample|verify|evaluate|audit|export|sweep|report|data|bench)|make [a-z-]+)\b"
 BEFORE = r"(?:exec |srun (?:-N2 )?|TF_CONFIG='[^']*'\s+)*"
 PLACEHOLDERS = {
@@ -65,7 +67,10 @@ def as_kgan(line: str) -> list[str] | None:
     words = shlex.split(line)
     if words[0] == "kgan":
         return words[1:]
-    told = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True, check=True)
+    environment = {name: value for name, value in os.environ.items() if name not in OF_MAKE}
+    told = subprocess.run(
+        ["make", "-n", *words[1:]], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
     wanted = [shlex.split(shown) for shown in told.stdout.splitlines() if re.match(r"\S+/kgan ", shown)]
     return wanted[-1][1:] if wanted else None
 
@@ -82,6 +87,16 @@ def test_documented_commands_have_the_flags_that_they_are_given(page):
             if (flag := re.match(r"--(?:no)?(\w+)", word)) and flag[1] != "help":
                 names = rf"--(?:\[no\])?(?:{word.split('=')[0][2:]}|{flag[1]}):"
                 assert flag[1] == "flagfile" or re.search(names, help_of(words[0])), f"{line}: {word}"
+
+
+@pytest.mark.parametrize("recipe", EXPERIMENTS, ids=lambda page: page.name)
+def test_recipes_hold_flags_that_their_command_has(recipe):
+    lines = [line for line in recipe.read_text().splitlines() if line.strip() and not line.startswith("#")]
+    told = help_of("sweep" if any(line.startswith("--grid") for line in lines) else "train")
+    for line in lines:
+        name, equals, _ = line.removeprefix("--").partition("=")
+        pattern = rf"--{name}:" if equals else rf"--\[no\]{name.removeprefix('no')}:"
+        assert line.startswith("--") and re.search(pattern, told), line
 
 
 def test_commands_are_found():

@@ -15,7 +15,8 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 @pytest.fixture
 def address(tmp_path, monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
     (tmp_path / "served").mkdir()
     (tmp_path / "served" / "file.bin").write_bytes(CONTENT)
 
@@ -32,10 +33,12 @@ def address(tmp_path, monkeypatch):
         server.shutdown()
 
 
-def test_a_file_is_fetched_once_with_a_bar_where_people_look(address, tmp_path, monkeypatch, capsys):
+def test_a_file_is_fetched_once_with_a_bar_where_people_look(address, tmp_path, monkeypatch):
+    moved, update = [], downloads._Bar.update
+    monkeypatch.setattr(downloads._Bar, "update", lambda bar, amount: (moved.append(amount), update(bar, amount)))
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     target = downloads.fetch(f"{address}/file.bin", tmp_path / "cache" / "file.bin", SHA256)
-    assert target.read_bytes() == CONTENT
+    assert target.read_bytes() == CONTENT and sum(moved) >= len(CONTENT)
     assert [path.name for path in target.parent.iterdir()] == ["file.bin"]
     (tmp_path / "served" / "file.bin").unlink()
     assert downloads.fetch(f"{address}/file.bin", target, SHA256) == target

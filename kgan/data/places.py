@@ -64,7 +64,8 @@ def _forms(source: Source) -> str:
 
 
 def _download(source: Source) -> None:
-    """The files by which a form is recognised come last: those of a download that was cut off are not a data set."""
+    """The files by which a form is recognised are fetched last, so that an interrupted download is not taken for a data
+    set."""
     forms = {form.removesuffix("[.gz]") for form in source.forms}
     files = sorted(source.downloads, key=lambda file: file.file_name.removesuffix(".gz") in forms)
     for file_name, address, sha256 in files:

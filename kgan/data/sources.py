@@ -194,9 +194,10 @@ def load(
     """Reads the `split` ("train" or "test") of a data set by its name; `image_size`, `channels` and `verify` (reading
     files again that seem unchanged) are for those whose pictures may have any size.
 
-    A given `data_dir` must hold the data. Without one, $KGAN_DATA_DIR and Keras's cache are searched, then the
-    files are downloaded into that cache and checked. The last two sets that were read are kept, and returned again for
-    as long as their files do not change. Raises UserError naming the file or folder.
+    A given `data_dir` must hold the data, but for a set that comes with a package. Without one, $KGAN_DATA_DIR and
+    Keras's cache are searched, then the files are downloaded into that cache and checked. The last two sets that were
+    read are kept, and returned again for as long as their files do not change. Raises UserError naming the file or
+    folder.
     """
     source = source_of(name)
     if split == "test" and not source.has_test:

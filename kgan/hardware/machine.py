@@ -4,7 +4,6 @@ import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import tensorflow as tf
 
@@ -157,8 +156,4 @@ def _has_bfloat16(gpus) -> bool:
     """Whether bfloat16 is faster here: NVIDIA from compute capability 8.0, CPUs with AVX512-BF16 or AMX."""
     if gpus:
         return all(_compute_capability(gpu) >= (8, 0) for gpu in gpus)
-    try:
-        flags = Path("/proc/cpuinfo").read_text().split()
-    except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+    return not environment.instructions().isdisjoint({"avx512_bf16", "amx_bf16"})

@@ -16,8 +16,8 @@ from kgan.text import one_line
 
 _FAILED = -1
 _SECONDS_TO_TELL = 5
-"""TensorFlow passes on which worker is lost to those that ask this one for results. One that leaves sooner may be taken
-for the lost one."""
+"""TensorFlow tells the others which worker is lost only while this one still answers; if it leaves at once, it may be
+taken for the lost one itself."""
 _TASK = re.compile(r"/job:(\w+)/replica:\d+/task:(\d+)")
 
 
@@ -53,7 +53,7 @@ class Peers:
     def __init__(self, cluster: Cluster, strategy: tf.distribute.Strategy):
         self.cluster, self.strategy = cluster, strategy
         self.chief = cluster.name(0)
-        self._are_listening = True  # whether the next that the others do with this worker is an exchange
+        self._are_listening = True  # whether the others' next collective with this worker is an exchange
 
     def exchange(self, value: int) -> list[int]:
         """Gives `value`, from 0 to 2**40, to every worker, and returns all workers' values in the cluster's order.
@@ -75,6 +75,10 @@ class Peers:
         for position, other in enumerate(values):
             if other != values[0]:
                 raise UserError(f"{self.cluster.name(position)} has {what} than {self.chief}: {advice}")
+
+    def part(self) -> None:
+        """After what all workers do together for the last time: a failure from here on concerns no other."""
+        self._are_listening = False
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:

@@ -5,8 +5,9 @@ A generator maps z (n, latent_dim), and labels (n,) int64 where it is conditiona
 precision they compute in.
 """
 
+import contextlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import keras
@@ -236,15 +237,12 @@ MLP = Architecture(_mlp_generator, _mlp_discriminator, steps_per_call=20)
 SNDCGAN = Architecture(_sndcgan_generator, _sndcgan_discriminator, spectral_norm=True)
 
 
-class _policy:
+@contextlib.contextmanager
+def _policy(precision: str) -> Iterator[None]:
     """Layers made within this block compute in `precision`, with float32 variables."""
-
-    def __init__(self, precision: str):
-        self.wanted = {"float32": "float32", "bfloat16": "mixed_bfloat16"}[precision]
-
-    def __enter__(self):
-        self.previous = keras.config.dtype_policy()
-        keras.config.set_dtype_policy(self.wanted)
-
-    def __exit__(self, *_):
-        keras.config.set_dtype_policy(self.previous)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy({"float32": "float32", "bfloat16": "mixed_bfloat16"}[precision])
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

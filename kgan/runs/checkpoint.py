@@ -5,19 +5,18 @@ A name is `step-0000500.npz`; the keys are the names of `State.variables`. Nothi
 """
 
 import hashlib
-import io
 import json
-import math
 import os
 import re
-import zipfile
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from kgan.arrays import read_npz
 from kgan.errors import UserError
-from kgan.files import open_regular, write_atomically, written_whole
+from kgan.files import write_atomically, written_whole
 from kgan.runs import schema
 from kgan.text import one_line
 
@@ -47,6 +46,11 @@ def prune(folder: Path) -> None:
 def path_of(folder: Path, step: int) -> Path:
     """Where the checkpoint of a step lies, if it was kept."""
     return folder / f"step-{step:07}.npz"
+
+
+def put_aside(path: Path) -> Path:
+    """Gives a damaged checkpoint a name by which it counts as none, and returns that."""
+    return path.rename(path.with_name(f"{path.name}.damaged"))
 
 
 def paths(folder: Path) -> list[Path]:
@@ -83,53 +87,24 @@ def keep_if_best(folder: Path, step: int, score: float) -> None:
 def read(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a checkpoint, among them the int64 scalar "step", which agrees with the file's name.
 
-    Raises UserError if the file is damaged or is no checkpoint. Nothing in it is executed, and no more memory is taken
-    than the file has bytes: members are stored without compression, and each holds what its header says.
+    Raises UserError if the file is damaged or is no checkpoint. Nothing in it is executed, and its arrays take no more
+    memory than the file has bytes.
     """
     try:
-        with open_regular(path) as stream, zipfile.ZipFile(stream) as archive:
-            members = archive.infolist()
-            if sum(member.file_size for member in members) > os.fstat(stream.fileno()).st_size:
-                raise ValueError("its parts are larger than the file")
-            arrays = {member.filename.removesuffix(".npy"): _read_array(archive, member) for member in members}
+        arrays = read_npz(path, max_bytes=os.stat(path).st_size)
+        if "step" not in arrays:
+            raise UserError("it has no step")
         step = arrays["step"]
         if step.shape != () or step.dtype.kind != "i" or not 0 <= int(step) <= _MAX_STEP:
-            raise ValueError("its step is not a number of steps")
+            raise UserError("its step is not a number of steps")
         if _NAME.fullmatch(path.name) and int(step) != step_of(path):
-            raise ValueError(f"it holds step {int(step)}")
-        return arrays
-    except KeyError as error:
-        raise UserError(f"{path}: not a readable checkpoint (it has no {one_line(error.args[0], 60)})") from None
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        zipfile.BadZipFile,
-        NotImplementedError,
-        RuntimeError,
-        OverflowError,
-    ) as error:
-        raise UserError(f"{path}: not a readable checkpoint ({one_line(error)})") from None
-
-
-def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
-    """Raises ValueError unless the member is an array of plain numbers, in the .npy format 1.0, of its very size."""
-    name = one_line(member.filename, 60)
-    if member.compress_type != zipfile.ZIP_STORED or not member.filename.endswith(".npy"):
-        raise ValueError(f"{name} is no stored array")
-    stream = io.BytesIO(archive.read(member))
-    try:
-        if np.lib.format.read_magic(stream) != (1, 0):
-            raise ValueError("another version of the format")
-        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
-    except Exception as error:  # numpy parses the header as Python: several kinds of errors
-        raise ValueError(f"{name} is no array: {error}") from None
-    content = stream.getbuffer()[stream.tell() :]
-    if dtype.kind not in "biuf" or any(size < 0 for size in shape):
-        raise ValueError(f"{name} is no array of plain numbers")
-    if math.prod(shape) * dtype.itemsize != len(content):
-        raise ValueError(f"{name} is not as large as it says")
-    return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran_order else "C").copy()
+            raise UserError(f"it holds step {int(step)}")
+        if strange := [name for name, array in arrays.items() if array.dtype.kind not in "biuf"]:
+            raise UserError(f"{one_line(strange[0], 60)} is no array of plain numbers")
+    except (OSError, UserError) as error:
+        reason = one_line(str(error).removeprefix(f"{path}: "))
+        raise UserError(f"{path}: not a readable checkpoint ({reason})") from None
+    return arrays
 
 
 def read_last(folder: Path) -> tuple[Path, dict[str, np.ndarray]] | None:
@@ -152,7 +127,9 @@ def find(folder: Path, which: str = "best") -> Path:
     """
     kept = {step_of(path): path for path in paths(folder)}
     if not kept:
-        raise UserError(f"{folder}: no checkpoint yet; go on with kgan train --resume={folder.parent}")
+        raise UserError(
+            f"{folder}: no checkpoint yet; go on with kgan train --resume={shlex.quote(str(folder.parent))}"
+        )
     if which in ("best", "last"):
         scored = best(folder) if which == "best" else None
         return kept.get(scored[0] if scored else -1, kept[max(kept)])

@@ -18,7 +18,7 @@ from kgan import cores
 from kgan.errors import UserError
 
 _GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # of NVIDIA, AMD, and either under Windows
-# those that the matrix and convolution kernels of TensorFlow are chosen by
+# those by which TensorFlow chooses its matrix and convolution kernels
 _INSTRUCTIONS = {"avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16"}
 
 
@@ -49,16 +49,28 @@ def device() -> str:
     return _short_ascii(f"GPU {', '.join(sorted(names))}")
 
 
+def instructions() -> set[str]:
+    """The instruction sets of the processor, as Linux calls them: avx2, avx512_bf16 and so on; none elsewhere."""
+    facts = _processor_facts()
+    return set(facts.get("flags", facts.get("Features", "")).split())
+
+
 @functools.cache
-def _processor() -> str:
+def _processor_facts() -> dict[str, str]:
+    """What Linux says of the first processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").partition("\n\n")[0].splitlines()
     except OSError:
-        lines = []
-    facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        return {}
+    return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+@functools.cache
+def _processor() -> str:
+    facts = _processor_facts()
     name = facts.get("model name") or platform.processor() or platform.machine()
     parts = [name, *(f"{key.removeprefix('cpu ')} {facts[key]}" for key in ("cpu family", "model") if key in facts)]
-    parts.append(" ".join(sorted(_INSTRUCTIONS.intersection(facts.get("flags", facts.get("Features", "")).split()))))
+    parts.append(" ".join(sorted(_INSTRUCTIONS & instructions())))
     if os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0":
         parts.append("without oneDNN")
     return _short_ascii(", ".join(part for part in parts if part))

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import re
+import shlex
 import time
 import uuid
 from datetime import UTC, datetime
@@ -50,8 +51,6 @@ class RunDir:
         self.evaluation_file = self.path / EVALUATION
         self.audit_file = self.path / AUDIT
         self.audit_pairs_file = self.path / AUDIT_PAIRS
-        self.audit_ratios_file = self.path / AUDIT_RATIOS
-        self.report_file = self.path / REPORT
         self._lock: TextIO | None = None
 
     @classmethod
@@ -68,12 +67,16 @@ class RunDir:
         except OSError as error:
             raise UserError(f"--run_dir={run.path}: cannot make this folder ({error.strerror})") from None
         run.lock()
-        run.remove_leftovers()
-        run.samples.mkdir(exist_ok=True)
-        run.checkpoints.mkdir(exist_ok=True)
-        run.record_file.unlink(missing_ok=True)
-        run.update_record(id=uuid.uuid4().hex, created=_now(), status="created")
-        run.write_config(config)
+        try:
+            run.remove_leftovers()
+            run.samples.mkdir(exist_ok=True)
+            run.checkpoints.mkdir(exist_ok=True)
+            run.record_file.unlink(missing_ok=True)
+            run.update_record(id=uuid.uuid4().hex, created=_now(), status="created")
+            run.write_config(config)
+        except OSError as error:
+            run.unlock()
+            raise UserError(f"--run_dir={run.path}: cannot write in this folder ({error.strerror})") from None
         return run
 
     def check_unused(self) -> None:
@@ -85,7 +88,8 @@ class RunDir:
         except OSError as error:
             raise UserError(f"--run_dir={self.path}: cannot look into this folder ({error.strerror})") from None
         if occupied:
-            raise UserError(f"--run_dir={self.path} is not empty: go on with --resume={self.path}, or name another")
+            resume = f"--resume={shlex.quote(str(self.path))}"
+            raise UserError(f"--run_dir={self.path} is not empty: go on with {resume}, or name another")
 
     def _is_content(self, path: Path) -> bool:
         return path.is_file() and not path.name.startswith(".") and path != self.record_file
@@ -144,7 +148,8 @@ class RunDir:
     def step(self) -> int | None:
         """The steps that its training made, None if nothing says so. Raises UserError if a file is damaged.
 
-        run.json has where it ended; of one that runs, or was killed, it has where it began, and the log goes further.
+        run.json says where training ended. While it runs, and after it was killed, run.json only says where it began,
+        and the log is further on.
         """
         record = self.read_record()
         ended = record.get("step") is not None and record.get("status") != RUNNING
@@ -239,7 +244,7 @@ class RunDir:
 
 
 def _locked_in_a_moment(lock: IO) -> bool:
-    """Whether nobody trains there: who only looks (`RunDir.is_locked`) holds the lock no longer than it takes."""
+    """Takes the lock if nobody trains there; tries for a moment, for `RunDir.is_locked` holds it that long."""
     for _ in range(20):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -14,6 +14,7 @@ from kgan.files import write_atomically
 from kgan.images import to_float
 from kgan.latents import latents
 from kgan.progress import Progress
+from kgan.runs import environment
 from kgan.runs.generator import BATCH, TrainedGenerator
 
 LEARNING_RATE = 0.05
@@ -79,7 +80,8 @@ def descend(
         step = _descent_step(trained, z, tf.constant(to_float(images[block])), tf.constant(labels[block]))
         for done in range(steps):
             before = z.numpy()
-            now = step().numpy()
+            with environment.full_float32():
+                now = step().numpy()
             better = now < errors[block]
             best[block][better], errors[block][better] = before[better], now[better]
             if progress:

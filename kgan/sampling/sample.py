@@ -9,7 +9,7 @@ import numpy as np
 import kgan
 from kgan.arguments import check_range, refuse_changed
 from kgan.errors import UserError
-from kgan.latents import MAX_SEED
+from kgan.latents import MAX_SEED, check_truncation
 from kgan.pictures.picture import read_image
 from kgan.progress import Progress
 from kgan.provenance.c2pa import Signer
@@ -99,6 +99,7 @@ def sample(
     if npz:
         refuse_changed(sample, {"caption": caption}, "pictures of several images, not for --npz")
     check_range("seed", seed, 0, MAX_SEED)
+    check_truncation(truncation)
     num = _checked_num(num, interpolate)
     folder = RunDir.open(run)
     find(folder.checkpoints, str(checkpoint))

@@ -51,8 +51,6 @@ class TrainStep:
 
     def _step(self, step, images, labels) -> tf.Tensor:
         config, state = self.config, self.state
-        with self.strategy.scope():
-            update_spectral_norms(state.generator)
         for critic_step in range(config.d_steps - 1):
             with self.strategy.scope():
                 update_spectral_norms(state.discriminator)
@@ -130,7 +128,6 @@ class TrainStep:
                 args=(live.value, decay),
                 group=False,
             )
-        update_spectral_norms(average)
 
 
 def _may_read_the_clock() -> bool:

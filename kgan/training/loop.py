@@ -20,6 +20,7 @@ from kgan.models.architectures import Shapes
 from kgan.progress import Progress
 from kgan.runs import ancestry, checkpoint
 from kgan.runs.rundir import FINISHED, RUNNING, RunDir
+from kgan.sampling.draw import GRID_IMAGES
 from kgan.steps.accumulation import build_step
 from kgan.steps.state import create_state, layers_with_weights
 from kgan.steps.step import METRICS
@@ -76,7 +77,7 @@ class TrainingRun:
     def disk_bytes(self) -> int:
         """An upper estimate: the last three checkpoints, the best, one being written, and the snapshots."""
         one = sum(np.asarray(variable).nbytes for variable in self.state.variables().values())
-        grid = snapshots.NUM_SAMPLES * math.prod(self.plan.data.images.shape[1:]) * 4
+        grid = GRID_IMAGES * math.prod(self.plan.data.images.shape[1:]) * 4
         return one * (checkpoint.KEEP + 2) + grid * (self.plan.total_steps // (self.config.sample_every or 1) + 2) * 2
 
     def check_place(self, run_dir: Path | None, resumes: bool) -> None:
@@ -135,8 +136,10 @@ class TrainingRun:
 
     def _check_disk(self, path: Path, resumes: bool) -> None:
         place = nearest_existing(path.absolute())
-        there = sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if resumes else 0
-        free, needed = shutil.disk_usage(place).free, self.disk_bytes() - there
+        run = RunDir(path)
+        there = [*checkpoint.paths(run.checkpoints), *run.sample_files()] if resumes else []
+        needed = self.disk_bytes() - sum(file.stat().st_size for file in there)
+        free = shutil.disk_usage(place).free
         if needed > free:
             raise UserError(
                 f"this run takes up to {needed / 2**20:,.0f} MiB and {place} has {free / 2**20:,.0f} MiB free: "
@@ -153,8 +156,9 @@ class TrainingRun:
                 raise UserError(f"{run.path} was trained on other images than are there now: resume it on those")
             self._restore(run)
             run.remove_leftovers()
+            self._damaged = [checkpoint.put_aside(path) for path in self._damaged]
             run.cut_back(self.step)
-            scoring.record_best(run, self.step)
+            scoring.restore_best(run, self.step)
             run.write_config(self.config)
             run.update_record(resumed=[*record.get("resumed", []), self._resumption(record, changes)])
         except OSError as error:
@@ -176,7 +180,8 @@ class TrainingRun:
         if newest is None:
             return
         path, arrays = newest
-        self._damaged = [other for other in checkpoint.paths(run.checkpoints) if other.name > path.name]
+        later = checkpoint.paths(run.checkpoints)
+        self._damaged = later[later.index(path) + 1 :]
         try:
             self.state.set_arrays(arrays)
             self.meter.set_arrays(arrays)
@@ -205,7 +210,7 @@ class TrainingRun:
         for line in permission.warnings(self.plan.card):
             reporter.say(line, logging.WARNING)
         for path in self._damaged:
-            reporter.say(f"passed over {path}, which is damaged", logging.WARNING)
+            reporter.say(f"put aside as {path}: it is damaged", logging.WARNING)
         snapshots.write_reals(run, self.plan)
         reporter.introduce(self.hardware)
         if self.origin:
@@ -239,6 +244,8 @@ class TrainingRun:
                     rows, waited = (result.numpy() for result in results)
                 self._check_finite(rows, recorder)
                 self.step += count
+                if self.step == total:
+                    self.peers.part()
                 self.meter.add(rows)
                 if recorder:
                     recorder.after(self.step, waited)

@@ -1,6 +1,6 @@
 """What is recorded of a run between its steps: log lines, scores, sample grids and checkpoints."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -44,7 +44,13 @@ class Recorder:
         """Fits the features that the scores need, unless they are cached."""
         with self.reporter.untimed(), environment.full_float32():
             self.scorer = scoring.Scorer(prepared, self.plan.config.seed, self.reporter.say)
-        self.run.update_record(evaluation=self.scorer.record())
+        before, now = self._record.get("evaluation"), self.scorer.record()
+        if before and before["protocol"].get("features_sha256") != now["protocol"]["features_sha256"]:
+            self.reporter.warn(
+                "the features were fitted anew, on another machine or other images: scores from here on compare with "
+                "those before only roughly"
+            )
+        self.run.update_record(evaluation=now)
 
     def begin(self) -> None:
         """Saves and draws what the run starts from, where that is another run's work, as step 0."""
@@ -144,14 +150,19 @@ class Recorder:
 
     def _watch(self) -> None:
         """Says once that the scores have become much worse, and notes when --stop_when_worse is reached."""
-        if advice := scoring.collapse_advice(scoring.history(self.run)):
+        history = scoring.history(self.run)
+        if advice := scoring.collapse_advice(history):
             self.reporter.warn(advice)
-        self.note_end()
+        self._note_end(history)
 
     def note_end(self) -> None:
-        """Gives `end_reason` where --stop_when_worse is reached: now, or before a run that goes on was interrupted."""
+        """Sets `end_reason` if --stop_when_worse was reached before this run was interrupted."""
+        if self.plan.config.stop_when_worse and (history := scoring.history(self.run)):
+            self._note_end(history)
+
+    def _note_end(self, history: Sequence[tuple[int, float]]) -> None:
         patience = self.plan.config.stop_when_worse
-        if not patience or not (history := scoring.history(self.run)):
+        if not patience:
             return
         best_step, waiting = scoring.since_best(history)
         if waiting >= patience:

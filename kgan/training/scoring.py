@@ -4,7 +4,7 @@ A scored step is always logged and saved, in that order, and then entered in bes
 run that is killed in between, the log line tells on resuming what best.json should have said.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,8 +30,9 @@ class Preparation:
     cache: Path
 
 
-def prepare(plan: Plan) -> Preparation | None:
-    """None without --eval_every. Raises UserError if this run cannot be scored."""
+def prepare(plan: Plan, earlier: Mapping | None = None) -> Preparation | None:
+    """None without --eval_every. A run that goes on is scored in the features that it was scored in before: `earlier`
+    is what `Scorer.record` gave then. Raises UserError if this run cannot be scored."""
     config = plan.config
     if not config.eval_every:
         return None
@@ -40,7 +41,8 @@ def prepare(plan: Plan) -> Preparation | None:
         image_size=config.image_size, channels=config.channels,
     )  # fmt: skip
     count, _ = protocol.common_count(reference, config.eval_samples)
-    choice = protocol.select_features("auto", reference, count, cache_folder(), data_dir=config.data_dir)
+    asked = earlier["protocol"].get("features", "auto") if earlier else "auto"
+    choice = protocol.select_features(asked, reference, count, cache_folder(), data_dir=config.data_dir)
     try:
         protocol.check_count(choice, reference, count, way_out="more training images and --eval_samples")
     except UserError as error:
@@ -100,8 +102,13 @@ def collapse_advice(scores: Sequence[tuple[int, float]]) -> str | None:
     )
 
 
-def record_best(run: RunDir, step: int) -> None:
-    """Enters the score logged at `step`, the newest checkpoint's, in best.json: a crash may have come before that."""
+def restore_best(run: RunDir, step: int) -> None:
+    """Makes best.json what the log says of the checkpoints up to `step`: a crash may have come before the newest score
+    was entered, and a later checkpoint may be lost."""
+    best = checkpoint.best(run.checkpoints)
+    if best and best[0] > step:
+        (run.checkpoints / checkpoint.BEST).unlink()
+    kept = {checkpoint.step_of(path) for path in checkpoint.paths(run.checkpoints)}
     for scored, score in history(run):
-        if scored == step:
-            checkpoint.keep_if_best(run.checkpoints, step, score)
+        if scored in kept and scored <= step:
+            checkpoint.keep_if_best(run.checkpoints, scored, score)

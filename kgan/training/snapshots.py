@@ -17,7 +17,6 @@ from kgan.runs.rundir import RunDir
 from kgan.sampling import draw, write
 from kgan.training.plan import Plan
 
-NUM_SAMPLES = draw.GRID_IMAGES
 _MAX_FRAMES = 60
 _MILLISECONDS, _REST_MILLISECONDS = 150, 3000
 
@@ -39,9 +38,9 @@ def _real_grid(plan: Plan) -> np.ndarray:
     labels = plan.data.labels if plan.config.conditional else None
     columns = images.class_columns(plan.num_classes)
     if labels is None or columns is None:
-        rows = plan.training[:: max(1, len(plan.training) // NUM_SAMPLES)][:NUM_SAMPLES]
+        rows = plan.training[:: max(1, len(plan.training) // draw.GRID_IMAGES)][: draw.GRID_IMAGES]
         return images.captioned_grid(plan.data.images[rows], caption=False)
-    count, labels = NUM_SAMPLES - NUM_SAMPLES % columns, labels[plan.training]
+    count, labels = draw.GRID_IMAGES - draw.GRID_IMAGES % columns, labels[plan.training]
     pictures = np.full((count, *plan.data.images.shape[1:]), 255, np.uint8)
     for label in range(plan.num_classes):
         if len(of_class := plan.training[labels == label]):

@@ -70,7 +70,7 @@ def read(config: TrainConfig) -> Start:
 
 
 def _differences(mine: TrainConfig, theirs: TrainConfig) -> list[str]:
-    """In words, each setting that makes one's networks others than the other's; classes may differ."""
+    """The settings, in words, by which the two runs' networks differ. The number of classes is not compared."""
     pairs = [(name, getattr(theirs, name), getattr(mine, name)) for name in _NETWORKS]
     if mine.arch == theirs.arch and mine.spectral_norm != theirs.spectral_norm:
         pairs.append(("spectral_norm", _has_spectral_norm(theirs), _has_spectral_norm(mine)))

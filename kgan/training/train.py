@@ -15,7 +15,10 @@ from kgan.runs import checkpoint, environment
 from kgan.runs.rundir import RunDir
 from kgan.training import scoring, start
 from kgan.training.logging import LOGGER
-from kgan.training.plan import Plan, make_plan, resume_config
+from kgan.training.plan import RESOLVED, Plan, make_plan, resume_config
+
+_OPEN = {*RESOLVED, "steps"}
+"""Settings of which None says nothing: what a run that goes on has stays."""
 
 
 @dataclass(frozen=True)
@@ -121,8 +124,10 @@ def _resolve(config: TrainConfig | None, run_dir, resume: bool | str, settings: 
         return _Request(config, Path(run_dir) if run_dir else None, None, {})
     run = RunDir.open(run_dir)
     saved = run.read_config()
-    given: dict = {} if config is None else {name: value for name, value in vars(config).items() if value is not None}
-    resumed = resume_config(saved, {**given, **settings})
+    given = {**({} if config is None else vars(config)), **settings}
+    unsaid = _OPEN | (set(given) - set(settings))
+    said = {name: value for name, value in given.items() if value is not None or name not in unsaid}
+    resumed = resume_config(saved, said)
     return _Request(resumed, run.path, run, saved.differences(resumed))
 
 
@@ -139,7 +144,7 @@ def _is_finished(run: RunDir, changes: Mapping) -> bool:
     early, more patience."""
     record = run.read_record()
     was, now = changes.get("stop_when_worse", (1, 1))
-    is_over = not record.get("ended") or 0 < now <= was
+    is_over = not record.get("ended") or (now is not None and now <= was)
     return record.get("status") == "finished" and is_over and {"epochs", "steps"}.isdisjoint(changes)
 
 
@@ -150,21 +155,21 @@ def _build(request: _Request):
         raise UserError("--tensorboard needs the package tensorboard: pip install 'kgan[tensorboard]'")
     cluster.is_multiworker(config)  # TF_CONFIG is readable
     plan = make_plan(config)
-    earlier = _check_resumed(request.resumed, plan) if request.resumed else None
+    earlier = _check_resumed(request.resumed, plan) if request.resumed else {}
     resumes_saved = request.resumed is not None and bool(checkpoint.paths(request.resumed.checkpoints))
     origin = start.read(plan.config) if config.init_from and not resumes_saved else None
-    prepared = scoring.prepare(plan)
+    prepared = scoring.prepare(plan, earlier.get("evaluation"))
     environment.import_tensorflow()
     from kgan.hardware import machine
     from kgan.training import endings, loop
 
-    hardware = machine.set_up(plan.config, earlier)
+    hardware = machine.set_up(plan.config, earlier.get("device"))
     with endings.room_for_networks():
         return loop.TrainingRun(plan, hardware, prepared, origin)
 
 
-def _check_resumed(run: RunDir, plan: Plan) -> Mapping | None:
-    """The device record of the run that is resumed. Raises UserError if it has made all its steps, or more."""
+def _check_resumed(run: RunDir, plan: Plan) -> Mapping:
+    """The record of the run that is resumed. Raises UserError if it has made all its steps, or more."""
     record, kept = run.read_record(), checkpoint.paths(run.checkpoints)
     done = checkpoint.step_of(kept[-1]) if kept else 0
     if done > plan.total_steps:
@@ -172,7 +177,7 @@ def _check_resumed(run: RunDir, plan: Plan) -> Mapping | None:
         raise UserError(f"{run.path} has made {done} steps already: {length or f'--steps={plan.total_steps}'} is fewer")
     if done == plan.total_steps and record.get("status") == "finished":
         raise UserError(f"{run.path} is finished: it has made all {done} steps; give more --epochs or --steps")
-    return record.get("device")
+    return record
 
 
 def _result(run: RunDir) -> TrainResult:

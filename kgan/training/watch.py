@@ -5,6 +5,7 @@ images alone (Karras et al. 2020, arXiv:2006.06676); or it tells nothing apart, 
 """
 
 import math
+import shlex
 import statistics
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +16,7 @@ from kgan.config import TrainConfig
 WINDOW = 10
 """Log lines over which logits are compared: a single one has those of few images."""
 RATIO = 0.5
-"""Of r_v, from which on the discriminator knows its training images by heart."""
+"""The r_v above which the discriminator is said to know its training images by heart."""
 BLIND = 0.01
 """Difference of mean logits below which real images are rated like generated ones. Runs that went well kept 0.015."""
 _STEPS = 50
@@ -72,10 +73,10 @@ class DiscriminatorWatch:
         rated like generated ones."""
         less = "more images or fewer steps"
         remedy = less if self._config.augment != NO_AUGMENTATION else f"--augment=diffaug, {less}"
+        audit = f"kgan audit {shlex.quote(str(self._run))}"
         return (
             f"the discriminator rates held-out images more like generated than like training images (r_v {ratio:.2f}): "
-            f"it knows its training images by heart. {remedy} would help; kgan audit {self._run} says whether it "
-            "copies them"
+            f"it knows its training images by heart. {remedy} would help; {audit} says whether it copies them"
         )
 
 

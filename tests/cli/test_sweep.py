@@ -101,12 +101,15 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path):
     flags = ["--dataset=folder", "--data_dir=images", "--image_size=28", "--channels=1", "--arch=mlp"]
     flags += ["--batch_size=8", "--steps=2000", "--save_every=100", "--grid=seed=0,1", "--jobs=2", "--deterministic"]
     command = [sys.executable, "-m", "kgan", "sweep", *flags]
-    started = subprocess.Popen([*command, "--sweep_dir=b"], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-    while not list(tmp_path.glob("b/*/checkpoints/step-*.npz")):
-        assert started.poll() is None, started.communicate()
-        time.sleep(0.1)
-    started.send_signal(signal.SIGINT)
-    output, _ = started.communicate(timeout=120)
+    with subprocess.Popen([*command, "--sweep_dir=b"], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as started:
+        try:
+            end = time.monotonic() + 240
+            while not list(tmp_path.glob("b/*/checkpoints/step-*.npz")):
+                assert started.poll() is None and time.monotonic() < end
+                time.sleep(0.1)
+        finally:
+            started.send_signal(signal.SIGINT)
+            output, _ = started.communicate()
     assert started.returncode == 130 and "stopped   seed=0" in output
     statuses = {row["status"] for row in csv.DictReader((tmp_path / "b/sweep.csv").open())}
     assert statuses <= {"interrupted", "finished"} and "interrupted" in statuses

@@ -11,6 +11,7 @@ from kgan import TrainConfig  # which names the data sets in its help when it is
 from kgan.data import sources
 from kgan.data.formats import read_mnist_npz
 from kgan.data.source import Source
+from kgan.evaluation import classifier
 from tests.conftest import kgan as kgan_command
 
 READS = Counter()
@@ -68,3 +69,16 @@ def test_it_is_trained_on_evaluated_and_audited(shapes, tmp_path, monkeypatch):
     result = kgan.audit(run, num_samples=100)
     assert result.protocol["num_heldout"] == 100
     assert READS == {"train": 1}  # by the three of them together
+
+
+def test_its_classifier_scores_and_its_test_images_are_a_reference(shapes, tmp_path, monkeypatch):
+    monkeypatch.setenv("KGAN_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(classifier, "_STEPS", 5)
+    noise = np.random.default_rng(1).integers(0, 256, (150, 28, 28, 1), np.uint8)
+    anyones = {"samples": noise, "dataset": "shapes", "data_dir": str(shapes)}
+    found = kgan.evaluate(**anyones, num_samples=150)
+    assert found.protocol["distance_name"] == "classifier FD" and found.protocol["reference"] == "train"
+    assert "inception_score_unsplit" in found.scores and set(found.scores) == set(found.floor)
+    assert found.scores["frechet_distance"] > found.floor["frechet_distance"] > 0
+    test = kgan.evaluate(**anyones, features="pca", reference="test", num_samples=80)
+    assert (test.protocol["reference"], test.protocol["reference_images"]) == ("test", 200)

@@ -2,8 +2,10 @@
 
 import importlib.util
 import json
+import shutil
 import struct
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -133,10 +135,11 @@ def test_what_it_cannot_give_is_one_line(prepared, tmp_path):
         with pytest.raises(UserError, match=words) as refusal:
             sources.load(name, prepared)
         assert str(refusal.value).isprintable()
-    for path in tmp_path.parent.joinpath(prepared).rglob("dots-test.tfrecord*"):
+    damaged = Path(shutil.copytree(prepared, tmp_path / "damaged"))
+    for path in damaged.rglob("dots-test.tfrecord*"):
         path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(UserError, match="tfds:dots:test: .*(DataLoss|truncated|pictures came)"):
-        sources.load("tfds:dots:test", prepared, image_size=64)
+        sources.load("tfds:dots:test", str(damaged), image_size=64)
 
 
 @pytest.mark.parametrize("sent", [5, 16, 20])  # bytes: a part of a head, a head alone, and a part of a picture

@@ -94,15 +94,17 @@ class TestCache:
         def slow():
             calls.append(1)
             began.set()
-            finish.wait()
+            finish.wait(240)
             return {"a": np.array(len(calls))}
 
         def ask():
             return cache.cached(tmp_path, "kind", self.key, slow)["a"]
 
         def wait_for(condition, future):
+            end = time.monotonic() + 240
             while not condition():
                 assert not future.done(), future.result()
+                assert time.monotonic() < end
                 time.sleep(0.01)
 
         with ThreadPoolExecutor(2) as pool:

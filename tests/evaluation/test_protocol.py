@@ -5,7 +5,7 @@ import pytest
 
 from kgan.data import sources
 from kgan.errors import UserError
-from kgan.evaluation import classifier, protocol
+from kgan.evaluation import classifier, inception, protocol
 from kgan.evaluation.reference import Reference, load_reference
 from tests.conftest import draw_folder
 
@@ -17,6 +17,13 @@ def data(tmp_path_factory):
 
 def load(data, split="train", **settings) -> Reference:
     return load_reference("folder", split, data_dir=str(data), image_size=28, channels=1, **settings)
+
+
+def test_the_inception_graph_is_fetched_into_the_cache(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(inception, "fetch_graph", lambda folder: folder / "graph.pb")
+    monkeypatch.setattr(inception, "InceptionFeatures", lambda path: path)
+    choice = protocol.FeatureChoice("inception", "asked for")
+    assert protocol.load_network(choice, load(data), tmp_path) == tmp_path / "graph.pb"
 
 
 def as_set(images: np.ndarray) -> set[bytes]:

@@ -87,6 +87,7 @@ def test_a_changed_file_is_decoded_again(tmp_path, decoded_files):
 def test_files_are_hashed_again_only_if_they_may_have_changed(tmp_path, hashed_files, monkeypatch):
     root = draw_folder(tmp_path / "images", 6)
     hashed_files.clear()
+    monkeypatch.setattr(manifest, "_SETTLED", 1e12)
     value = manifest.files_sha256(open_pictures(root))
     assert len(hashed_files) == 6
     assert manifest.files_sha256(open_pictures(root)) == value

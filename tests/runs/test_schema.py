@@ -128,7 +128,6 @@ def member(header: str, body: bytes = b"") -> bytes:
 @pytest.mark.parametrize(
     "content",
     [
-        saved(GOOD, compress=True),
         saved(GOOD | {"step": np.array(6)}),
         saved(GOOD | {"step": np.array(-5)}),
         saved(GOOD | {"step": np.array([5])}),

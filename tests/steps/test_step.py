@@ -123,9 +123,10 @@ def test_r1_and_r2_are_the_gradients_of_the_logits_in_the_loss(monkeypatch, pena
 def test_r1_is_taken_before_augmentation(monkeypatch):
     monkeypatch.setitem(ARCHITECTURES, "linear", Networks(f"{__name__}:LINEAR"))
     monkeypatch.setattr(Dropout, "call", lambda self, inputs, training=False: inputs)
+    monkeypatch.setattr("kgan.steps.gradients.augment", lambda policy, images, stream: 2.0 * images)
     step, state, batches = make(arch="linear", loss="wgan", r1_weight=1.0, augment="diffaug")
-    squared = np.sum(state.discriminator.get_layer("score").kernel.numpy() ** 2)
-    assert run(step, batches, 1)["d_penalty"][0] != pytest.approx(0.5 * squared, rel=0.02)  # of augmented images
+    squared = np.sum((2.0 * state.discriminator.get_layer("score").kernel.numpy()) ** 2)
+    assert run(step, batches, 1)["d_penalty"][0] == pytest.approx(0.5 * squared, rel=1e-4)
 
 
 @pytest.mark.parametrize("settings", [{}, {"d_steps": 2}])

@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from kgan import cores
 from kgan.errors import Stopped
 from kgan.runs import schema
 from kgan.sweeping import display, jobs
@@ -56,7 +57,7 @@ def test_a_failure_ends_its_task_and_no_other(tmp_path):
         Task("absent", [["train", "--run_dir=x", "--arch=none"]], tmp_path / "absent.log"),
     ]
     ends = Ends()
-    jobs.run_tasks(tasks, jobs.slots(2, [0], []), ends)
+    jobs.run_tasks(tasks, jobs.slots(2, [min(cores.usable())], []), ends)
     assert ends.codes == {"bad": 2, "good": 0, "absent": 2}
     assert (tmp_path / "good.log").read_text().startswith("$ kgan --version\nkgan 0")
     assert "Did you mean: loss" in display.tail(tmp_path / "bad.log")[-1]
@@ -84,7 +85,7 @@ def test_a_signal_stops_what_runs_and_starts_no_more(tmp_path, monkeypatch, numb
     tasks = [Task(name, [["x"], ["y"]], tmp_path / f"{name}.log") for name in "abc"]
     ends = Ends(number, count=2)
     with pytest.raises(Stopped) as stopped:
-        jobs.run_tasks(tasks, jobs.slots(2, [0], []), ends)
+        jobs.run_tasks(tasks, jobs.slots(2, [min(cores.usable())], []), ends)
     assert stopped.value.exit_code == 128 + number
     assert ends.codes == {"a": -15, "b": -15}
 

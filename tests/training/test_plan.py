@@ -3,8 +3,10 @@
 import pytest
 
 from kgan import TrainConfig
+from kgan.data import sources
+from kgan.data.licensing import permission
 from kgan.errors import UserError
-from kgan.training.plan import RESOLVED, defaults, resolve
+from kgan.training.plan import RESOLVED, defaults, make_plan, resolve
 
 CARD = {"num_train": 4500, "num_heldout": 500, "image_shape": [28, 28, 1]}
 TWO = {"cat": 2500, "dog": 2500}
@@ -41,6 +43,25 @@ def test_labels_that_are_not_there_cannot_be_given():
 def test_penalties_are_those_of_the_objective_but_for_what_is_given(given, expected):
     resolved = resolve(TrainConfig(**given), CARD | {"classes": TWO})[0]
     assert (resolved.r1_weight, resolved.r2_weight, resolved.penalty_every) == expected == tuple(resolved.penalties)
+
+
+@pytest.mark.parametrize("verify", [False, True])
+def test_verify_data_is_passed_on(folder, monkeypatch, verify):
+    passed, hash_files, load = [], permission.files_sha256, sources.load
+
+    def hashing(pictures, verify):
+        passed.append(verify)
+        return hash_files(pictures, verify)
+
+    def loading(*arguments, verify, **options):
+        passed.append(verify)
+        return load(*arguments, verify=verify, **options)
+
+    monkeypatch.setattr(permission, "files_sha256", hashing)
+    monkeypatch.setattr(sources, "load", loading)
+    config = TrainConfig(dataset="folder", data_dir=str(folder), image_size=28, channels=1, batch_size=8)
+    make_plan(config.replace(verify_data=verify))
+    assert passed == [verify, verify]
 
 
 def test_nothing_that_is_resolved_stays_open():

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import signal
 import threading
 
 import pytest
@@ -76,6 +77,17 @@ def test_a_damaged_sample_grid_is_left_out_of_the_animation(settings, tmp_path):
     assert kgan.train(run_dir=run.path, resume=True, steps=5).status == "finished"
     with Image.open(run.animation_file) as animation:
         assert animation.n_frames == 4
+
+
+def test_ctrl_c_saves(settings, tmp_path):
+    def press(done, total):
+        if done == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Stopped, match="stopped at step 2, all saved; go on with: kgan train --resume") as end:
+        kgan.train(**settings | {"save_every": 100}, run_dir=tmp_path / "run", progress=press)
+    assert end.value.exit_code == 130
+    assert [path.name for path in checkpoint.paths(tmp_path / "run/checkpoints")] == ["step-0000002.npz"]
 
 
 def test_a_second_ctrl_c_says_what_is_saved(settings, tmp_path, monkeypatch):

@@ -91,13 +91,18 @@ def last_step(run_dir) -> int:
 def interrupt(data, run_dir, signal_number, is_due, extra_seconds=0.0):
     """Starts a run, signals it once `is_due()` and a moment has passed, and returns its exit code and stderr."""
     command = [sys.executable, "-m", "kgan", "train", *flags(data, run_dir, STEPS_WITHOUT_END)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    while not is_due():
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.002)
-    time.sleep(extra_seconds)
-    process.send_signal(signal_number)
-    message = process.communicate()[1]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            end = time.monotonic() + 240
+            while not is_due():
+                assert process.poll() is None, process.communicate()
+                assert time.monotonic() < end
+                time.sleep(0.002)
+            time.sleep(extra_seconds)
+            process.send_signal(signal_number)
+            message = process.communicate(timeout=240)[1]
+        finally:
+            process.kill()
     return process.returncode, message
 
 

@@ -103,10 +103,33 @@ def test_what_a_crash_left_out_of_best_json_is_entered_on_resuming(run, tmp_path
     shutil.copytree(run, tmp_path / "run")
     opened = scoring.RunDir.open(tmp_path / "run")
     (opened.checkpoints / "best.json").write_text('{"step": 9, "score": 1e9}')
-    scoring.record_best(opened, 24)  # no score was logged there
-    assert checkpoint.best(opened.checkpoints) == (9, 1e9)
-    scoring.record_best(opened, 27)
-    assert checkpoint.best(opened.checkpoints) == (27, scores(run)[27])
+    scoring.restore_best(opened, 27)
+    assert checkpoint.best(opened.checkpoints) == min(scores(run).items(), key=lambda scored: scored[1])
+
+
+def test_a_run_that_goes_on_from_an_earlier_checkpoint_forgets_a_later_best(run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    opened = scoring.RunDir.open(tmp_path / "run")
+    newest = checkpoint.paths(opened.checkpoints)[-1]
+    newest.write_bytes(b"damaged")
+    (opened.checkpoints / "best.json").write_text(f'{{"step": {checkpoint.step_of(newest)}, "score": 1e-9}}')
+    opened.update_record(status="interrupted")
+    package.train(run_dir=opened.path, resume=True)
+    assert newest.exists() and newest.with_name(f"{newest.name}.damaged").read_bytes() == b"damaged"
+    assert checkpoint.best(opened.checkpoints)[1] == pytest.approx(min(scores(run).values()), rel=1e-6)
+
+
+def test_a_run_that_goes_on_is_scored_in_the_features_that_it_had(config, monkeypatch):
+    asked, select = [], protocol.select_features
+
+    def noting(name, *rest, **options):
+        asked.append(name)
+        return select("auto", *rest, **options)
+
+    monkeypatch.setattr(protocol, "select_features", noting)
+    for earlier in (None, {"protocol": {"features": "classifier"}}):
+        scoring.prepare(make_plan(config), earlier)
+    assert asked == ["auto", "classifier"]
 
 
 def test_too_few_images_are_refused_before_anything_is_written(config, tmp_path):

@@ -1,6 +1,7 @@
 """`kgan.train` as a function: how often it may be called, what a resumed run keeps, and how one ends early."""
 
 import gc
+import importlib.util
 import json
 import subprocess
 import sys
@@ -23,6 +24,35 @@ from tests.conftest import draw_folder
 def settings(folder) -> dict:
     shared = {"dataset": "folder", "data_dir": str(folder), "image_size": 28, "channels": 1, "arch": "mlp"}
     return shared | {"batch_size": 8, "steps": 4}
+
+
+def test_two_replicas_train_resume_and_are_read_back(settings, tmp_path):
+    """--strategy=mirrored, on two devices of one processor."""
+    code = (
+        "import sys, tensorflow as tf\n"
+        "cpu, two = tf.config.list_physical_devices('CPU')[0], [tf.config.LogicalDeviceConfiguration()] * 2\n"
+        "tf.config.set_logical_device_configuration(cpu, two)\n"
+        "import kgan\n"
+        f"settings, run = {settings | {'arch': 'dcgan', 'width': 0.1}!r}, {str(tmp_path / 'run')!r}\n"
+        "kgan.train(**settings, strategy='mirrored', run_dir=run)\n"
+        "assert kgan.train(run_dir=run, resume=True, steps=6).step == 6\n"
+        "assert kgan.load(run).generate(2).shape == (2, 28, 28, 1)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["device"]["replicas"] == 2 and record["status"] == "finished" and record["step"] == 6
+
+
+def test_tensorboard_gets_events_or_is_said_to_be_missing(settings, tmp_path, monkeypatch):
+    run = RunDir(tmp_path / "run")
+    if importlib.util.find_spec("tensorboard"):
+        kgan.train(**settings, tensorboard=True, log_every=1, run_dir=run.path)
+        assert [path.name for path in run.events.iterdir() if path.name.startswith("events.out.tfevents")]
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"--tensorboard needs the package tensorboard: pip install 'kgan\[tensorboard"):
+        kgan.train(**settings, tensorboard=True, run_dir=tmp_path / "without")
+    assert not (tmp_path / "without").exists()
 
 
 @pytest.mark.slow
@@ -52,6 +82,13 @@ def test_settings_are_keywords_or_a_config(settings, tmp_path):
         kgan.train(resume="yes", run_dir=tmp_path)
     with pytest.raises(UserError, match="name the run to resume"):
         kgan.train(resume=True)
+
+
+def test_a_resumed_run_keeps_what_is_given_as_none(settings, tmp_path):
+    run = tmp_path / "run"
+    kgan.train(**settings, num_heldout=None, epochs=None, run_dir=run)
+    assert kgan.train(**settings, num_heldout=None, epochs=None, run_dir=run, resume="auto").step == 4
+    assert kgan.train(steps=6, epochs=None, stop_when_worse=None, run_dir=run, resume="auto").step == 6
 
 
 def test_mistakes_are_said_before_tensorflow_is_imported(tmp_path):

@@ -45,7 +45,7 @@ def put_on_record(place: Path, said: Mapping) -> Inspection:
     Raises UserError if there are no images, or the card cannot be written.
     """
     before = read_card(place) if place.exists() else None
-    kept = {name: getattr(before, name) for name in SAID} if before else {}
+    kept = {name: getattr(before, name) for name in (*SAID, "citation")} if before else {}
     inspection = inspect(place, **kept | dict(said))
     path = card_file(place)
     try:

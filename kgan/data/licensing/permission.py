@@ -4,6 +4,7 @@ For pictures of one's own both come from the dataset.json that `kgan data inspec
 files as they were then, so one whose hash no longer fits counts for nothing.
 """
 
+import shlex
 from dataclasses import replace
 
 from kgan.data.licensing import inspection
@@ -42,18 +43,16 @@ def permitted(
     pictures = source.pictures(dataset, data_dir)
     files_hash = files_sha256(pictures, verify_data)
     card, file = read_card(pictures.place), card_file(pictures.place)
+    command = f"kgan data inspect {shlex.quote(str(pictures.place))}"
     if card is None:
         count = remembered(
             pictures, "datamining_prohibited", lambda: inspection.count_prohibited(pictures), verify_data
         )
         card = DatasetCard(pictures.name, datamining_prohibited=count)
     elif not card.files_sha256:
-        raise UserError(f"{file} names no files: write it with `kgan data inspect {pictures.place}`")
+        raise UserError(f"{file} names no files: write it with `{command}`")
     elif card.files_sha256 != files_hash:
-        raise UserError(
-            f"the images in {pictures.place} changed since {file.name} was written: run `kgan data inspect "
-            f"{pictures.place}` again"
-        )
+        raise UserError(f"the images in {pictures.place} changed since {file.name} was written: run `{command}` again")
     return permit(
         card, pictures.place, accept_unknown_license=accept_unknown_license, ignore_datamining=ignore_datamining
     )
