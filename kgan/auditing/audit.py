@@ -119,6 +119,8 @@ def _audited(images: inputs.AuditImages, recover: bool, progress: Progress | Non
         progress=progress,
         **settings,
     )
+    if images.places is not None:
+        result = result.with_samples_at(images.places)
     assert result.evidence is not None
     return dataclasses.replace(
         result,

@@ -24,8 +24,9 @@ from kgan.sampling.read import Samples, Source, image_shape, name_of, read_image
 class AuditImages:
     """Images to compare, uint8 (n, h, w, c). `protocol` and `skipped` join the record, `origin` marks its pictures.
 
-    `recover`, where there is a generator, measures latent recovery when it is called with a progress callback.
-    `remarks` are sentences that end the reason of the verdict.
+    `places` (n,) says where in an array the samples stood, None if in this order. `recover`, where there is a
+    generator, measures latent recovery when it is called with a progress callback. `remarks` are sentences that end
+    the reason of the verdict.
     """
 
     samples: Images
@@ -33,6 +34,7 @@ class AuditImages:
     heldout: Images
     protocol: dict[str, Any]
     origin: Origin
+    places: np.ndarray | None = None
     passes_per_image: float | None = None
     recover: Callable[[Progress], dict[str, Any]] | None = None
     skipped: tuple[str, ...] = ()
@@ -80,7 +82,8 @@ def of_run(
     train, theirs = ((images[split], labels[split]) for split in ("train", "heldout"))
     return AuditImages(
         samples=trained.generate(num_samples, seed, progress=progress),
-        **images,
+        train=images["train"],
+        heldout=images["heldout"],
         protocol={
             "samples": f"images 0 to {num_samples - 1} of the seed, as kgan sample draws them",
             "dataset": config.dataset,
@@ -139,7 +142,7 @@ def of_samples(
     if data_dir is not None and train is not None:
         raise UserError("--data_dir says where --dataset lies; it does not go with --train")
     shape = image_shape(samples)
-    protocol: dict[str, Any] = {"samples": f"the first {num_samples} images in {name_of(samples)}, or all"}
+    protocol: dict[str, Any] = {}
     if train is None:
         fixed = sources.source_of(str(dataset)).image_shape
         size: dict[str, Any] = {} if fixed else {"image_size": shape[0], "channels": shape[2]}
@@ -161,7 +164,8 @@ def of_samples(
         samples=drawn.images,
         train=given.images,
         heldout=theirs.images,
-        protocol=protocol | {"heldout": source},
+        places=drawn.places,
+        protocol={"samples": drawn.which, **protocol, "heldout": source},
         origin=Origin("", "", protocol.get("data_sha256", ""), "", False, {"kgan": kgan.__version__}),
         skipped=given.skipped + drawn.skipped + theirs.skipped,
     )

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from kgan.auditing.calibration import Matches
 from kgan.auditing.pairs import Pairs
 from kgan.files import write_atomically
@@ -65,6 +67,15 @@ class AuditResult:
     latent_recovery: dict[str, float | int | bool] | None = None
     evidence: Evidence | None = dataclasses.field(default=None, repr=False, compare=False)
     skipped: tuple[str, ...] = ()
+
+    def with_samples_at(self, places: np.ndarray) -> "AuditResult":
+        """The same audit, of samples that are called by these numbers (n,) in place of 0 .. n - 1."""
+        flagged = [entry | {"sample": int(places[entry["sample"]])} for entry in self.flagged]
+        evidence = self.evidence
+        if evidence and evidence.sample_pairs:
+            pairs = dataclasses.replace(evidence.sample_pairs, indices=places[evidence.sample_pairs.indices])
+            evidence = dataclasses.replace(evidence, sample_pairs=pairs)
+        return dataclasses.replace(self, flagged=flagged, evidence=evidence)
 
     def to_dict(self) -> dict[str, Any]:
         """The content of audit.json, as JSON values."""

@@ -141,7 +141,8 @@ def _reason(
 ) -> str:
     num_samples, sought = untested.num_samples, untested.protocol["sought"]
     counts, swap = _smallest(adjusted, *_COUNTS), _smallest(adjusted, *_SWAP)
-    flagged = f"{num_flagged:,} of {num_samples:,} samples are flagged as close to one {sought}"
+    is_or_are = "is" if num_flagged == 1 else "are"
+    flagged = f"{num_flagged:,} of {num_samples:,} samples {is_or_are} flagged as too close to a {sought}"
     if verdict == COPIES_FOUND and counts.p_value <= LEVEL:
         return f"{flagged}, more than held-out images explain ({counts}){_by_swapping(swap)}"
     if verdict == COPIES_FOUND:

@@ -115,7 +115,7 @@ def _cases(arch: str, batch_size: int, precisions: list[str], folder: Path) -> I
     # The networks, the objective and the moments of the loops that are compared with.
     default = TrainConfig(
         dataset="mnist", data_dir=str(folder), arch=arch, batch_size=batch_size, epochs=1000, strategy="single",
-        conditional=False, loss="ns", beta_1=0.5, beta_2=0.999,
+        conditional=False, loss="ns", beta_1=0.5, beta_2=0.999, num_heldout=0,
     )  # fmt: skip
     configs = [default.replace(precision=precision) for precision in precisions]
     trainings = [Training(config, folder / config.precision) for config in configs]

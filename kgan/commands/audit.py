@@ -13,9 +13,7 @@ copies found; 2: cannot tell, or a mistake.
 
 import functools
 import os
-from inspect import signature
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 from rich.console import Console
@@ -32,7 +30,6 @@ from kgan.runs.rundir import AUDIT, AUDIT_PAIRS
 
 FLAGS = flags.FLAGS
 EXIT_CODES = {NONE_DETECTED: 0, COPIES_FOUND: 1, CANNOT_TELL: 2}
-NAMES = [name for name in signature(audit).parameters if name not in ("run", "progress")]
 
 
 def define_flags() -> None:
@@ -61,9 +58,8 @@ def define_flags() -> None:
 def main(arguments: list[str]) -> int:
     run = cli.run_or_samples(arguments, FLAGS.samples)
     out = _out(run)
-    settings: dict[str, Any] = {name: FLAGS[name].value for name in NAMES if FLAGS[name].value != ""}
     with cli.progress("comparing") as progress:
-        result = audit(run, **settings, progress=progress)
+        result = audit(run, **cli.flag_values(audit), progress=progress)
     out.mkdir(parents=True, exist_ok=True)
     pictures = result.save_pictures(out)
     result.save(out / AUDIT)
@@ -101,8 +97,10 @@ def show(result: AuditResult) -> None:
     if result.p_values:
         aim = max(space["expected_false_positive_rate"] for space in result.calibration.values())
         rate = result.measured_false_positive_rate
-        print(f"Of held-out images {rate:.2%} are below a threshold of the others ({aim:.2%} expected in each space).")
-        print("Copies are detected from:")
+        print(
+            f"{rate:.2%} of the held-out images are flagged by thresholds of the others ({aim:.2%} expected a space)."
+        )
+        print("The smallest shares of copies that would have been detected:")
         table = Table("kind of copy", "share, 95 times in 100", "single copies flagged", box=None, pad_edge=False)
         for kind, limit in result.detection_limit.items():
             share = "not even all of them" if limit is None else f"{limit:.2%}"

@@ -6,15 +6,14 @@ usage: kgan evaluate RUN [--reference=train] [--num_samples=10000] [--repeats=3]
 
 A FILE is an .npz or .npy of uint8 images, (n, h, w, c) or (n, h, w).
 
-Writes evaluation.json: into the run folder, or beside the samples, or where --out says. Features of the real images
-and trained classifiers are kept in $KGAN_CACHE_DIR, else ~/.cache/kgan; a classifier takes minutes once.
+Writes evaluation.json: into the folder of the run or of the samples, beside a file of samples, or where --out says.
+Features of the real images and trained classifiers are kept in $KGAN_CACHE_DIR, else ~/.cache/kgan; a classifier takes
+minutes once.
 """
 
 import functools
 import os
-from inspect import signature
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 from rich.console import Console
@@ -29,7 +28,6 @@ from kgan.runs.results import EVALUATION
 
 FLAGS = flags.FLAGS
 OF_SAMPLES = ("samples", "dataset", "train", "data_dir", "num_heldout")
-NAMES = [name for name in signature(evaluate).parameters if name not in ("run", "progress", "log")]
 
 
 def define_flags() -> None:
@@ -53,19 +51,21 @@ def define_flags() -> None:
     flags.DEFINE_integer("repeats", default("repeats"), "Score this many sets of samples, of seeds --seed, + 1, ...")
     flags.DEFINE_string("checkpoint", default("checkpoint"), "best (if one was scored, else last), last, or a step.")
     flags.DEFINE_bool("ema", default("ema"), "Draw with the averaged weights, if the run has them.")
-    flags.DEFINE_string("out", None, "The JSON file, or a folder for it. Default: RUN or DIR/evaluation.json, beside.")
+    flags.DEFINE_string(
+        "out", None, "The JSON file, or a folder for it. Default: evaluation.json in RUN or DIR, else beside FILE."
+    )
 
 
 def main(arguments: list[str]) -> None:
     run = cli.run_or_samples(arguments, FLAGS.samples)
     out = _out(run)
-    settings: dict[str, Any] = {name: FLAGS[name].value for name in NAMES if FLAGS[name].value != ""}
     with cli.progress("features") as progress:
-        result = evaluate(run, **settings, progress=progress, log=print)
+        result = evaluate(run, **cli.flag_values(evaluate), progress=progress, log=print)
     result.save(out)
     show(result)
     print(f"wrote {out}")
     what = [run] if run else [f"--{name}={FLAGS[name].value}" for name in OF_SAMPLES if FLAGS[name].present]
+    what = [flag for flag in what if not (FLAGS.train and flag.startswith("--data_dir="))]  # of the Inception graph
     print(f"next:     {cli.command_line('audit', *what)}")
 
 
@@ -103,7 +103,8 @@ def show(result: Evaluation) -> None:
     Console(width=max(100, Console().width)).print(table)
     if "warning" in how:
         print(f"(!): {how['warning']}")
-    print("(sd): of KID over 100 subsets, of the Inception-score form over 10 splits; not standard errors")
+    of_splits = ", of the Inception-score form over 10 splits" if "inception_score" in result.scores else ""
+    print(f"(sd): of KID over 100 subsets{of_splits}; not standard errors")
 
 
 def _number(scores: dict[str, float], name: str) -> str:

@@ -51,7 +51,9 @@ def cached(folder: str | os.PathLike, kind: str, key: Mapping[str, object], comp
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"the cache folder {path.parent} cannot be made: {error.strerror}") from error
+        raise UserError(
+            f"the cache folder {path.parent} cannot be made ({error.strerror}): set KGAN_CACHE_DIR to another"
+        ) from error
     with exclusive(path.with_suffix(".lock"), f"is computing {path.name}"):
         arrays = _read(path, text)
         if arrays is None:

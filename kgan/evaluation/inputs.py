@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -87,15 +86,11 @@ def of_samples(
     else:
         size = {} if source_of(str(dataset)).image_shape else _size_of(samples, str(dataset))
         real = load_reference(str(dataset), reference, data_dir=data_dir, num_heldout=num_heldout, **size)
-    is_folder = not isinstance(samples, np.ndarray) and Path(samples).is_dir()
-    drawn = read_samples(samples, real.image_shape, real.largest_comparison(num_samples) if is_folder else None)
+    drawn = read_samples(samples, real.image_shape, real.largest_comparison(num_samples))
 
     def draw(count: int, counter: Counter) -> tuple[dict[str, Any], list[np.ndarray]]:
-        total = len(drawn.images)
-        if is_folder or total == count:
-            return {"samples": f"the first {count} images in {name_of(samples)}"}, [drawn.images[:count]]
-        rows = np.sort(np.random.default_rng(0).choice(total, count, replace=False))  # an array may be sorted by class
-        return {"samples": f"{count} of the {total} images in {name_of(samples)}, at random"}, [drawn.images[rows]]
+        assert count == len(drawn.images)
+        return {"samples": drawn.which}, [drawn.images[:]]
 
     return EvaluationImages(real, len(drawn.images), draw, skipped=skipped + drawn.skipped)
 

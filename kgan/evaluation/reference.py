@@ -1,5 +1,6 @@
 """The real side of an evaluation: which images samples are held against, and which ones features may be fitted on."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -92,10 +93,11 @@ def load_reference(
     def unseen() -> tuple[Images, np.ndarray] | None:
         if not num_classes or data.labels is None:
             return None
-        if not sources.source_of(dataset).has_test:
-            return ImageView(data.images, parts.heldout), data.labels[parts.heldout]
-        test = sources.load(dataset, data_dir, "test")
-        return None if test.labels is None else (test.images, test.labels)
+        if sources.source_of(dataset).has_test:
+            with contextlib.suppress(UserError):  # training needs no test images, and here they are seldom missed
+                test = sources.load(dataset, data_dir, "test")
+                return None if test.labels is None else (test.images, test.labels)
+        return ImageView(data.images, parts.heldout), data.labels[parts.heldout]
 
     reference = Reference(
         name=dataset,

@@ -26,6 +26,7 @@ from kgan.pictures import picture
 from kgan.pictures.manifest import dataset_sha256, files_sha256
 from kgan.pictures.picture import Picture
 from kgan.pictures.pictures import Pictures, in_parallel
+from kgan.text import one_line
 
 MAX_BROKEN = 0.1  # of the pictures; where there are more of them, they are probably not what the user meant
 _VERSION = 1  # raise it when the same files would be decoded to other pixels
@@ -92,11 +93,20 @@ def list_cached() -> list[CachedPictures]:
 
 
 def clear() -> int:
-    """Removes the cache of decoded pictures; returns the bytes that became free. Runs that are using it go on."""
-    num_bytes = sum(path.stat().st_size for path in _decoded().rglob("*") if path.is_file())
+    """Removes the cache of decoded pictures; returns the bytes that became free. Runs that are using it go on.
+
+    Raises UserError if not all of it can be removed.
+    """
+
+    def num_bytes() -> int:
+        return sum(path.stat().st_size for path in _decoded().rglob("*") if path.is_file())
+
+    before = num_bytes()
     shutil.rmtree(_decoded(), ignore_errors=True)
     shutil.rmtree(cache_folder() / "manifests", ignore_errors=True)
-    return num_bytes
+    if left := num_bytes():
+        raise UserError(f"{_decoded()}: {left / 1e6:,.1f} MB in it could not be removed; see who owns this folder")
+    return before
 
 
 def _decoded() -> Path:
@@ -121,7 +131,7 @@ def _find(place: Path, verify: bool = False) -> Decoded | None:
             return None
         with contextlib.suppress(OSError):
             _write_record(place, record | {"state": state})
-    names, broken = tuple(record["class_names"]), tuple(record["broken"])
+    names, broken = tuple(record["class_names"]), tuple(one_line(line, 400) for line in record["broken"])
     return Decoded(images, labels, names, broken, record["pixels_sha256"])
 
 
@@ -204,7 +214,7 @@ def _write_images(pictures: Pictures, folder: Path, shape: tuple[int, int, int])
         try:
             return picture.read_image(one, shape[0], shape[2])
         except UserError as error:
-            return str(error)
+            return one_line(error, 400)
 
     kept, broken = [], []
     with open(folder / _IMAGES, "wb") as stream, _bar(len(pictures)) as advance:

@@ -133,7 +133,7 @@ def thinned(x: Sequence[float], y: Sequence[float], count: int = _MAX_POINTS) ->
     for span in range(spans):
         part = range(span * len(points) // spans, (span + 1) * len(points) // spans)
         finite = [index for index in part if math.isfinite(points[index][1])]
-        gap = [index for index in part if index not in finite][:1]
+        gap = [index for index in part if not math.isfinite(points[index][1])][:1]
         ends = {min(finite, key=lambda i: points[i][1]), max(finite, key=lambda i: points[i][1])} if finite else set()
         kept += [points[index] for index in sorted(ends | set(gap))]
     return kept

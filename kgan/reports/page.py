@@ -106,6 +106,7 @@ def _environment() -> Environment:
         "percent": percent,
         "command": command,
         "key": key,
+        "numbers": lambda steps: Markup(" ".join(f"{step:d}" for step in steps)),  # all of them, however many
         "last_line": last_line,
         "ratios": ratios,
     }

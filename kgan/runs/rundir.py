@@ -1,6 +1,7 @@
 """A run folder: what lies where, who may write in it, and its records.
 
-Every file but metrics.jsonl and log.txt is replaced whole, so that a crash leaves the old one or the new one.
+Every file but metrics.jsonl, log.txt and TensorBoard's events is replaced whole, so that a crash leaves the old one or
+the new one.
 """
 
 import fcntl

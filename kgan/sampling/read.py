@@ -11,20 +11,25 @@ from kgan.arrays import Array, read_npy, read_npz
 from kgan.data.view import Images
 from kgan.errors import UserError
 from kgan.pictures import cache, picture
+from kgan.pictures.array_file import NAMES
 from kgan.pictures.folder import Folder
 from kgan.provenance import png
 from kgan.provenance.marks import read_marks
 from kgan.provenance.sidecars import sidecar_path
+from kgan.text import one_line
 
 Source = np.ndarray | str | os.PathLike
 
 
 @dataclass(frozen=True)
 class Samples:
-    """`images` is uint8 (n, h, w, c), `skipped` a line for each file that was passed over."""
+    """`images` is uint8 (n, h, w, c), `skipped` a line for each file that was passed over. `which` says in words which
+    of the images of their source they are, `places` (n,) where in an array they stood, None if in this order."""
 
     images: Images
     skipped: tuple[str, ...] = ()
+    which: str = ""
+    places: np.ndarray | None = None
 
 
 def name_of(source: Source) -> str:
@@ -53,20 +58,25 @@ def image_shape(source: Source) -> tuple[int, int, int]:
 
 
 def read_samples(source: Source, shape: tuple[int, int, int], limit: int | None = None) -> Samples:
-    """The first `limit` of the images, as they are, without resampling.
+    """Up to `limit` of the images, as they are, without resampling.
 
-    Arrays are uint8 (n, h, w, c) or, of grey images, (n, h, w), and are read in their order; in an .npz the array is
-    called samples or arr_0. A folder is read by file name, its subfolders in turn, so that a folder for each class
-    does not put one class first; grids that `kgan sample` left beside the single images are skipped, as their marks
-    tell. Raises UserError, naming the file, for what cannot be read and for images of another shape (h, w, c).
+    Arrays are uint8 (n, h, w, c) or, of grey images, (n, h, w); in an .npz the array is called samples, images or
+    arr_0. Of an array with more, `limit` are taken at random, always the same, for it may be sorted by class. A folder
+    is read by file name, its subfolders in turn, so that a folder for each class does not put one class first; grids
+    that `kgan sample` left beside the single images are skipped, as their marks tell. Raises UserError, naming the
+    file, for what cannot be read and for images of another shape (h, w, c).
     """
     if not isinstance(source, np.ndarray) and Path(source).is_dir():
         return _read_folder(Path(source), shape, limit)
-    images = _read_array(source)
+    images, name = _read_array(source), name_of(source)
     if images.shape[1:] != tuple(shape):
-        name = "samples" if isinstance(source, np.ndarray) else source
-        raise UserError(f"{name}: its images are {_size(images.shape[1:])}, and the data set's are {_size(shape)}")
-    return Samples(images[:limit])
+        called = "samples" if isinstance(source, np.ndarray) else source
+        raise UserError(f"{called}: its images are {_size(images.shape[1:])}, and the data set's are {_size(shape)}")
+    total = len(images)
+    if limit is None or total <= limit:
+        return Samples(images, which=f"the first {total} images in {name}")
+    places = np.sort(np.random.default_rng(0).choice(total, limit, replace=False))
+    return Samples(images[places], which=f"{limit} of the {total} images in {name}, at random", places=places)
 
 
 def read_images(source: Source, shape: tuple[int, int, int], flag: str) -> Samples:
@@ -100,14 +110,16 @@ def _read_file(path: Path) -> tuple[str, np.ndarray]:
     """The array of images in a file, and what to call it."""
     check_exists(path, "samples")
     try:
-        if path.suffix == ".npy":
+        if path.suffix.lower() == ".npy":
             return f"{path}: the array", read_npy(path)
-        arrays = read_npz(path, {"samples": Array(optional=True), "arr_0": Array(optional=True)})
+        arrays = read_npz(path, dict.fromkeys(NAMES, Array(optional=True)))
         if not arrays:
             read_npz(path, {"samples": Array()})  # says what is in it
         return next((f"{path}: {name}", array) for name, array in arrays.items())
     except UserError as error:
-        raise UserError(f"{error}: the images must be a folder, an .npz with samples or arr_0, or an .npy") from None
+        raise UserError(
+            f"{error}: the images must be a folder, an .npz with {' or '.join(NAMES)}, or an .npy"
+        ) from None
 
 
 def _list(path: Path) -> list[Path]:
@@ -131,7 +143,7 @@ def _read_folder(path: Path, shape: tuple[int, int, int], limit: int | None) -> 
         if pixels.shape[:2] == (height, width):
             images.append(pixels.reshape(shape))
         elif _is_grid(file):
-            skipped.append(f"{file.name}: a grid of several images")
+            skipped.append(f"{one_line(file.name)}: a grid of several images")
         else:
             raise UserError(
                 f"{file}: {pixels.shape[0]}x{pixels.shape[1]} pixels, and the data set's images are {height}x{width}: "
@@ -139,7 +151,7 @@ def _read_folder(path: Path, shape: tuple[int, int, int], limit: int | None) -> 
             )
     if not images:
         raise _only_grids(path)
-    return Samples(np.stack(images), tuple(skipped))
+    return Samples(np.stack(images), tuple(skipped), f"the first {len(images)} images in {path.name}")
 
 
 def _only_grids(path: str | os.PathLike) -> UserError:

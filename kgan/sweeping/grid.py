@@ -60,12 +60,14 @@ def cells(grid: Grid, count: int | None = None) -> list[Settings]:
     """
     axes = _axes(grid)
     total = math.prod(map(len, axes))
-    if (count or total) > MAX_CELLS:
-        raise UserError(f"the grid has {total:,} cells, more than {MAX_CELLS:,}: draw some with --random=N")
     if count is None:
+        if total > MAX_CELLS:
+            raise UserError(f"the grid has {total:,} cells, more than {MAX_CELLS:,}: draw some with --random=N")
         return [_cell(axes, index) for index in range(total)]
-    if count > total:
-        raise UserError(f"--random={count}: the grid has only {total} cells")
+    if count > min(total, MAX_CELLS):
+        raise UserError(
+            f"--random={count}: {f'the grid has only {total}' if count > total else f'at most {MAX_CELLS:,}'} cells"
+        )
     generator = random.Random(0)
     indices: set[int] = set()
     while len(indices) < count:

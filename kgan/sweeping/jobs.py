@@ -132,7 +132,7 @@ def _start(task: Task, slot: Slot, position: int = 0) -> _Running:
     once."""
     command = [sys.executable, "-m", "kgan", *task.commands[position]]
     with open(task.log, "ab") as log:
-        log.write(f"$ kgan {shlex.join(task.commands[position])}\n".encode())
+        log.write(f"$ kgan {shlex.join(task.commands[position])}\n".encode("utf-8", "surrogateescape"))
         log.flush()
         with cores.limited_to(slot.cores or cores.usable()):
             process = subprocess.Popen(

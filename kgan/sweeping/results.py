@@ -91,9 +91,10 @@ def write(
     """Writes sweep.csv, a row a cell in the order of the grid, and sweep.png if there are scores that can be compared;
     returns their paths. `together` names the settings that change together."""
     table, figure = folder / CSV, folder / PNG
-    write_atomically(table, _csv(rows, with_verdict).encode())
+    write_atomically(table, _csv(rows, with_verdict).encode("utf-8", "surrogateescape"))
     scored = [row for row in rows if row.score is not None]
     if not scored or objection(scored):
+        figure.unlink(missing_ok=True)  # of fewer cells, whose scores compared
         return table, None
     floors = [row.floor for row in scored if row.floor is not None]
     drawn = plots.sweep(

@@ -35,6 +35,8 @@ class Reporter:
 
     def __exit__(self, *_) -> None:
         self._log.close()
+        if self._events:
+            self._events.close()
 
     def say(self, line: str, level: int = logging.INFO, summary: str | None = None) -> None:
         """One line for log.txt and LOGGER."""
@@ -121,3 +123,6 @@ class _TensorBoard:
         with self._writer.as_default(step=step):
             self._summary.image("samples", grid[None])
         self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()

@@ -465,7 +465,7 @@ def test_where_the_swap_test_alone_convicts_the_reason_and_the_limit_say_so():
     counts = [p for tests in result.adjusted_p_values.values() for test, p in tests.items() if test != "swap"]
     assert min(counts) > 0.05
     assert result.reason.startswith("training images are closer to the samples than held-out images are (the swap test")
-    assert "samples are flagged as close to one training image: no more than held-out" in result.reason
+    assert "samples are flagged as too close to a training image: no more than held-out" in result.reason
     assert result.detection_limit["exact"] > 0.015  # what the counts need, not one flagged sample more
 
 

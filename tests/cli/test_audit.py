@@ -73,6 +73,15 @@ def test_a_folder_and_an_npz_give_the_same_record(place):
     assert by_file == by_array
 
 
+def test_of_an_array_sorted_by_kind_all_kinds_are_looked_at(place):
+    with np.load(place / "honest.npz") as honest, np.load(place / "copies.npz") as copies:
+        np.savez(place / "late.npz", samples=np.concatenate([honest["samples"], copies["samples"]]))
+    report, _ = audit(place, "late.npz", f"--heldout={place / 'heldout.npz'}", "--num_samples=200", code=1)
+    assert report["protocol"]["samples"] == "200 of the 300 images in late.npz, at random"
+    pairs = {entry["sample"]: entry["train_index"] for entry in report["flagged"] if entry["ratio"] < 0.01}
+    assert len(pairs) > 5 and all(train == 7 + 7 * (sample - 280) for sample, train in pairs.items())
+
+
 def test_without_heldout_images_it_cannot_tell(place):
     report, output = audit(place, "copies.npz", code=2)
     assert report["verdict"] == "cannot tell" and report["protocol"]["heldout"] == "none named"

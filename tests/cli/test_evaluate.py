@@ -112,7 +112,7 @@ def test_mistakes_get_one_line(place, tmp_path, monkeypatch):
     samples = np.zeros((80, 28, 28, 1), np.uint8)
     np.savez(tmp_path / "floats.npz", samples=samples / 2)
     np.savez(tmp_path / "few.npz", samples=samples[:64])
-    np.savez(tmp_path / "nameless.npz", images=samples)
+    np.savez(tmp_path / "nameless.npz", pictures=samples)
     folder = ["--dataset=folder", f"--data_dir={place / 'images'}"]
     few = f"--samples={tmp_path / 'few.npz'}"
     for arguments, words in [
@@ -131,7 +131,7 @@ def test_mistakes_get_one_line(place, tmp_path, monkeypatch):
         ([f"--samples={tmp_path / 'floats.npz'}", *folder], "samples is float64 (80, 28, 28, 1); it must be uint8"),
         (
             [f"--samples={tmp_path / 'nameless.npz'}", *folder],
-            "it has no array called samples (arrays in it: images): the images must be a folder, an .npz with",
+            "it has no array called samples (arrays in it: pictures): the images must be a folder, an .npz with",
         ),
         ([f"--samples={place / 'files'}", *folder, "--out=/nowhere/x.json"], "this folder cannot be written to"),
     ]:

@@ -146,12 +146,14 @@ def test_results_of_the_other_weights_are_left_out_of_the_card(trained_run, tmp_
         (["--license=MIT"], "--out is missing"),
         (["--out=x", "--license=MITT"], "'MITT' is no SPDX licence"),
         (["--out=full", "--license=MIT"], "--out=full is there already"),
+        (["--out=link", "--license=MIT"], "--out=link cannot be replaced by a folder: name one that is not there yet"),
         (["--out=x", "--license=MIT", "--checkpoint=9"], "--checkpoint=9: must be best, last or one of the steps 4"),
     ],
 )
 def test_mistakes_get_one_line(trained_run, tmp_path, flags, words):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
+    (tmp_path / "link").symlink_to("nowhere")
     before = sorted(tmp_path.rglob("*"))
     assert words in refused("export", trained_run, *flags, cwd=tmp_path)
     assert sorted(tmp_path.rglob("*")) == before

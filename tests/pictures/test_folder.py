@@ -53,6 +53,13 @@ def test_a_few_broken_files_are_named_and_skipped(tmp_path):
         assert np.array_equal(read.images[0, ..., 0], np.asarray(second))
 
 
+def test_the_name_of_a_broken_file_is_shown_without_its_control_characters(tmp_path):
+    root = draw_folder(tmp_path / "images", 20)
+    (root / "class0" / "\x1b]0;x\x07a\nb.png").write_bytes(b"no picture")
+    (line,) = cache.read(open_pictures(root), 28, 1).unreadable
+    assert line.isprintable() and "b.png: not a readable image" in line
+
+
 def test_too_many_broken_files_stop(tmp_path):
     draw_folder(tmp_path, 20)
     for number in (0, 2, 4):

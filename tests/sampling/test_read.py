@@ -1,6 +1,7 @@
 """Reading any generator's images."""
 
 import io
+import shutil
 
 import numpy as np
 import pytest
@@ -51,11 +52,14 @@ def test_grey_and_colour(tmp_path):
     assert image_shape(tmp_path / "l") == (4, 4, 1)
 
 
-def test_an_npz_is_read_in_its_order(tmp_path):
+def test_an_npz_is_read_in_its_order_and_of_a_larger_one_some_at_random(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 3), np.uint8)
     np.savez_compressed(tmp_path / "a.npz", samples=images, labels=np.arange(5))
     assert image_shape(tmp_path / "a.npz") == (4, 4, 3)
-    assert np.array_equal(read_samples(tmp_path / "a.npz", (4, 4, 3), limit=2).images, images[:2])
+    whole, some = (read_samples(tmp_path / "a.npz", (4, 4, 3), limit=limit) for limit in (5, 2))
+    assert np.array_equal(whole.images, images) and whole.places is None
+    assert np.array_equal(some.images, images[some.places]) and len(some.places) == 2
+    assert (whole.which, some.which) == ("the first 5 images in a.npz", "2 of the 5 images in a.npz, at random")
     with pytest.raises(UserError, match="its images are 4x4x3, and the data set's are 4x4x1"):
         read_samples(tmp_path / "a.npz", (4, 4, 1))
 
@@ -66,7 +70,9 @@ def test_arrays_in_memory_and_in_files_of_every_form_are_the_same_images(tmp_pat
     np.savez(tmp_path / "grey.npz", samples=images[..., 0])
     np.save(tmp_path / "plain.npy", images)
     np.save(tmp_path / "grey.npy", images[..., 0])
-    files = [tmp_path / name for name in ("unnamed.npz", "grey.npz", "plain.npy", "grey.npy")]
+    np.savez(tmp_path / "images.npz", images=images)
+    shutil.copy(tmp_path / "plain.npy", tmp_path / "LOUD.NPY")
+    files = [tmp_path / name for name in ("unnamed.npz", "grey.npz", "images.npz", "plain.npy", "grey.npy", "LOUD.NPY")]
     for source in (images, images[..., 0], *files):
         assert image_shape(source) == (4, 3, 1)
         assert np.array_equal(read_samples(source, (4, 3, 1)).images, images)
@@ -91,7 +97,7 @@ def test_real_images_in_a_folder_are_resized_and_in_arrays_are_not(tmp_path):
         {"samples": np.zeros((2, 4, 4, 2), np.uint8)},
         {"samples": np.zeros((0, 4, 4, 1), np.uint8)},
         {"samples": np.zeros((2, 4, 4, 1), np.float32)},
-        {"images": np.zeros((2, 4, 4, 1), np.uint8)},
+        {"pictures": np.zeros((2, 4, 4, 1), np.uint8)},
     ],
 )
 def test_other_arrays_are_refused(tmp_path, content):

@@ -99,6 +99,8 @@ def test_a_huge_grid_is_drawn_from_and_never_laid_out():
     with pytest.raises(UserError, match="draw some with --random"):
         grid.cells(axes)
     assert len(grid.cells(axes, 5)) == 5
+    with pytest.raises(UserError, match="--random=20000: at most 10,000 cells"):
+        grid.cells(axes, 20_000)
 
 
 @pytest.mark.parametrize(
