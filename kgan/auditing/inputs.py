@@ -60,16 +60,8 @@ def of_run(
     if recover and heldout is not None and config.conditional:
         raise UserError("--recover needs the labels of held-out images: leave out --heldout")
     images, labels, division, data_sha256 = _divided(run, config, data_dir)
-    remarks, source = [division.seen, division.elsewhere], "the run's own, never trained on"
-    if division.elsewhere:
-        source += ", as far as its own data tell"
-    skipped: tuple[str, ...] = ()
-    if heldout is not None:
-        given = read_images(heldout, images["train"].shape[1:], "heldout")
-        images["heldout"], skipped = given.images, given.skipped
-        remarks, source = [division.elsewhere], "as given"
-        labels["heldout"] = np.zeros(len(given.images), np.int64)
-    if recover and not len(images["heldout"]):
+    unseen = _unseen(images["heldout"], division, heldout)
+    if recover and not len(unseen.images):
         raise UserError(
             "--recover compares with images that were never trained on, and this run has none: name some with --heldout"
         )
@@ -79,16 +71,17 @@ def of_run(
     from kgan.sampling import draw
 
     trained = generator.load(run.path, checkpoint, ema)
-    train, theirs = ((images[split], labels[split]) for split in ("train", "heldout"))
+    train = images["train"], labels["train"]
+    theirs = unseen.images, labels["heldout"] if heldout is None else np.zeros(len(unseen.images), np.int64)
     return AuditImages(
         samples=trained.generate(num_samples, seed, progress=progress),
         train=images["train"],
-        heldout=images["heldout"],
+        heldout=unseen.images,
         protocol={
             "samples": f"images 0 to {num_samples - 1} of the seed, as kgan sample draws them",
             "dataset": config.dataset,
             "data_sha256": data_sha256,
-            "heldout": source,
+            "heldout": unseen.which,
             "run_id": trained.record.get("id"),
             "checkpoint_sha256": trained.checkpoint_sha256,
             "step": trained.step,
@@ -98,9 +91,17 @@ def of_run(
         origin=draw.origin(trained),
         passes_per_image=trained.step * config.d_steps * config.batch_size / len(images["train"]),
         recover=lambda progress: latent_recovery(trained, train, theirs, progress),
-        skipped=skipped,
-        remarks=tuple(filter(None, remarks)),
+        skipped=unseen.skipped,
+        remarks=tuple(filter(None, (division.seen if heldout is None else "", division.elsewhere))),
     )
+
+
+def _unseen(own: Images, division: Division, heldout: Source | None) -> Samples:
+    """The held-out images that are given, or the run's own."""
+    if heldout is not None:
+        return replace(read_images(heldout, own.shape[1:], "heldout"), which="as given")
+    limits = ", as far as its own data tell" if division.elsewhere else ""
+    return Samples(own, which=f"the run's own, never trained on{limits}")
 
 
 def _divided(
