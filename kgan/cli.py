@@ -58,10 +58,8 @@ def default(function: Callable, name: str):
 
 
 def flag_values(function: Callable) -> dict:
-    """The values of the flags that are called like parameters of `function`, to be passed to it; an empty one is as
-    one left out."""
-    values = {name: flags.FLAGS[name].value for name in inspect.signature(function).parameters if name in flags.FLAGS}
-    return {name: value for name, value in values.items() if value != ""}
+    """The values of the flags that are called like parameters of `function`, to be passed to it."""
+    return {name: flags.FLAGS[name].value for name in inspect.signature(function).parameters if name in flags.FLAGS}
 
 
 def parse_setting(name: str, text: str):

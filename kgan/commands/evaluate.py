@@ -59,8 +59,9 @@ def define_flags() -> None:
 def main(arguments: list[str]) -> None:
     run = cli.run_or_samples(arguments, FLAGS.samples)
     out = _out(run)
+    given = {name: value for name, value in cli.flag_values(evaluate).items() if value != ""}
     with cli.progress("features") as progress:
-        result = evaluate(run, **cli.flag_values(evaluate), progress=progress, log=print)
+        result = evaluate(run, **given, progress=progress, log=print)
     result.save(out)
     show(result)
     print(f"wrote {out}")

@@ -1,7 +1,7 @@
 """Checkpoint files: one .npz of plain arrays for each saved step, whole or absent.
 
-A name is `step-0000500.npz`; the keys are the names of `State.variables`. Nothing else is in the folder but
-`best.json`, which names the checkpoint with the best score once one was measured.
+A name is `step-0000500.npz`; the keys are the names of `State.variables`. Beside them are `best.json`, which names the
+checkpoint with the best score once one was measured, and damaged ones, put aside as `NAME.damaged` for the user to see.
 """
 
 import hashlib

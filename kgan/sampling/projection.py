@@ -60,6 +60,7 @@ def project(
     )
 
 
+@environment.full_float32()
 def descend(
     trained: TrainedGenerator,
     starts: np.ndarray,
@@ -80,8 +81,7 @@ def descend(
         step = _descent_step(trained, z, tf.constant(to_float(images[block])), tf.constant(labels[block]))
         for done in range(steps):
             before = z.numpy()
-            with environment.full_float32():
-                now = step().numpy()
+            now = step().numpy()
             better = now < errors[block]
             best[block][better], errors[block][better] = before[better], now[better]
             if progress:

@@ -112,10 +112,10 @@ def _read_file(path: Path) -> tuple[str, np.ndarray]:
     try:
         if path.suffix.lower() == ".npy":
             return f"{path}: the array", read_npy(path)
-        arrays = read_npz(path, dict.fromkeys(NAMES, Array(optional=True)))
-        if not arrays:
-            read_npz(path, {"samples": Array()})  # says what is in it
-        return next((f"{path}: {name}", array) for name, array in arrays.items())
+        for name in NAMES:
+            if found := read_npz(path, {name: Array(optional=True)}):
+                return f"{path}: {name}", found[name]
+        return f"{path}: samples", read_npz(path, {"samples": Array()})["samples"]  # says what is in it
     except UserError as error:
         raise UserError(
             f"{error}: the images must be a folder, an .npz with {' or '.join(NAMES)}, or an .npy"

@@ -55,8 +55,8 @@ def cells(grid: Grid, count: int | None = None) -> list[Settings]:
     """The settings of each cell, the last setting fastest; or of `count` cells, drawn without repetition.
 
     The draw is always the same, and a greater `count` keeps the cells of a smaller one. Raises UserError for a grid of
-    more than 10,000 cells, one with fewer than `count`, or one with a setting that does not exist or comes twice, has
-    no values or has one of them twice.
+    more than 10,000 cells that are all asked for, for a `count` above 10,000 or above the cells there are, and for a
+    setting that does not exist or comes twice, has no values or has one of them twice.
     """
     axes = _axes(grid)
     total = math.prod(map(len, axes))
@@ -65,9 +65,8 @@ def cells(grid: Grid, count: int | None = None) -> list[Settings]:
             raise UserError(f"the grid has {total:,} cells, more than {MAX_CELLS:,}: draw some with --random=N")
         return [_cell(axes, index) for index in range(total)]
     if count > min(total, MAX_CELLS):
-        raise UserError(
-            f"--random={count}: {f'the grid has only {total}' if count > total else f'at most {MAX_CELLS:,}'} cells"
-        )
+        most = f"at most {MAX_CELLS:,}" if total > MAX_CELLS else f"the grid has only {total}"
+        raise UserError(f"--random={count}: {most} cells")
     generator = random.Random(0)
     indices: set[int] = set()
     while len(indices) < count:

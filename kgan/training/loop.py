@@ -158,7 +158,7 @@ class TrainingRun:
             run.remove_leftovers()
             self._damaged = [checkpoint.put_aside(path) for path in self._damaged]
             run.cut_back(self.step)
-            scoring.restore_best(run, self.step)
+            scoring.restore_best(run)
             run.write_config(self.config)
             run.update_record(resumed=[*record.get("resumed", []), self._resumption(record, changes)])
         except OSError as error:
@@ -180,8 +180,8 @@ class TrainingRun:
         if newest is None:
             return
         path, arrays = newest
-        later = checkpoint.paths(run.checkpoints)
-        self._damaged = later[later.index(path) + 1 :]
+        kept = checkpoint.paths(run.checkpoints)
+        self._damaged = kept[kept.index(path) + 1 :]
         try:
             self.state.set_arrays(arrays)
             self.meter.set_arrays(arrays)

@@ -5,11 +5,12 @@ run that is killed in between, the log line tells on resuming what best.json sho
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kgan.errors import UserError
 from kgan.evaluation import protocol
+from kgan.evaluation.inception import GRAPH_FILE
 from kgan.evaluation.reference import Reference, load_reference
 from kgan.files import cache_folder
 from kgan.runs import checkpoint
@@ -43,6 +44,13 @@ def prepare(plan: Plan, earlier: Mapping | None = None) -> Preparation | None:
     count, _ = protocol.common_count(reference, config.eval_samples)
     asked = earlier["protocol"].get("features", "auto") if earlier else "auto"
     choice = protocol.select_features(asked, reference, count, cache_folder(), data_dir=config.data_dir)
+    if choice.name == "inception" and choice.graph is None:
+        raise UserError(
+            f"--eval_every: this run was scored in Inception's features: put {GRAPH_FILE} into the cache folder "
+            f"({cache_folder()}), or into $KGAN_DATA_DIR"
+        )
+    if earlier:
+        choice = replace(choice, reason=earlier["protocol"].get("features_reason", choice.reason))
     try:
         protocol.check_count(choice, reference, count, way_out="more training images and --eval_samples")
     except UserError as error:
@@ -102,13 +110,13 @@ def collapse_advice(scores: Sequence[tuple[int, float]]) -> str | None:
     )
 
 
-def restore_best(run: RunDir, step: int) -> None:
-    """Makes best.json what the log says of the checkpoints up to `step`: a crash may have come before the newest score
-    was entered, and a later checkpoint may be lost."""
-    best = checkpoint.best(run.checkpoints)
-    if best and best[0] > step:
-        (run.checkpoints / checkpoint.BEST).unlink()
+def restore_best(run: RunDir) -> None:
+    """Makes best.json what the log says of the checkpoints there are: a crash may have come before the newest score was
+    entered, and the checkpoint of the best one may be lost."""
     kept = {checkpoint.step_of(path) for path in checkpoint.paths(run.checkpoints)}
-    for scored, score in history(run):
-        if scored in kept and scored <= step:
-            checkpoint.keep_if_best(run.checkpoints, scored, score)
+    best = checkpoint.best(run.checkpoints)
+    if best and best[0] not in kept:
+        (run.checkpoints / checkpoint.BEST).unlink()
+    for step, score in history(run):
+        if step in kept:
+            checkpoint.keep_if_best(run.checkpoints, step, score)

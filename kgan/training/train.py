@@ -18,7 +18,7 @@ from kgan.training.logging import LOGGER
 from kgan.training.plan import RESOLVED, Plan, make_plan, resume_config
 
 _OPEN = {*RESOLVED, "steps"}
-"""Settings of which None says nothing: what a run that goes on has stays."""
+"""Settings that stay as the run has them where None is given."""
 
 
 @dataclass(frozen=True)
@@ -124,10 +124,9 @@ def _resolve(config: TrainConfig | None, run_dir, resume: bool | str, settings: 
         return _Request(config, Path(run_dir) if run_dir else None, None, {})
     run = RunDir.open(run_dir)
     saved = run.read_config()
-    given = {**({} if config is None else vars(config)), **settings}
-    unsaid = _OPEN | (set(given) - set(settings))
-    said = {name: value for name, value in given.items() if value is not None or name not in unsaid}
-    resumed = resume_config(saved, said)
+    given = {} if config is None else {name: value for name, value in vars(config).items() if value is not None}
+    said = {name: value for name, value in settings.items() if value is not None or name not in _OPEN}
+    resumed = resume_config(saved, {**given, **said})
     return _Request(resumed, run.path, run, saved.differences(resumed))
 
 

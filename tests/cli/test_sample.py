@@ -335,6 +335,7 @@ def test_real_images_stand_beside_generated_ones_of_their_class(trained_run):
         (["RUN", "--npz", "--nocaption"], "--caption is for pictures of several images"),
         (["RUN", "--truncation=0"], "--truncation"),
         (["RUN", "--project=nowhere.png"], "nowhere.png: No such file"),
+        (["RUN", "--c2pa_cert=", "--c2pa_key="], "--c2pa_cert"),
         (["RUN", "--project=x.png", "--npz"], "--interpolate, --npz and --project are different"),
         (["RUN", "--label=class7"], "--label=class7: a label must be one of 0 to 1, or of class0, class1"),
     ],

@@ -107,9 +107,10 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path):
             while not list(tmp_path.glob("b/*/checkpoints/step-*.npz")):
                 assert started.poll() is None and time.monotonic() < end
                 time.sleep(0.1)
-        finally:
             started.send_signal(signal.SIGINT)
-            output, _ = started.communicate()
+            output, _ = started.communicate(timeout=240)
+        finally:
+            started.kill()
     assert started.returncode == 130 and "stopped   seed=0" in output
     statuses = {row["status"] for row in csv.DictReader((tmp_path / "b/sweep.csv").open())}
     assert statuses <= {"interrupted", "finished"} and "interrupted" in statuses

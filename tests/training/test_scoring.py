@@ -102,8 +102,8 @@ def test_the_best_outlives_a_crash(run, config, tmp_path, monkeypatch, moment):
 def test_what_a_crash_left_out_of_best_json_is_entered_on_resuming(run, tmp_path):
     shutil.copytree(run, tmp_path / "run")
     opened = scoring.RunDir.open(tmp_path / "run")
-    (opened.checkpoints / "best.json").write_text('{"step": 9, "score": 1e9}')
-    scoring.restore_best(opened, 27)
+    (opened.checkpoints / "best.json").write_text('{"step": 27, "score": 1e9}')
+    scoring.restore_best(opened)
     assert checkpoint.best(opened.checkpoints) == min(scores(run).items(), key=lambda scored: scored[1])
 
 

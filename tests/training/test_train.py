@@ -3,6 +3,7 @@
 import gc
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -38,7 +39,8 @@ def test_two_replicas_train_resume_and_are_read_back(settings, tmp_path):
         "assert kgan.train(run_dir=run, resume=True, steps=6).step == 6\n"
         "assert kgan.load(run).generate(2).shape == (2, 28, 28, 1)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["device"]["replicas"] == 2 and record["status"] == "finished" and record["step"] == 6

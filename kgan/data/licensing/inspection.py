@@ -57,7 +57,7 @@ def put_on_record(place: Path, said: Mapping) -> Inspection:
 
 def inspect(place: Path, **facts) -> Inspection:
     """Reads every image in a folder or file, as `kgan train` would, at its own size. `facts` are fields of the card
-    that only people know: name, license, origin, holder, contains_people, consent.
+    that only people know: name, license, origin, holder, contains_people, consent, citation.
 
     Raises UserError if there are no images.
     """
