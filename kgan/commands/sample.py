@@ -3,8 +3,8 @@
 usage: kgan sample RUN [--num=64] [--seed=0] [--label=cat] [--out=DIR] [--interpolate | --npz | --project=IMAGE]
                        [--c2pa_cert=CERT.pem --c2pa_key=KEY.pem]
 
-Image i of a seed is the same whatever else is asked. A file of that name is replaced only if its marks say that it is
-the same image; anything else that is there stops the command unless you --overwrite it.
+Of one checkpoint, label and truncation, image i of a seed is always the same. A file of that name is replaced only if
+its marks say that it is the same image; anything else that is there stops the command unless you --overwrite it.
 """
 
 import os
