@@ -1,6 +1,6 @@
 """Does the discriminator still teach the generator? The mean logits in the log tell.
 
-Two ways to fail are noticed: it knows its training images by heart, and its gradients lead the generator to those
+Two ways to fail are noticed: it overfits, and its gradients lead the generator to those
 images alone (Karras et al. 2020, arXiv:2006.06676); or it tells nothing apart, and has no gradients worth following.
 """
 
@@ -16,7 +16,7 @@ from kgan.config import TrainConfig
 WINDOW = 10
 """Log lines over which logits are compared: a single one has those of few images."""
 RATIO = 0.5
-"""The r_v above which the discriminator is said to know its training images by heart."""
+"""The r_v above which the discriminator is said to overfit."""
 BLIND = 0.01
 """Difference of mean logits below which real images are rated like generated ones. Runs that went well kept 0.015."""
 _STEPS = 50
@@ -49,7 +49,7 @@ class DiscriminatorWatch:
         if all("d_heldout" in line for line in self._lines):
             gaps = self._differences("d_real", "d_heldout")
             if sum(gaps) > RATIO * sum(whole) > 0 and not _is_noise(gaps):
-                yield "by heart", self._advice_against_rote(sum(gaps) / sum(whole))
+                yield "overfits", self._advice_against_rote(sum(gaps) / sum(whole))
 
     def _is_blind(self, whole: list[float]) -> bool:
         """Whether real images are rated like generated ones, and not less so of late."""
@@ -76,7 +76,7 @@ class DiscriminatorWatch:
         audit = f"kgan audit {shlex.quote(str(self._run))}"
         return (
             f"the discriminator rates held-out images more like generated than like training images (r_v {ratio:.2f}): "
-            f"it knows its training images by heart. {remedy} would help; {audit} says whether it copies them"
+            f"it overfits. {remedy} would help; {audit} says whether it copies them"
         )
 
 

@@ -1,4 +1,4 @@
-"""What is said of a discriminator that knows its images by heart, or tells nothing apart, and what that rests on."""
+"""What is said of a discriminator that overfits, or tells nothing apart, and what that rests on."""
 
 import keras
 import numpy as np
@@ -69,7 +69,7 @@ def said(lines, earlier=(), apart=10, **settings) -> list[str]:
 def test_an_open_gap_is_said_once_and_not_again_when_resumed():
     opening = [line(0.0)] * 5 + [line(0.6 + 0.01 * number) for number in range(WINDOW)]
     (advice,) = said([*opening, *opening])
-    assert "by heart" in advice and "r_v 0.5" in advice and "kgan audit runs/x" in advice
+    assert "overfits" in advice and "r_v 0.5" in advice and "kgan audit runs/x" in advice
     assert said(opening, earlier=opening) == []
     assert len(said(opening[:-3]) + said(opening[-3:], earlier=opening[:-3])) == 1
 
@@ -107,7 +107,7 @@ def test_a_discriminator_that_has_only_begun_to_learn_is_given_time():
 
 def test_it_may_come_after_the_images_were_known_by_heart():
     lines = [line(0.9)] * WINDOW + [line(0.0, whole=0.0)] * WINDOW
-    assert ["by heart" in advice for advice in said(lines)] == [True, False]
+    assert ["overfits" in advice for advice in said(lines)] == [True, False]
 
 
 def test_the_advice_names_what_is_not_done_yet():
@@ -124,9 +124,9 @@ def test_a_discriminator_that_learns_its_images_by_heart_is_noticed(tmp_path):
     run = RunDir(kgan.train(**settings, steps=300))
     lines = run.read_metrics()
     assert lines[-1]["d_real"] - lines[-1]["d_heldout"] > 0.5 * (lines[-1]["d_real"] - lines[-1]["d_fake"])
-    assert run.log_file.read_text().count("it knows its training images by heart") == 1
+    assert run.log_file.read_text().count("it overfits") == 1
     kgan.train(**settings, steps=400, resume="auto")
-    assert run.log_file.read_text().count("it knows its training images by heart") == 1
+    assert run.log_file.read_text().count("it overfits") == 1
 
 
 def test_a_discriminator_that_does_not_learn_is_noticed(tmp_path):
