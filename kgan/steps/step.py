@@ -51,6 +51,8 @@ class TrainStep:
 
     def _step(self, step, images, labels) -> tf.Tensor:
         config, state = self.config, self.state
+        with self.strategy.scope():
+            update_spectral_norms(state.generator)  # none of ours has any; an added one may, as SAGAN's
         for critic_step in range(config.d_steps - 1):
             with self.strategy.scope():
                 update_spectral_norms(state.discriminator)
@@ -128,6 +130,7 @@ class TrainStep:
                 args=(live.value, decay),
                 group=False,
             )
+        update_spectral_norms(average)
 
 
 def _may_read_the_clock() -> bool:
