@@ -62,6 +62,11 @@ def flag_values(function: Callable) -> dict:
     return {name: flags.FLAGS[name].value for name in inspect.signature(function).parameters if name in flags.FLAGS}
 
 
+def filled_values(function: Callable) -> dict:
+    """As `flag_values`, less those that are given empty: they count as left out."""
+    return {name: value for name, value in flag_values(function).items() if value != ""}
+
+
 def parse_setting(name: str, text: str):
     """The value of a setting as its flag would read it. Raises UserError for what the flag would refuse."""
     config.check_name(name)

@@ -58,9 +58,8 @@ def define_flags() -> None:
 def main(arguments: list[str]) -> int:
     run = cli.run_or_samples(arguments, FLAGS.samples)
     out = _out(run)
-    given = {name: value for name, value in cli.flag_values(audit).items() if value != ""}
     with cli.progress("comparing") as progress:
-        result = audit(run, **given, progress=progress)
+        result = audit(run, **cli.filled_values(audit), progress=progress)
     out.mkdir(parents=True, exist_ok=True)
     pictures = result.save_pictures(out)
     result.save(out / AUDIT)

@@ -59,14 +59,14 @@ def define_flags() -> None:
 def main(arguments: list[str]) -> None:
     run = cli.run_or_samples(arguments, FLAGS.samples)
     out = _out(run)
-    given = {name: value for name, value in cli.flag_values(evaluate).items() if value != ""}
     with cli.progress("features") as progress:
-        result = evaluate(run, **given, progress=progress, log=print)
+        result = evaluate(run, **cli.filled_values(evaluate), progress=progress, log=print)
     result.save(out)
     show(result)
     print(f"wrote {out}")
-    what = [run] if run else [f"--{name}={FLAGS[name].value}" for name in OF_SAMPLES if FLAGS[name].present]
-    what = [flag for flag in what if not (FLAGS.train and flag.startswith("--data_dir="))]  # of the Inception graph
+    left_out = {"data_dir"} if FLAGS.train else set()  # it named the place of Inception's graph
+    names = [name for name in OF_SAMPLES if FLAGS[name].present and name not in left_out]
+    what = [run] if run else [f"--{name}={FLAGS[name].value}" for name in names]
     print(f"next:     {cli.command_line('audit', *what)}")
 
 

@@ -1,6 +1,6 @@
 """Line charts and histograms as inline SVG: they take the page's colours, light or dark, and stay sharp at any size.
 
-The page's style sheet has the classes. Lengths are in units of which a chart is 400 wide, about a pixel each on a
+The page's stylesheet has the classes. Lengths are in units of which a chart is 400 wide, about a pixel each on a
 telephone, so that text there is as large as it is written here.
 """
 

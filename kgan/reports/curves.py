@@ -7,6 +7,7 @@ from markupsafe import Markup
 
 from kgan.reports.charts import Line, Scale, histogram, line_chart, with_reference
 from kgan.reports.facts import Run
+from kgan.runs.results import score_name
 from kgan.text import rounded
 
 _PANELS = (
@@ -79,7 +80,7 @@ def _add_scores(drawn: Sequence[tuple[Run, list[Markup]]], x: Scale) -> None:
     distances = [line["frechet_distance"] for _, _, lines in scored for line in lines]
     y = Scale.over(with_reference(distances, floor), log=True)
     for run, column, lines in scored:
-        title = str(_scoring(run).get("protocol", {}).get("distance_name", "Frechet distance"))
+        title = score_name(_scoring(run).get("protocol", {}))
         values = [line["frechet_distance"] for line in lines]
         label = f"{title} of {run.name} from {rounded(values[0])} to {rounded(values[-1])}, lower is better"
         line = Line(title, [line["step"] for line in lines], values)

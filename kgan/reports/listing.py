@@ -32,7 +32,7 @@ class RunSummary:
     @property
     def score_name(self) -> str:
         """What the score is called."""
-        return str(self.protocol.get("distance_name", "Frechet distance"))
+        return results.score_name(self.protocol)
 
 
 def is_run(path: Path) -> bool:

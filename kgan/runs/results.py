@@ -59,6 +59,11 @@ def is_current(run: RunDir, result: Mapping) -> bool:
     return is_of(result, run_id=run.read_record().get("id"), step=step, ema=bool(run.read_config().ema_decay))
 
 
+def score_name(protocol: Mapping) -> str:
+    """What the Frechet distance that was measured by this protocol is called."""
+    return str(protocol.get("distance_name", "Frechet distance"))
+
+
 def differing(protocols: Sequence[Mapping]) -> list[str]:
     """The keys of these protocols that keep their scores from being compared; none if all were measured alike."""
     return [key for key in _ALIKE if len({str(protocol.get(key)) for protocol in protocols}) > 1]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kgan import plots
 from kgan.files import write_atomically
-from kgan.runs.results import differing, objection, ranked
+from kgan.runs.results import differing, objection, ranked, score_name
 from kgan.runs.rundir import FAILED, INTERRUPTED, WAITING
 from kgan.sweeping.cells import Cell
 from kgan.sweeping.grid import Settings, shown
@@ -38,7 +38,7 @@ class SweepRow:
     @property
     def score_name(self) -> str:
         """What the score is called."""
-        return str(self.protocol.get("distance_name", "Frechet distance"))
+        return score_name(self.protocol)
 
 
 @dataclass(frozen=True)
