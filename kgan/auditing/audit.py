@@ -56,7 +56,8 @@ def audit(
             threshold is the ratio of one of them.
         shifts: look for copies moved by up to this many pixels, 0 to 2.
         recover: measure latent recovery too, for a run (Webster et al., 2019, arXiv:1901.03396); takes minutes. It is
-            reported beside the verdict: a generator may reach training images better without copying them.
+            reported beside the verdict, on which it has no bearing: a generator may reach training images better
+            without copying them.
         seed: of the samples of a run, which are images 0 to num_samples - 1 as `kgan sample` draws them.
         checkpoint: of the run: "best" (if one was scored, else the last), "last" or a step.
         ema: draw with the averaged weights, if the run has them.
@@ -105,17 +106,12 @@ def audit(
 
 
 def _audited(images: inputs.AuditImages, recover: bool, progress: Progress | None, **settings) -> AuditResult:
-    recovery, other_p_values = None, None
-    if recover and images.recover:
-        recovery = images.recover(progress or (lambda done, total: None))
-        p_value = recovery["p_value"] if recovery["recovers_training_images"] else 1.0
-        other_p_values = {"latent": {"recovery": p_value}}
+    recovery = images.recover(progress or (lambda done, total: None)) if recover and images.recover else None
     result = compare(
         images.samples,
         images.train,
         images.heldout,
         passes_per_image=images.passes_per_image,
-        other_p_values=other_p_values,
         progress=progress,
         **settings,
     )

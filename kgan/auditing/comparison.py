@@ -49,7 +49,6 @@ def compare(
     shifts: int = 1,
     exchangeable: bool = True,
     passes_per_image: float | None = None,
-    other_p_values: Mapping[str, Mapping[str, float]] | None = None,
     progress: Progress | None = None,
 ) -> AuditResult:
     """Tests whether `samples` contain more near-copies of `train` than `heldout`, images of the same origin, does.
@@ -57,9 +56,8 @@ def compare(
     All three are uint8 (n, h, w, c): arrays, memory maps or views of them. `alpha` is the false-positive rate that
     flagging an image is calibrated to. Mirror images are looked for in colour only. `exchangeable=False` where `train`
     is a collection of known works, not of one origin with `heldout`: no strata then, and no swap test.
-    `other_p_values`, by group and test, join Holm's correction and are reported, but never convict. `progress(done,
-    total)` counts pairs of images. Fewer than 20 held-out images give "cannot tell". Raises ValueError for arrays of
-    other types or shapes that differ, without samples or training images, and for alpha outside (0, 1).
+    `progress(done, total)` counts pairs of images. Fewer than 20 held-out images give "cannot tell". Raises ValueError
+    for arrays of other types or shapes that differ, without samples or training images, and for alpha outside (0, 1).
     """
     _check(samples, train, heldout, alpha)
     mirror = train.shape[-1] == 3
@@ -92,10 +90,8 @@ def compare(
     del search  # its memory is needed for the swap test
     if tested:
         calibration = Calibration.by_space(evidence.heldout, result.protocol["num_strata"], alpha)
-        others: dict[str, Mapping[str, float]] = {}
-        if exchangeable:
-            others = _swap_test(samples, train, heldout, shifts, mirror, counter)
-        result = verdict.judged(result, calibration, others | dict(other_p_values or {}), planted)
+        swap = _swap_test(samples, train, heldout, shifts, mirror, counter) if exchangeable else {}
+        result = verdict.judged(result, calibration, swap, planted)
     return _with_pairs(result, samples, train, heldout)
 
 

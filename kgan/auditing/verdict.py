@@ -18,22 +18,19 @@ _COUNTS, _SWAP = ("count", "exceedance"), ("swap",)
 def judged(
     untested: AuditResult,
     calibration: dict[str, Calibration],
-    other_p_values: Mapping[str, Mapping[str, float]],
+    swap: Mapping[str, Mapping[str, float]],
     planted: dict[str, Matches],
 ) -> AuditResult:
-    """The record with a verdict. `planted` are planted copies by kind.
+    """The record with a verdict. `planted` are planted copies by kind, `swap` the p-values of the swap test by space.
 
-    `other_p_values`, by group and test, join those of the counts in Holm's correction. Copies are found if a test of
-    the counts is rejected, or the swap test where some sample is flagged; other tests are reported only.
+    Copies are found if a test of the counts is rejected, or the swap test where some sample is flagged.
     """
     samples = _samples(untested)
     outcomes = Outcomes.of(samples, calibration)
-    p_values = _of_counts(outcomes, calibration)
-    for group, tests in other_p_values.items():
-        p_values[group] = p_values.get(group, {}) | dict(tests)
+    p_values = {space: tests | swap.get(space, {}) for space, tests in _of_counts(outcomes, calibration).items()}
     adjusted = _adjusted(p_values)
     flagged = _flagged(samples, outcomes, calibration)
-    copies = bool(flagged) and _smallest(adjusted, *_COUNTS, *_SWAP).p_value <= LEVEL
+    copies = bool(flagged) and _smallest(adjusted).p_value <= LEVEL
     limit, planted_flagged = _sensitivity(outcomes, planted, calibration, sum(map(len, p_values.values())))
     verdict = COPIES_FOUND if copies else CANNOT_TELL if limit["exact"] is None else NONE_DETECTED
     return dataclasses.replace(
@@ -56,10 +53,10 @@ def _samples(result: AuditResult) -> Matches:
     return result.evidence.samples
 
 
-def _adjusted(p_values: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-    names = [(group, test) for group, tests in p_values.items() for test in tests]
-    adjusted = dict(zip(names, holm([p_values[group][test] for group, test in names]).tolist(), strict=True))
-    return {group: {test: adjusted[group, test] for test in tests} for group, tests in p_values.items()}
+def _adjusted(p_values: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    names = [(space, test) for space, tests in p_values.items() for test in tests]
+    adjusted = dict(zip(names, holm([p_values[space][test] for space, test in names]).tolist(), strict=True))
+    return {space: {test: adjusted[space, test] for test in tests} for space, tests in p_values.items()}
 
 
 def _of_counts(outcomes: Outcomes, calibration: dict[str, Calibration]) -> dict[str, dict[str, float]]:
@@ -78,8 +75,8 @@ def _sensitivity(
 
     Copies are planted among the samples as if none of these were flagged, since those that are may be copies
     themselves: a share of copies below the limit can escape, one above it does not. All `num_tests` are corrected for,
-    but only those of the counts are repeated: what the others found in this run says nothing of planted copies, and
-    planting can only lower the swap test's p-values, so the limit errs on the high side.
+    but only those of the counts are repeated: planting can only lower the swap test's p-values, so the limit errs on
+    the high side.
     """
     none = np.zeros_like(outcomes.flagged)
     outcomes = dataclasses.replace(outcomes, flagged=none, exceeding=none)
@@ -120,15 +117,15 @@ class _Test(NamedTuple):
 
     p_value: float  # after Holm's correction
     name: str
-    group: str
+    space: str
 
     def __str__(self) -> str:
-        return f"the {self.name} test in {self.group}, p = {self.p_value:.2g} after Holm's correction"
+        return f"the {self.name} test in {self.space}, p = {self.p_value:.2g} after Holm's correction"
 
 
 def _smallest(adjusted: dict[str, dict[str, float]], *names: str) -> _Test:
     """Of the tests of these names, or of all, the one with the smallest p-value; one with p = 1 if none was made."""
-    tests = [_Test(p, name, group) for group, by_name in adjusted.items() for name, p in by_name.items()]
+    tests = [_Test(p, name, space) for space, by_name in adjusted.items() for name, p in by_name.items()]
     return min((test for test in tests if not names or test.name in names), default=_Test(1.0, "", ""))
 
 
@@ -162,11 +159,10 @@ def _reason(
 
 
 def _acquittal(flagged: str, sought: str, swap: _Test, strongest: _Test) -> str:
-    """Why there are no copies, although a test that shows none by itself may have been rejected."""
+    """Why there are no copies, although the swap test, which shows none by itself, may have been rejected."""
     if swap.p_value <= LEVEL:
         return f"no sample is flagged, although {sought}s are closer to the samples than held-out images are ({swap})"
-    text = f"{flagged}, no more than held-out images explain; the smallest p-value is that of {strongest}"
-    return f"{text}, which by itself does not show copies" if strongest.p_value <= LEVEL else text
+    return f"{flagged}, no more than held-out images explain; the smallest p-value is that of {strongest}"
 
 
 def _by_swapping(swap: _Test) -> str:

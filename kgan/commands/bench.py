@@ -6,6 +6,8 @@ All cases take turns in one process, so that what slows the machine down slows t
 rates. PyTorch takes part where the package torch is installed.
 """
 
+import functools
+
 from absl import flags
 from rich.console import Console
 from rich.table import Table
@@ -19,7 +21,7 @@ FLAGS = flags.FLAGS
 
 
 def define_flags() -> None:
-    default = lambda name: cli.default(bench, name)  # noqa: E731
+    default = functools.partial(cli.default, bench)
     small = [name for name, networks in ARCHITECTURES.items() if networks.smallest <= 28]
     flags.DEFINE_enum("arch", default("arch"), small, "The networks, for 28x28 images.")
     flags.DEFINE_integer("batch_size", default("batch_size"), "Images of one training step.", lower_bound=2)

@@ -5,6 +5,7 @@ usage: kgan export RUN --out=DIR --license=SPDX-ID [--checkpoint=best] [--noema]
 The same checkpoint gives the same bytes of generator.keras, README.md and samples.png. Neither format needs kgan.
 """
 
+import functools
 import os
 
 from absl import flags
@@ -15,11 +16,14 @@ from kgan.errors import UserError
 
 
 def define_flags() -> None:
+    default = functools.partial(cli.default, kgan.export)
     flags.DEFINE_string("out", None, "The new folder to write to.")
     flags.DEFINE_string("license", None, "The licence of the weights: an SPDX id, or LicenseRef-NAME. Yours to choose.")
-    flags.DEFINE_string("checkpoint", "best", "best (if one was scored, else last), last, or a step.")
-    flags.DEFINE_bool("ema", True, "Export the averaged weights, if the run has them.")
-    flags.DEFINE_string("producer", os.environ.get("KGAN_PRODUCER", ""), "As for kgan sample, for the sample grid.")
+    flags.DEFINE_string("checkpoint", default("checkpoint"), "best (if one was scored, else last), last, or a step.")
+    flags.DEFINE_bool("ema", default("ema"), "Export the averaged weights, if the run has them.")
+    flags.DEFINE_string(
+        "producer", os.environ.get("KGAN_PRODUCER", default("producer")), "As for kgan sample, for the sample grid."
+    )
 
 
 def main(arguments: list[str]) -> None:

@@ -7,8 +7,8 @@ Of one checkpoint, label and truncation, image i of a seed is always the same. A
 its marks say that it is the same image; anything else that is there stops the command unless you --overwrite it.
 """
 
+import functools
 import os
-from functools import partial
 
 from absl import flags
 
@@ -18,44 +18,43 @@ from kgan.errors import UserError
 from kgan.latents import MAX_SEED, MIN_TRUNCATION
 from kgan.sampling.sample import SampleResult
 
-_default = partial(cli.default, kgan.sample)
-
 
 def define_flags() -> None:
+    default = functools.partial(cli.default, kgan.sample)
     flags.DEFINE_integer("num", None, "How many images, or, with --interpolate, draws on the path. Default: 64, or 5.")
     flags.DEFINE_integer(
-        "seed", _default("seed"), "Image i is a function of seed and i.", lower_bound=0, upper_bound=MAX_SEED
+        "seed", default("seed"), "Image i is a function of seed and i.", lower_bound=0, upper_bound=MAX_SEED
     )
     flags.DEFINE_string("label", None, "The class of every image, by name or number. Default: the classes in turn.")
     flags.DEFINE_string(
         "out", None, "The folder to write to. Default: RUN/generated/step-N, with --label, --truncation and --noema."
     )
-    flags.DEFINE_bool("overwrite", _default("overwrite"), "Replace files that hold other images.")
-    flags.DEFINE_string("checkpoint", _default("checkpoint"), "best (if one was scored, else last), last, or a step.")
-    flags.DEFINE_bool("ema", _default("ema"), "Draw with the averaged weights, if the run has them.")
+    flags.DEFINE_bool("overwrite", default("overwrite"), "Replace files that hold other images.")
+    flags.DEFINE_string("checkpoint", default("checkpoint"), "best (if one was scored, else last), last, or a step.")
+    flags.DEFINE_bool("ema", default("ema"), "Draw with the averaged weights, if the run has them.")
     flags.DEFINE_float(
         "truncation", None, "Redraw components of z beyond this: fewer kinds of images.", lower_bound=MIN_TRUNCATION
     )
     flags.DEFINE_bool(
         "interpolate",
-        _default("interpolate"),
+        default("interpolate"),
         "Instead: a strip and a GIF of the way through the first --num draws.",
     )
-    flags.DEFINE_bool("grid", _default("grid"), "Also a grid of the first 64 images.")
+    flags.DEFINE_bool("grid", default("grid"), "Also a grid of the first 64 images.")
     flags.DEFINE_bool(
-        "npz", _default("npz"), "Instead: one file with the arrays samples (uint8 NHWC), labels and marks."
+        "npz", default("npz"), "Instead: one file with the arrays samples (uint8 NHWC), labels and marks."
     )
     flags.DEFINE_string("project", None, "Instead: the latent whose picture is nearest to the one in this file.")
     flags.DEFINE_string(
         "producer",
-        os.environ.get("KGAN_PRODUCER", _default("producer")),
+        os.environ.get("KGAN_PRODUCER", default("producer")),
         "Add China's implicit label (GB 45438-2025) with this name. Default: $KGAN_PRODUCER, else no such label.",
     )
     flags.DEFINE_string(
         "c2pa_cert", None, "Sign each PNG with this certificate (PEM, its issuers after it). Needs kgan[c2pa]."
     )
     flags.DEFINE_string("c2pa_key", None, "The private key of --c2pa_cert (PEM). There is no time stamp.")
-    flags.DEFINE_bool("caption", _default("caption"), "Draw 'AI-generated' below grids, strips and GIFs.")
+    flags.DEFINE_bool("caption", default("caption"), "Draw 'AI-generated' below grids, strips and GIFs.")
 
 
 def main(arguments: list[str]) -> None:

@@ -12,7 +12,7 @@ from kgan.errors import UserError
 from kgan.hardware import cluster
 from kgan.progress import Progress
 from kgan.runs import checkpoint, environment
-from kgan.runs.rundir import RunDir
+from kgan.runs.rundir import FINISHED, RunDir
 from kgan.training import scoring, start
 from kgan.training.logging import LOGGER
 from kgan.training.plan import RESOLVED, Plan, make_plan, resume_config
@@ -85,9 +85,9 @@ def train(
         LostWorker: Another worker of the run has ended, or cannot be reached.
     """
     request = _resolve(config, run_dir, resume, settings)
-    if resume == "auto" and request.resumed and _is_finished(request.resumed, request.changes):
-        LOGGER.info("%s is finished already", request.resumed.path)
-        return _result(request.resumed)
+    if finished := _left_as_it_is(request, resume):
+        LOGGER.info("%s is finished already", finished.path)
+        return _result(finished)
     result = _run(request, progress)
     gc.collect()  # graphs refer to themselves: left to itself Python keeps those of several runs in memory
     return result
@@ -102,9 +102,13 @@ def describe(
 ) -> dict:
     """What `train` with these arguments would do: settings, data, parameter counts, steps, bytes on disk.
 
-    Writes nothing. Raises what `train` raises before it makes or locks the run folder.
+    Of a run that resume="auto" would leave as it is: its settings, status and steps. Writes nothing. Raises what
+    `train` raises before it makes or locks the run folder.
     """
     request = _resolve(config, run_dir, resume, settings)
+    if finished := _left_as_it_is(request, resume):
+        steps = finished.read_record().get("total_steps")
+        return {"config": request.config, "status": FINISHED, "total_steps": steps, "disk_bytes": 0}
     training = _build(request)
     training.check_place(request.run_dir, request.resumed is not None)
     return training.describe()
@@ -138,13 +142,17 @@ def _run(request: _Request, progress: Progress | None) -> TrainResult:
     return _result(RunDir(path))
 
 
-def _is_finished(run: RunDir, changes: Mapping) -> bool:
-    """Whether the run has come to its end, and the changes do not let it go on: neither more steps nor, where it ended
-    early, more patience."""
-    record = run.read_record()
-    was, now = changes.get("stop_when_worse", (1, 1))
+def _left_as_it_is(request: _Request, resume: bool | str) -> RunDir | None:
+    """The run that resume="auto" finds at its end, if the changes do not let it go on: neither more steps nor, where
+    it ended early, more patience."""
+    if resume != "auto" or request.resumed is None:
+        return None
+    record = request.resumed.read_record()
+    was, now = request.changes.get("stop_when_worse", (1, 1))
     is_over = not record.get("ended") or (now is not None and now <= was)
-    return record.get("status") == "finished" and is_over and {"epochs", "steps"}.isdisjoint(changes)
+    if record.get("status") == FINISHED and is_over and {"epochs", "steps"}.isdisjoint(request.changes):
+        return request.resumed
+    return None
 
 
 def _build(request: _Request):
@@ -174,7 +182,7 @@ def _check_resumed(run: RunDir, plan: Plan) -> Mapping:
     if done > plan.total_steps:
         length = f"--epochs={plan.config.epochs} ({plan.total_steps} steps)" if plan.config.epochs else ""
         raise UserError(f"{run.path} has made {done} steps already: {length or f'--steps={plan.total_steps}'} is fewer")
-    if done == plan.total_steps and record.get("status") == "finished":
+    if done == plan.total_steps and record.get("status") == FINISHED:
         raise UserError(f"{run.path} is finished: it has made all {done} steps; give more --epochs or --steps")
     return record
 
