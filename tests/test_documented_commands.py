@@ -90,13 +90,16 @@ def test_documented_commands_have_the_flags_that_they_are_given(page):
 
 
 @pytest.mark.parametrize("recipe", EXPERIMENTS, ids=lambda page: page.name)
-def test_recipes_hold_flags_that_their_command_has(recipe):
+def test_recipes_hold_flags_that_their_command_has_each_once(recipe):
     lines = [line for line in recipe.read_text().splitlines() if line.strip() and not line.startswith("#")]
     told = help_of("sweep" if any(line.startswith("--grid") for line in lines) else "train")
+    names = []
     for line in lines:
         name, equals, _ = line.removeprefix("--").partition("=")
         pattern = rf"--{name}:" if equals else rf"--\[no\]{name.removeprefix('no')}:"
-        assert line.startswith("--") and re.search(pattern, told), line
+        assert re.fullmatch(r"--[a-z0-9_]+(=\S+)?", line) and re.search(pattern, told), line
+        names.append(name.removeprefix("no"))
+    assert [name for name in set(names) - {"grid"} if names.count(name) > 1] == []
 
 
 def test_commands_are_found():

@@ -49,7 +49,8 @@ def audit(
         samples: the images to audit, instead of a run's.
         dataset: the data set that the generator of `samples` was trained on, instead of `train`.
         num_heldout: with `dataset`: the generator never saw the images that `kgan.train` holds out, this many.
-        against: known works to look for instead of the training images, on which the generator was not trained.
+        against: known works to look for instead of the training images, whether or not the generator was trained on
+            them; with `samples`, `train` and `dataset` may then be left out.
         data_dir: where the data set lies. Default: where the run says, else $KGAN_DATA_DIR.
         num_samples: how many samples to draw, or to take at most.
         alpha: the share of honest images that may be flagged, but at least 1/(n + 1) with n held-out images, since the
@@ -95,7 +96,7 @@ def audit(
         refuse_changed(audit, theirs, "a run; the images of --samples are what they are")
         images = inputs.of_samples(
             samples, dataset=dataset, train=train, heldout=heldout, num_heldout=num_heldout, data_dir=data_dir,
-            num_samples=num_samples,
+            num_samples=num_samples, trained=against is None,
         )  # fmt: skip
     if against is not None:
         images = inputs.against_works(images, against)

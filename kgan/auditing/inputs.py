@@ -132,11 +132,16 @@ def of_samples(
     num_heldout: int | None,
     data_dir: str | None,
     num_samples: int,
+    trained: bool,
 ) -> AuditImages:
-    """Anyone's samples, and what their generator was trained on: a named data set, or images."""
-    if (dataset is None) == (train is None):
+    """Anyone's samples, and what their generator was trained on: a named data set, or images. Unless `trained`, that
+    may be left out, for known works will take its place."""
+    if dataset is not None and train is not None:
+        raise UserError("--dataset and --train both say what the generator was trained on: give one of them")
+    if trained and dataset is None and train is None:
         raise UserError(
-            "--samples needs the images that its generator was trained on: --dataset or --train, one of them"
+            "--samples needs the images that its generator was trained on, --dataset or --train, or known works to "
+            "look for, --against"
         )
     if num_heldout is not None and (train is not None or heldout is not None):
         raise UserError("--num_heldout divides --dataset; it does not go with --train or --heldout")
@@ -144,19 +149,20 @@ def of_samples(
         raise UserError("--data_dir says where --dataset lies; it does not go with --train")
     shape = image_shape(samples)
     protocol: dict[str, Any] = {}
-    if train is None:
-        fixed = sources.source_of(str(dataset)).image_shape
+    if dataset is not None:
+        fixed = sources.source_of(dataset).image_shape
         size: dict[str, Any] = {} if fixed else {"image_size": shape[0], "channels": shape[2]}
-        data = sources.load(str(dataset), data_dir, **size)
+        data = sources.load(dataset, data_dir, **size)
         parts = data.split(num_heldout or 0)
         given = Samples(ImageView(data.images, parts.training))
         theirs = Samples(ImageView(data.images, parts.heldout))
         source = f"kgan's choice of {num_heldout}, said to be unseen" if num_heldout else "none named"
         protocol |= {"dataset": dataset, "data_sha256": data.sha256}
     else:
-        given = read_images(train, shape, "train")
-        theirs, source = Samples(given.images[:0]), "none named"
-        protocol |= {"dataset": name_of(train)}
+        nothing = Samples(np.zeros((0, *shape), np.uint8))
+        given = nothing if train is None else read_images(train, shape, "train")
+        theirs, source = nothing, "none named"
+        protocol |= {} if train is None else {"dataset": name_of(train)}
     shape = given.images.shape[1:]
     drawn = read_samples(samples, shape, num_samples)
     if heldout is not None:

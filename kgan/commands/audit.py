@@ -2,7 +2,8 @@
 
 usage: kgan audit RUN [--recover] [--against=DIR]
        kgan audit --samples=DIR|FILE --dataset=mnist --num_heldout=5000
-       kgan audit --samples=DIR|FILE --train=DIR|FILE --heldout=DIR|FILE [--against=DIR]
+       kgan audit --samples=DIR|FILE --train=DIR|FILE --heldout=DIR|FILE
+       kgan audit --samples=DIR|FILE --against=DIR --heldout=DIR|FILE
 
 A FILE is an .npz or .npy of uint8 images, (n, h, w, c) or (n, h, w).
 
@@ -41,7 +42,7 @@ def define_flags() -> None:
     flags.DEFINE_string("train", None, "The same, as a folder of images or a file like --samples.")
     flags.DEFINE_string("heldout", None, "Images of the same origin that the generator never saw. Default: the run's.")
     flags.DEFINE_integer("num_heldout", None, "With --dataset: it never saw the N images that kgan train holds out.", 1)
-    flags.DEFINE_string("against", None, "Look for copies of these known works instead, which it was not trained on.")
+    flags.DEFINE_string("against", None, "Look for copies of these known works instead, whatever it was trained on.")
     flags.DEFINE_string("data_dir", None, "Where the data lie. Default: the run's, else $KGAN_DATA_DIR, as in train.")
     flags.DEFINE_integer("num_samples", default("num_samples"), "How many samples to look at.")
     flags.DEFINE_float(

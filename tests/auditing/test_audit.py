@@ -86,6 +86,8 @@ def test_works_that_it_was_not_trained_on_take_the_place_of_the_training_images(
     assert result.verdict == "copies found" and result.protocol["against"] == "an array"
     assert "swap" not in result.p_values["pixels"] and "close to a known work" in result.reason
     assert result.ratios().axes[-1].get_xlabel().startswith("distance to the nearest known work")
+    alone = kgan.audit(samples=COPIES, heldout=HELDOUT, against=TRAIN)  # nobody knows what it was trained on
+    assert alone.flagged == result.flagged and alone.p_values == result.p_values and "dataset" not in alone.protocol
 
 
 def test_pictures_that_cannot_be_drawn_leave_the_old_ones(copied, tmp_path, monkeypatch):
@@ -109,8 +111,8 @@ def test_progress_ends_at_its_total():
         ({"samples": None}, "name one run folder, or give --samples"),
         ({"run": HONEST}, "name one run folder, or give --samples"),
         ({"run": "runs/x"}, "name one run folder, or give --samples"),
-        ({"train": None}, "--dataset or --train, one of them"),
-        ({"dataset": "mnist"}, "--dataset or --train, one of them"),
+        ({"train": None}, "--dataset or --train, or known works"),
+        ({"dataset": "mnist"}, "--dataset and --train both say"),
         ({"num_heldout": 3}, "--num_heldout divides --dataset"),
         ({"data_dir": "images"}, "--data_dir says where --dataset lies"),
         ({"samples": "nowhere.npz"}, "--samples=nowhere.npz: there is no such file or folder"),

@@ -443,6 +443,18 @@ def test_swap_can_be_left_out_and_all_tests_join_the_correction(honest_result):
     np.testing.assert_allclose(adjusted, holm(values))
 
 
+@pytest.mark.parametrize("works", [TRAIN[5:6], np.repeat(TRAIN[5:6], 2, axis=0)], ids=["one", "twice"])
+def test_copies_of_a_lone_work_are_found_and_honest_samples_are_not_convicted(works):
+    """There is no next one to compare its distance with: the distance itself counts."""
+    noise = np.random.default_rng(0).integers(-2, 3, (30, *TRAIN.shape[1:]))
+    result = compare(with_copies(HONEST, to_bytes(works[0] + noise)), works, HELDOUT, exchangeable=False)
+    assert result.verdict == "copies found"
+    assert {entry["sample"] for entry in result.flagged} >= set(range(len(HONEST) - 30, len(HONEST)))
+    honest = compare(HONEST, works, HELDOUT, exchangeable=False)
+    assert honest.verdict == "no copying detected"
+    assert honest.detection_limit["exact"] == honest.detection_limit["noise 0.02"] < 1
+
+
 def test_where_the_swap_test_alone_convicts_the_reason_and_the_limit_say_so():
     """15 copies of 100 images are many for these, and few among 1,000 samples."""
     train, heldout, honest = np.split(smooth_images(1_200), [100, 200])
