@@ -62,11 +62,6 @@ def flag_values(function: Callable) -> dict:
     return {name: flags.FLAGS[name].value for name in inspect.signature(function).parameters if name in flags.FLAGS}
 
 
-def filled_values(function: Callable) -> dict:
-    """As `flag_values`, less those that are given empty: they count as left out."""
-    return {name: value for name, value in flag_values(function).items() if value != ""}
-
-
 def parse_setting(name: str, text: str):
     """The value of a setting as its flag would read it. Raises UserError for what the flag would refuse."""
     config.check_name(name)
@@ -155,11 +150,24 @@ def fail(message: str, code: int) -> int:
     return code
 
 
+def _refuse_empty() -> None:
+    """Raises UserError for a flag that is given empty, as an unset variable of the shell leaves it: what it would have
+    said must not be left undone in silence. An empty --producer asks for no label."""
+    for name in flags.FLAGS:
+        flag = flags.FLAGS[name]
+        if flag.present and flag.value == "" and flag.default != "" and name != "producer":
+            raise UserError(f"--{name}= is empty: give it a value, or leave it out")
+
+
 def _parse(arguments: list[str]) -> list[str]:
     try:
-        return flags.FLAGS(arguments)
+        others = flags.FLAGS(arguments)
+        _refuse_empty()
+        return others
     except BrokenPipeError:
         raise
+    except UserError as error:
+        sys.exit(fail(str(error), error.exit_code))
     except (flags.Error, OSError, ValueError) as error:  # ValueError: a flagfile that is not text
         sys.exit(fail(str(error), 2))
     except SystemExit:  # absl exits 1 after printing --help, wherever that stood

@@ -47,8 +47,11 @@ def checked(field: dataclasses.Field, value):
     if is_number and not _within(value, legal):
         raise UserError(f"--{field.name}={value}: must be {_describe(legal)}")
     kept = legal["normal"](value) if legal["normal"] else kind(value)
-    if kind is str and not _is_utf_8(kept):
-        raise UserError(f"--{field.name}={one_line(kept)}: must be UTF-8, or flags.txt could not hold it; rename it")
+    if kind is str and not (_fits_a_flagfile(value) and _fits_a_flagfile(kept)):
+        raise UserError(
+            f"--{field.name}={one_line(value)}: must be UTF-8 on one line, not empty, without blanks at its ends, or "
+            "flags.txt could not hold it"
+        )
     return kept
 
 
@@ -61,13 +64,13 @@ def _within(value: float, legal) -> bool:
     )
 
 
-def _is_utf_8(text: str) -> bool:
-    """False for the name of a file that is in another encoding."""
+def _fits_a_flagfile(text: str) -> bool:
+    """False also for the name of a file that is in another encoding than UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:
         return False
-    return True
+    return text.split() != [] and text == text.strip() and not {"\n", "\r"} & set(text)
 
 
 def _describe(legal) -> str:

@@ -116,6 +116,8 @@ def _audited(images: inputs.AuditImages, recover: bool, progress: Progress | Non
         progress=progress,
         **settings,
     )
+    if images.files:
+        result = result.with_files(images.files)
     if images.places is not None:
         result = result.with_samples_at(images.places)
     assert result.evidence is not None

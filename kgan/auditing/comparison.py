@@ -14,7 +14,8 @@ Kinds are the cells of a k-means of the training images, a hundred held-out imag
 that makes one kind only is held against that kind.
 
 Count and exceedance take the samples for independent draws: of a generator that makes a few images over and over, one
-that happens to be close to a training image counts as often as it was drawn.
+that happens to be close to a training image counts as often as it was drawn. Where they find copies among samples that
+repeat each other, the reason says so.
 
 Holm's correction covers all of them. Copies are found if count or exceedance is rejected, or swap where some sample is
 flagged. `compare` never says that images are free to use: it says what was looked for, at what false-positive rate, and
@@ -77,7 +78,7 @@ def compare(
         alpha=alpha,
         num_samples=len(samples),
         copying_statistic=_copying_statistic(evidence),
-        duplicates=_duplicates(search.references, train, heldout, evidence),
+        duplicates=_duplicates(search.references, samples, train, heldout, evidence),
         passes_per_image=passes_per_image,
         histograms={
             space: histograms(neighbours.ratios, evidence.heldout.neighbours[space].ratios)
@@ -149,10 +150,13 @@ def _copying_statistic(evidence: Evidence) -> dict[str, float | int | None]:
     )
 
 
-def _duplicates(search: NeighbourSearch, train: Images, heldout: Images, evidence: Evidence) -> dict[str, int]:
+def _duplicates(
+    search: NeighbourSearch, samples: Images, train: Images, heldout: Images, evidence: Evidence
+) -> dict[str, int]:
     """Counts only: a duplicate between held-out and training images is part of what honest closeness is."""
     known = {_digest(train[row]) for row in range(len(train))}
     return {
+        "samples_exact": len(samples) - len({_digest(samples[row]) for row in range(len(samples))}),
         "train_exact": len(train) - len(known),
         "train_collapsed": len(train) - len(search.kept),
         "heldout_exact": sum(_digest(heldout[row]) in known for row in range(len(heldout))),

@@ -24,7 +24,8 @@ from kgan.sampling.read import Samples, Source, image_shape, name_of, read_image
 class AuditImages:
     """Images to compare, uint8 (n, h, w, c). `protocol` and `skipped` join the record, `origin` marks its pictures.
 
-    `places` (n,) says where in an array the samples stood, None if in this order. `recover`, where there is a
+    `places` (n,) says where in an array the samples stood, None if in this order; `files` has the name of each in a
+    folder. `recover`, where there is a
     generator, measures latent recovery when it is called with a progress callback. `remarks` are sentences that end
     the reason of the verdict.
     """
@@ -35,6 +36,7 @@ class AuditImages:
     protocol: dict[str, Any]
     origin: Origin
     places: np.ndarray | None = None
+    files: tuple[str, ...] = ()
     passes_per_image: float | None = None
     recover: Callable[[Progress], dict[str, Any]] | None = None
     skipped: tuple[str, ...] = ()
@@ -172,6 +174,7 @@ def of_samples(
         train=given.images,
         heldout=theirs.images,
         places=drawn.places,
+        files=drawn.files,
         protocol={"samples": drawn.which, **protocol, "heldout": source},
         origin=Origin("", "", protocol.get("data_sha256", ""), "", False, {"kgan": kgan.__version__}),
         skipped=given.skipped + drawn.skipped + theirs.skipped,

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,9 +39,9 @@ class AuditResult:
     """The record of an audit. All fields but `evidence` and `skipped` are keys of audit.json.
 
     `flagged` has one entry for each flagged sample, lowest ratio first: sample, train_index, ratio, distance
-    (Euclidean, in grey levels), shift (dy, dx), mirrored, space, and the spaces that flag it. `p_values` and
-    `adjusted_p_values` (Holm) are by space, then test; latent recovery's is 1 unless its gap is wide too. `histograms`
-    are of the ratios by space: the shares of "samples" and of "heldout" images in equal bins from 0 to "top".
+    (Euclidean, in grey levels), shift (dy, dx), mirrored, space, the spaces that flag it, and its file if it lay in a
+    folder. `p_values` and `adjusted_p_values` (Holm) are by space, then test. `histograms` are of the ratios by space:
+    the shares of "samples" and of "heldout" images in equal bins from 0 to "top".
     `detection_limit` is, by kind of copy, the smallest planted share that is detected 95 times in 100 (None: not even
     if all samples were such copies); `planted_flagged` the share of single planted copies that are flagged.
     `latent_recovery` is in the file only if it was asked for. `skipped` has a line for each file that was not an image
@@ -67,6 +68,11 @@ class AuditResult:
     latent_recovery: dict[str, float | int | bool] | None = None
     evidence: Evidence | None = dataclasses.field(default=None, repr=False, compare=False)
     skipped: tuple[str, ...] = ()
+
+    def with_files(self, files: Sequence[str]) -> "AuditResult":
+        """The same audit; each flagged sample has the name of its file too, of those in `files` (n,)."""
+        flagged = [entry | {"file": files[entry["sample"]]} for entry in self.flagged]
+        return dataclasses.replace(self, flagged=flagged)
 
     def with_samples_at(self, places: np.ndarray) -> "AuditResult":
         """The same audit, of samples that are called by these numbers (n,) in place of 0 .. n - 1."""

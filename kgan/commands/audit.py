@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> int:
     run = cli.run_or_samples(arguments, FLAGS.samples)
     out = _out(run)
     with cli.progress("comparing") as progress:
-        result = audit(run, **cli.filled_values(audit), progress=progress)
+        result = audit(run, **cli.flag_values(audit), progress=progress)
     out.mkdir(parents=True, exist_ok=True)
     pictures = result.save_pictures(out)
     result.save(out / AUDIT)
@@ -94,6 +94,8 @@ def show(result: AuditResult) -> None:
     how = result.protocol
     sought = f"{how['num_train']:,} {how['sought']}s"
     print(f"{result.num_samples:,} samples, {sought}, {how['num_heldout']:,} held-out images")
+    if known := result.duplicates["heldout_exact"]:
+        print(f"{known:,} of the held-out images are training images, pixel for pixel: that makes copies hard to tell.")
     print(f"{result.verdict}: {result.reason}.")
     if result.p_values:
         aim = max(space["expected_false_positive_rate"] for space in result.calibration.values())

@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> None:
     run = cli.run_or_samples(arguments, FLAGS.samples)
     out = _out(run)
     with cli.progress("features") as progress:
-        result = evaluate(run, **cli.filled_values(evaluate), progress=progress, log=print)
+        result = evaluate(run, **cli.flag_values(evaluate), progress=progress, log=print)
     result.save(out)
     show(result)
     print(f"wrote {out}")

@@ -27,8 +27,9 @@ class Source:
     `license` is an SPDX id, or "" where none is stated. `image_shape` (h, w, c) is None where the user chooses it, and
     `pictures` then finds what is to be decoded, by the name and --data_dir; the user's `own` need a card that permits
     it. A record stands for many data sets if it has a `usage`, the form of their names. `splits` has the number of
-    images of "train" and, if there are test images, of "test". `forms` are the ways it can lie on a disk: the name of
-    a file or folder ("[.gz]" at its end stands for both) and its reader, which takes that place (the folder around a
+    images of "train" and, if there are test images, of "test"; `train_sha256` is the `dataset_sha256` of the former, by
+    which another data set that lies in the same form is told apart. `forms` are the ways it can lie on a disk: the name
+    of a file or folder ("[.gz]" at its end stands for both) and its reader, which takes that place (the folder around a
     "[.gz]"), a split and the image shape. A data set that comes with a Python package names it, and the extra of kgan
     that installs it; its only form is a file in that package. `hub_id` is its name on the Hugging Face Hub.
     """
@@ -43,6 +44,7 @@ class Source:
     usage: str = ""
     splits: Mapping[str, int] = field(default_factory=dict)
     class_names: tuple[str, ...] = ()
+    train_sha256: str = ""
     forms: Mapping[str, Reader] = field(default_factory=dict)
     downloads: tuple[Download, ...] = ()
     package: str = ""

@@ -57,22 +57,6 @@ class ImageSet:
         """Which images are trained on and which held out, as `split.split` divides them."""
         return split(len(self.images), self.sha256, num_heldout, num_train)
 
-    def card(self) -> dict:
-        """The record of the data that a run keeps."""
-        counts = [] if self.labels is None else np.bincount(self.labels, minlength=self.num_classes).tolist()
-        return {
-            "name": self.source.name,
-            "license": self.source.license,
-            "origin": self.source.origin,
-            "holder": self.source.holder,
-            "sha256": self.sha256,
-            "num_images": len(self.images),
-            "image_shape": list(self.images.shape[1:]),
-            "classes": dict(zip(self.class_names, counts, strict=True)) if counts else {},
-            "unreadable": len(self.unreadable),
-            "other_formats": dict(self.other_formats),
-        }
-
 
 _DIGITS = tuple("0123456789")
 _MNIST_SHAPE = (28, 28, 1)
@@ -86,6 +70,7 @@ _MNIST = Source(
     image_shape=_MNIST_SHAPE,
     splits=_MNIST_SPLITS,
     class_names=_DIGITS,
+    train_sha256="91fd7a250495ac6742489b2a01919e8774cf195fed7282a7ecc63d849f99a9e1",
     forms={"train-images-idx3-ubyte[.gz]": formats.read_idx_pair, "mnist.npz": formats.read_mnist_npz},
     downloads=(
         Download("mnist.npz", _STORE + "mnist.npz", "731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1"),
@@ -110,6 +95,7 @@ _FASHION_MNIST = Source(
         *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
         *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
     ),
+    train_sha256="debaf8fa8041be7a81f2e270a5569bcf3ca32745e67851440ac1c8098e365bf5",
     forms={"train-images-idx3-ubyte[.gz]": formats.read_idx_pair},
     downloads=tuple(Download(name, _STORE + name, sha256) for name, sha256 in _FASHION_SHA256.items()),
     hub_id="zalando-datasets/fashion_mnist",
@@ -123,6 +109,7 @@ _CIFAR10 = Source(
     image_shape=(32, 32, 3),
     splits={"train": 50_000, "test": 10_000},
     class_names=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+    train_sha256="6b3d69b485a9d62063b44b0b452a2ddea897db3aa10a4a85824e967a0386e6a3",
     forms={
         "cifar-10-batches-py": formats.read_cifar_pickles,
         "cifar-10-batches-bin": formats.read_cifar_bin,
@@ -250,7 +237,12 @@ def _read(source: Source, form: str, place: Path, split: str, shape: Shape) -> I
         raise UserError(f"{place}: images of shape {images.shape[1:]}, not {shape}")
     if not len(images) or labels.min() < 0 or labels.max() >= len(source.class_names):
         raise UserError(f"{place}: no images, or labels outside 0..{len(source.class_names) - 1}")
-    return ImageSet(source, images, labels, source.class_names)
+    read = ImageSet(source, images, labels, source.class_names)
+    if split == "train":
+        for other in SOURCES.values():
+            if other.name != source.name and other.train_sha256 == read.sha256:
+                raise UserError(f"{place}: the images there are those of {other.name}, not of {source.name}")
+    return read
 
 
 def _shape(pictures: Pictures, image_size: int | None, channels: int | None) -> Shape:

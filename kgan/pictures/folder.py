@@ -1,5 +1,6 @@
 """A folder of image files as a data set: first-level folders are classes, whatever lies below belongs to them."""
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,7 @@ from kgan.errors import UserError
 from kgan.pictures.manifest import hash_files
 from kgan.pictures.picture import SUFFIXES
 from kgan.pictures.pictures import Pictures, Shape
+from kgan.text import one_line
 
 OTHER_SUFFIXES = {
     *(".tif", ".tiff", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".jpf", ".jfif", ".psd", ".tga", ".ico"),
@@ -56,7 +58,12 @@ class Folder(Pictures):
     def labels(self, rows: np.ndarray) -> tuple[np.ndarray | None, tuple[str, ...]]:
         classes = [name.partition("/")[0] if "/" in name else "" for name in map(self._names.__getitem__, rows)]
         names = sorted(set(classes))
-        if not all(names):  # some lie outside every class
+        if not all(names):
+            if len(names) > 1:
+                stray = one_line(next(name for name in self._names if "/" not in name))
+                logging.warning(
+                    "%s has no classes, for some pictures lie in none of its folders: %s", self.place, stray
+                )
             return None, ()
         numbers = {name: number for number, name in enumerate(names)}
         return np.array([numbers[name] for name in classes], np.int64), tuple(names)

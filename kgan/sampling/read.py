@@ -1,7 +1,6 @@
 """Reading the images of any generator: an array, a folder of image files, an .npz or an .npy."""
 
 import os
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,12 +23,14 @@ Source = np.ndarray | str | os.PathLike
 @dataclass(frozen=True)
 class Samples:
     """`images` is uint8 (n, h, w, c), `skipped` a line for each file that was passed over. `which` says in words which
-    of the images of their source they are, `places` (n,) where in an array they stood, None if in this order."""
+    of the images of their source they are; `places` (n,) where in an array they stood, None if in this order; `files`
+    has the name of each in a folder."""
 
     images: Images
     skipped: tuple[str, ...] = ()
     which: str = ""
     places: np.ndarray | None = None
+    files: tuple[str, ...] = ()
 
 
 def name_of(source: Source) -> str:
@@ -51,31 +52,33 @@ def image_shape(source: Source) -> tuple[int, int, int]:
     if isinstance(source, np.ndarray) or not Path(source).is_dir():
         height, width, channels = _read_array(source).shape[1:]
         return height, width, channels
-    single = next((file for file in _list(Path(source)) if not _is_grid(file)), None)
+    single = next((file for file in Folder(Path(source)) if not _is_grid(file)), None)
     if single is None:
         raise _only_grids(source)
     return picture.image_shape(single)
 
 
-def read_samples(source: Source, shape: tuple[int, int, int], limit: int | None = None) -> Samples:
+def read_samples(
+    source: Source, shape: tuple[int, int, int], limit: int | None = None, flag: str = "samples"
+) -> Samples:
     """Up to `limit` of the images, as they are, without resampling.
 
     Arrays are uint8 (n, h, w, c) or, of grey images, (n, h, w); in an .npz the array is called samples, images or
-    arr_0. Of an array with more, `limit` are taken at random, always the same, for it may be sorted by class. A folder
-    is read by file name, its subfolders in turn, so that a folder for each class does not put one class first; grids
-    that `kgan sample` left beside the single images are skipped, as their marks tell. Raises UserError, naming the
-    file, for what cannot be read and for images of another shape (h, w, c).
+    arr_0. A folder is read by file name; grids that `kgan sample` left beside the single images are skipped, as their
+    marks tell. Of more images `limit` are taken at random, always the same, for they may be sorted by class. Raises
+    UserError, naming the file or, of an array, the flag, for what cannot be read and for images of another shape (h,
+    w, c).
     """
     if not isinstance(source, np.ndarray) and Path(source).is_dir():
         return _read_folder(Path(source), shape, limit)
     images, name = _read_array(source), name_of(source)
     if images.shape[1:] != tuple(shape):
-        called = "samples" if isinstance(source, np.ndarray) else source
-        raise UserError(f"{called}: its images are {_size(images.shape[1:])}, and the data set's are {_size(shape)}")
+        called = flag if isinstance(source, np.ndarray) else source
+        raise UserError(f"{called}: its images are {_size(images.shape[1:])}, and {_size(shape)} are needed")
     total = len(images)
     if limit is None or total <= limit:
-        return Samples(images, which=f"the first {total} images in {name}")
-    places = np.sort(np.random.default_rng(0).choice(total, limit, replace=False))
+        return Samples(images, which=f"all {total} images in {name}")
+    places = np.sort(_some(total)[:limit])
     return Samples(images[places], which=f"{limit} of the {total} images in {name}, at random", places=places)
 
 
@@ -85,7 +88,7 @@ def read_images(source: Source, shape: tuple[int, int, int], flag: str) -> Sampl
     Raises UserError, naming the flag.
     """
     if isinstance(source, np.ndarray) or not Path(source).is_dir():
-        return read_samples(source, shape)
+        return read_samples(source, shape, flag=flag)
     if shape[0] != shape[1]:
         raise UserError(
             f"--{flag}={source}: samples of {shape[0]}x{shape[1]} are not square; bring an .npz of that size"
@@ -122,36 +125,47 @@ def _read_file(path: Path) -> tuple[str, np.ndarray]:
         ) from None
 
 
-def _list(path: Path) -> list[Path]:
-    seen: Counter[Path] = Counter()
-    turns = []
-    for file in Folder(path):
-        turns.append((seen[file.parent], file))
-        seen[file.parent] += 1
-    return [file for _, file in sorted(turns, key=lambda turn: turn[0])]
+def _some(total: int) -> np.ndarray:
+    """The numbers 0 .. total - 1 in an order that is random, and always the same."""
+    return np.random.default_rng(0).permutation(total)
 
 
 def _read_folder(path: Path, shape: tuple[int, int, int], limit: int | None) -> Samples:
-    height, width, channels = shape
-    images: list[np.ndarray] = []
+    files = list(Folder(path))
+    chosen = limit is not None and limit < len(files)
+    read: dict[int, np.ndarray] = {}
     skipped = []
-    for file in _list(path):
-        if limit is not None and len(images) == limit:
+    for number in _some(len(files)) if chosen else range(len(files)):
+        if len(read) == limit:
             break
-        with picture.decoded(file, channels) as image:
-            pixels = np.asarray(image, np.uint8)
-        if pixels.shape[:2] == (height, width):
-            images.append(pixels.reshape(shape))
-        elif _is_grid(file):
-            skipped.append(f"{one_line(file.name)}: a grid of several images")
+        image = _read_single(files[number], shape)
+        if image is None:
+            skipped.append(f"{one_line(files[number].name)}: a grid of several images")
         else:
-            raise UserError(
-                f"{file}: {pixels.shape[0]}x{pixels.shape[1]} pixels, and the data set's images are {height}x{width}: "
-                "samples are compared as they are, not resized"
-            )
-    if not images:
+            read[int(number)] = image
+    if not read:
         raise _only_grids(path)
-    return Samples(np.stack(images), tuple(skipped), f"the first {len(images)} images in {path.name}")
+    numbers = sorted(read)
+    return Samples(
+        np.stack([read[number] for number in numbers]),
+        tuple(skipped),
+        f"{len(read)} of the images in {path.name}, at random" if chosen else f"all {len(read)} images in {path.name}",
+        files=tuple(files[number].relative_to(path).as_posix() for number in numbers),
+    )
+
+
+def _read_single(file: Path, shape: tuple[int, int, int]) -> np.ndarray | None:
+    """The image in a file, or None if that is a grid of several. Raises UserError for one of another shape."""
+    with picture.decoded(file, shape[2]) as image:
+        pixels = np.asarray(image, np.uint8)
+    if pixels.shape[:2] == shape[:2]:
+        return pixels.reshape(shape)
+    if _is_grid(file):
+        return None
+    raise UserError(
+        f"{file}: {pixels.shape[0]}x{pixels.shape[1]} pixels, and {shape[0]}x{shape[1]} are needed: samples are "
+        "compared as they are, not resized"
+    )
 
 
 def _only_grids(path: str | os.PathLike) -> UserError:

@@ -401,8 +401,18 @@ def test_an_image_that_stands_several_times_in_the_training_set_cannot_hide_its_
 def test_duplicates_are_counted():
     train = np.concatenate([TRAIN, TRAIN[:4], planting.altered(TRAIN[9:10], "noise 0.02")])
     heldout = np.concatenate([HELDOUT, TRAIN[:1]])
-    result = compare(HONEST[:40], train, heldout)
-    assert result.duplicates == {"train_exact": 4, "train_collapsed": 5, "heldout_exact": 1, "heldout_near": 1}
+    result = compare(np.concatenate([HONEST[:40], HONEST[:2]]), train, heldout)
+    assert result.duplicates == {
+        "samples_exact": 2, "train_exact": 4, "train_collapsed": 5, "heldout_exact": 1, "heldout_near": 1
+    }  # fmt: skip
+
+
+def test_copies_among_samples_that_repeat_each_other_are_found_with_a_warning():
+    """One sample that is close by chance counts as often as it is repeated."""
+    often = compare(with_copies(HONEST, np.repeat(TRAIN[7:8], 30, axis=0)), TRAIN, HELDOUT)
+    assert often.verdict == "copies found" and "29 of the samples repeat another one exactly" in often.reason
+    once = compare(with_copies(HONEST, TRAIN[:30]), TRAIN, HELDOUT)
+    assert once.verdict == "copies found" and "repeat" not in once.reason
 
 
 def test_held_out_copies_of_training_images_leave_nothing_to_tell_by():

@@ -62,7 +62,7 @@ def test_a_folder_an_npz_and_a_run_give_the_same_number(place):
     first, _ = of_samples(place, place / "npz" / "seed00000000.npz")
     assert (place / "npz" / "seed00000000-evaluation.json").exists()
     second, _ = of_samples(place, place / "npz" / "seed00000001.npz", f"--out={place / 'second.json'}")
-    assert second["protocol"]["samples"] == "the first 70 images in seed00000001.npz"
+    assert second["protocol"]["samples"] == "all 70 images in seed00000001.npz"
     run, output = evaluate(place / "run", "--repeats=2", "--num_samples=70")
     assert files["scores"] == first["scores"] != second["scores"]
     assert files["floor"] == first["floor"] == second["floor"] == run["floor"]
@@ -143,4 +143,4 @@ def test_samples_of_another_size_are_refused_not_resized(place, tmp_path):
     Image.new("L", (32, 28)).save(tmp_path / "b.png")
     flags = ["--dataset=folder", f"--data_dir={place / 'images'}"]
     message = refused("evaluate", f"--samples={tmp_path}", *flags)
-    assert "b.png: 28x32 pixels, and the data set's images are 28x28" in message
+    assert "b.png: 28x32 pixels, and 28x28 are needed" in message

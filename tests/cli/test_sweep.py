@@ -41,7 +41,7 @@ def rows(tmp_path: Path) -> list[dict]:
         (["--grid=g_lr=fast"], "--g_lr=fast"),
         (["--grid=batch_size=8,600"], "the cell batch_size=600 cannot be: --batch_size=600 is more than the 144"),
         (["--grid=seed=0", "--sweep_dir=images/dataset.json/x"], "cannot make this folder"),
-        (["--grid=seed=0", "--sweep_dir="], "name the folder of the sweep with --sweep_dir"),
+        (["--grid=seed=0", "--sweep_dir="], "--sweep_dir= is empty"),
         (["--grid=seed=0", "extra"], "unexpected 'extra'"),
     ],
 )

@@ -268,7 +268,7 @@ def test_a_run_folder_need_not_be_utf_8_but_settings_must(folder_flags, tmp_path
     assert (done.returncode, done.stderr) == (0, b""), done
     line = b"run folder " + os.fsencode(run)
     assert line in done.stdout and line in (Path(run) / "log.txt").read_bytes()
-    assert "must be UTF-8, or flags.txt" in refused("train", "--dataset=folder", f"--data_dir={run}", cwd=tmp_path)
+    assert "must be UTF-8 on one line" in refused("train", "--dataset=folder", f"--data_dir={run}", cwd=tmp_path)
     assert not (tmp_path / "runs").exists()
 
 

@@ -1,5 +1,7 @@
 import importlib.util
 import sys
+from collections import OrderedDict
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from kgan.data import places, sources
 from kgan.data.split import split
 from kgan.errors import UserError
 from tests.conftest import draw_folder, real_data
+from tests.data.test_formats import write_idx
 
 
 def test_the_bundled_digits():
@@ -16,7 +19,7 @@ def test_the_bundled_digits():
     assert data.images.shape == (5000, 28, 28, 1)
     assert np.bincount(data.labels).tolist() == [500] * 10
     assert data.sha256 == "080b78870a7c56a7f754c20ea81d6b4f55e016b9b22f5cae135a38b728400117"
-    assert data.card()["license"] == "CC-BY-SA-3.0"
+    assert data.source.license == "CC-BY-SA-3.0"
 
 
 def test_without_the_bundled_digits_it_says_what_to_install(tmp_path, monkeypatch):
@@ -41,9 +44,22 @@ def test_without_the_bundled_digits_it_says_what_to_install(tmp_path, monkeypatc
 )
 def test_the_real_data_sets(name, count, shape):
     data = sources.load(name, str(real_data()))
-    assert data.images.shape == (count, *shape)
+    assert data.images.shape == (count, *shape) and data.sha256 == data.source.train_sha256
     assert np.bincount(data.labels).min() > count / 12
     assert len(sources.load(name, str(real_data()), split="test").images) == 10000
+
+
+def test_digits_are_not_taken_for_clothes_that_lie_in_the_same_form(tmp_path, monkeypatch):
+    random = np.random.default_rng(0)
+    images, labels = random.integers(0, 256, (20, 28, 28), np.uint8), np.arange(20, dtype=np.uint8) % 10
+    write_idx(tmp_path, "train", images, labels, compress=False)
+    digits = sources.load("mnist", str(tmp_path))
+    assert sources.load("fashion_mnist", str(tmp_path)).sha256 == digits.sha256  # neither is the original
+    known = replace(sources.SOURCES["mnist"], train_sha256=digits.sha256)
+    monkeypatch.setitem(sources.SOURCES, "mnist", known)
+    monkeypatch.setattr(sources, "_KEPT", OrderedDict())
+    with pytest.raises(UserError, match=r"the images there are those of mnist, not of fashion_mnist"):
+        sources.load("fashion_mnist", str(tmp_path))
 
 
 def test_a_data_set_that_is_nowhere_says_where_to_put_it(tmp_path, monkeypatch):

@@ -24,11 +24,16 @@ def test_first_level_folders_are_the_classes(tmp_path):
     assert read.unreadable == ()
 
 
-def test_images_outside_every_class_leave_the_set_unlabelled(tmp_path):
+def test_images_outside_every_class_leave_the_set_unlabelled_and_are_named(tmp_path, caplog):
+    draw_folder(tmp_path / "a", 3, classes=0)
+    read = cache.read(open_pictures(tmp_path / "a"), 28, 1)
+    assert (read.labels, read.class_names) == (None, ()) and not caplog.messages  # it never had classes
     draw_folder(tmp_path, 6, classes=2)
-    draw_folder(tmp_path, 1, classes=0)
+    Image.new("L", (30, 30)).save(tmp_path / "preview.png")
     read = cache.read(open_pictures(tmp_path), 28, 1)
     assert (read.labels, read.class_names) == (None, ())
+    (line,) = caplog.messages
+    assert line == f"{tmp_path} has no classes, for some pictures lie in none of its folders: preview.png"
 
 
 def test_pictures_of_other_formats_are_counted(tmp_path):

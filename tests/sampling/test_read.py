@@ -23,14 +23,18 @@ def levels(path, **options) -> list[int]:
     return read_samples(path, (4, 4, 1), **options).images[:, 0, 0, 0].tolist()
 
 
-def test_a_folder_is_read_by_name_and_its_subfolders_in_turn(tmp_path):
-    for number in range(3):
-        write(tmp_path / "flat" / f"{number}.png", number)
-        write(tmp_path / "classes" / "a" / f"{number}.png", number)
-        write(tmp_path / "classes" / "b" / f"{number}.png", 10 + number)
-    assert levels(tmp_path / "flat") == [0, 1, 2]
-    assert levels(tmp_path / "classes") == [0, 10, 1, 11, 2, 12]
-    assert levels(tmp_path / "classes", limit=3) == [0, 10, 1]
+def test_a_folder_is_read_by_name_and_of_a_larger_one_some_at_random(tmp_path):
+    for number in range(20):
+        write(tmp_path / "flat" / f"{number:02}.png", number)
+        write(tmp_path / "classes" / "ab"[number % 2] / f"{number:02}.png", number)
+    assert levels(tmp_path / "flat") == levels(tmp_path / "flat", limit=20) == list(range(20))
+    some = levels(tmp_path / "flat", limit=12)
+    assert some == sorted(some) == levels(tmp_path / "flat", limit=12) and len(set(some)) == 12
+    assert some != list(range(12))  # which may be those of some classes only
+    read = read_samples(tmp_path / "classes", (4, 4, 1), limit=12)
+    assert {name.split("/")[0] for name in read.files} == {"a", "b"}
+    assert [int(name[2:4]) for name in read.files] == read.images[:, 0, 0, 0].tolist()
+    assert read.which == "12 of the images in classes, at random"
 
 
 def test_the_shape_is_that_of_a_single_image(tmp_path):
@@ -59,8 +63,8 @@ def test_an_npz_is_read_in_its_order_and_of_a_larger_one_some_at_random(tmp_path
     whole, some = (read_samples(tmp_path / "a.npz", (4, 4, 3), limit=limit) for limit in (5, 2))
     assert np.array_equal(whole.images, images) and whole.places is None
     assert np.array_equal(some.images, images[some.places]) and len(some.places) == 2
-    assert (whole.which, some.which) == ("the first 5 images in a.npz", "2 of the 5 images in a.npz, at random")
-    with pytest.raises(UserError, match="its images are 4x4x3, and the data set's are 4x4x1"):
+    assert (whole.which, some.which) == ("all 5 images in a.npz", "2 of the 5 images in a.npz, at random")
+    with pytest.raises(UserError, match="a.npz: its images are 4x4x3, and 4x4x1 are needed"):
         read_samples(tmp_path / "a.npz", (4, 4, 1))
 
 
@@ -85,7 +89,7 @@ def test_real_images_in_a_folder_are_resized_and_in_arrays_are_not(tmp_path):
     assert read_images(tmp_path / "works", (4, 4, 1), "train").images.tolist() == np.full((1, 4, 4, 1), 9).tolist()
     with pytest.raises(UserError, match="--train=.*not square"):
         read_images(tmp_path / "works", (4, 5, 1), "train")
-    with pytest.raises(UserError, match="8x8x1"):
+    with pytest.raises(UserError, match="^train: its images are 8x8x1, and 4x4x1 are needed"):
         read_images(np.zeros((2, 8, 8, 1), np.uint8), (4, 4, 1), "train")
 
 

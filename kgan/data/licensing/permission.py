@@ -7,6 +7,8 @@ files as they were then, so one whose hash no longer fits counts for nothing.
 import shlex
 from dataclasses import replace
 
+import numpy as np
+
 from kgan.data.licensing import inspection
 from kgan.data.licensing.card import (
     ACCEPTED_UNKNOWN_LICENSE,
@@ -74,22 +76,22 @@ def inherited(card: dict, *, accept_unknown_license: bool = False, ignore_datami
 
 def training_card(data: ImageSet, permission: DatasetCard | None, num_train: int, num_heldout: int) -> dict:
     """The record of the data that a run keeps: what was read, and what the card of one's own pictures says."""
-    read = data.card()
-    counted = {
-        "sha256": read["sha256"],
-        "num_images": read["num_images"],
-        "image_shape": tuple(read["image_shape"]),
-        "classes": read["classes"],
-        "unreadable": read["unreadable"],
-        "other_formats": read["other_formats"],
-        "num_train": num_train,
-        "num_heldout": num_heldout,
-    }
     source = data.source
     known = permission or DatasetCard(
         source.name, source.license, source.origin, source.holder, citation=source.citation
     )
-    return replace(known, **counted).to_dict()
+    counts = [] if data.labels is None else np.bincount(data.labels, minlength=data.num_classes).tolist()
+    return replace(
+        known,
+        sha256=data.sha256,
+        num_images=len(data.images),
+        image_shape=data.images.shape[1:],
+        classes=dict(zip(data.class_names, counts, strict=True)) if counts else {},
+        unreadable=len(data.unreadable),
+        other_formats=dict(data.other_formats),
+        num_train=num_train,
+        num_heldout=num_heldout,
+    ).to_dict()
 
 
 def warnings(card: dict) -> list[str]:
