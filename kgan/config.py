@@ -121,7 +121,9 @@ class TrainConfig:
     )
 
     # objective
-    loss: str = setting("rpgan", "The objective.", choices=LOSSES)
+    loss: str = setting(
+        "rpgan", "The objective; wgan also needs a bound, --gp_weight=10 or --spectral_norm.", choices=LOSSES
+    )
     r1_weight: float | None = setting(
         None,
         f"Weight of the R1 penalty on the gradient at real images. Default: {usual_with_losses('penalty')}.",

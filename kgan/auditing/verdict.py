@@ -173,7 +173,7 @@ def _repeats(count: int, num_samples: int) -> str:
     if count <= _MANY_REPEATS * num_samples:
         return ""
     return (
-        f". {count:,} of the samples repeat another one exactly, and each counted anew: without the repeats the verdict "
+        f". {count:,} of the samples repeat another one exactly, and each was counted: without the repeats the verdict "
         "may be another"
     )
 

@@ -87,10 +87,12 @@ def _strategy(config: TrainConfig, num_gpus: int, notes: list[str]) -> tf.distri
         images, rest = divmod(config.batch_size, num_gpus)
         take_all = images >= MIN_IMAGES_PER_GPU and not rest
         if not take_all:
-            notes.append(
-                f"using one of {num_gpus} GPUs: --batch_size={config.batch_size} is not {MIN_IMAGES_PER_GPU} images or "
-                "more for each; --strategy=mirrored takes all"
+            why = (
+                f"cannot be shared out among all; a multiple of {num_gpus} can"
+                if rest
+                else f"is not {MIN_IMAGES_PER_GPU} images or more for each; --strategy=mirrored takes all"
             )
+            notes.append(f"using one of {num_gpus} GPUs: --batch_size={config.batch_size} {why}")
     if take_all:
         kind = "GPU" if num_gpus else "CPU"
         return tf.distribute.MirroredStrategy([device.name for device in tf.config.list_logical_devices(kind)])

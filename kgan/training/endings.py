@@ -34,7 +34,7 @@ def recorded(run: RunDir, config: TrainConfig, step: Callable[[], int]) -> Itera
         if _is_out_of_memory(error):
             raise UserError(
                 f"the device ran out of memory at --batch_size={config.batch_size} --accumulate={config.accumulate}: "
-                "take a smaller batch or more parts"
+                "start another run with a smaller batch or more parts"
             ) from None
         raise
 

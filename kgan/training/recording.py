@@ -37,6 +37,7 @@ class Recorder:
         self._heldout = HeldoutMeter(plan, state.discriminator)
         self._discriminator_watch = DiscriminatorWatch(plan.config, run.path, run.read_metrics())
         self._record = run.read_record()
+        self._lengthened = _last_lengthened(self._record)
         self._network = None  # a float32 generator, built when the first image is drawn
         self._last: TrainedGenerator | None = None  # as of the newest grid
 
@@ -164,6 +165,15 @@ class Recorder:
         patience = self.plan.config.stop_when_worse
         if not patience:
             return
-        best_step, waiting = scoring.since_best(history)
+        best_step, _ = scoring.since_best(history)
+        waiting = sum(step > max(best_step, self._lengthened) for step, _ in history)
         if waiting >= patience:
             self.end_reason = f"no better score in {waiting} since step {best_step} (--stop_when_worse={patience})"
+
+
+def _last_lengthened(record: Mapping) -> int:
+    """The step at which the run was last resumed with other --epochs or --steps, which takes up its patience anew, so
+    that one that had ended early does not end again at its next score; 0 if it never was."""
+    return max(
+        (entry["step"] for entry in record.get("resumed", ()) if {"epochs", "steps"} & set(entry["changes"])), default=0
+    )

@@ -224,7 +224,7 @@ def test_mistakes_get_one_line(place, trained_run, tmp_path):
         ([trained_run, "--checkpoint=3"], "--checkpoint=3: must be best, last or one of the steps 4"),
         ([trained_run, f"--data_dir={place / 'elsewhere'}"], "was trained on other images than images holds now"),
         ([copies], "--samples needs the images that its generator was trained on, --dataset or --train"),
-        ([copies, train, "--dataset=mnist5k"], "--dataset or --train, one of them"),
+        ([copies, train, "--dataset=mnist5k"], "--dataset and --train both say"),
         ([copies, train, "--num_heldout=5"], "--num_heldout divides --dataset"),
         ([copies, train, f"--data_dir={place}"], "--data_dir says where --dataset lies"),
         ([copies, train, "--recover"], "--recover is for a run"),

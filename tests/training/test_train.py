@@ -171,7 +171,7 @@ def test_out_of_memory_names_the_batch(settings, tmp_path, monkeypatch):
 
     monkeypatch.setattr(TrainStep, "__call__", exhaust)
     with pytest.raises(
-        UserError, match="ran out of memory at --batch_size=8 --accumulate=1: take a smaller batch or more"
+        UserError, match="ran out of memory at --batch_size=8 --accumulate=1: start another run with a smaller"
     ):
         kgan.train(**settings, run_dir=tmp_path / "run")
 
@@ -187,7 +187,7 @@ def test_networks_that_do_not_fit_are_said_to(settings, tmp_path, monkeypatch):
 
 
 def test_a_run_that_gets_no_better_ends(tmp_path, monkeypatch):
-    values = iter([5.0, 2.0, 3.0, 4.1, 1.0, 1.1])
+    values = iter([5.0, 2.0, 3.0, 4.1, 1.0, 1.1, 1.2])
     monkeypatch.setattr(scoring.Scorer, "__call__", lambda self, trained: dict.fromkeys(scoring.SCORES, next(values)))
     monkeypatch.setenv("KGAN_CACHE_DIR", str(tmp_path / "cache"))
     data = draw_folder(tmp_path / "images", 160, classes=0)
@@ -211,6 +211,10 @@ def test_a_run_that_gets_no_better_ends(tmp_path, monkeypatch):
     assert (longer.status, longer.step, longer.best_step) == ("finished", 45, 45)
     assert RunDir(result).read_record()["ended"] is None
     assert kgan.train(run_dir=result, resume="auto", stop_when_worse=3) == longer
+    even_longer = kgan.train(run_dir=result, resume=True, epochs=7, stop_when_worse=1)
+    assert even_longer.step == 54 and RunDir(result).read_record()["ended"].startswith("no better score in 1 since")
+    even_longer = kgan.train(run_dir=result, resume=True, epochs=8)  # which takes up its patience anew
+    assert even_longer.step == 63 and RunDir(result).read_record()["ended"].startswith("no better score in 1 since")
     with pytest.raises(UserError, match="--stop_when_worse counts scores"):
         kgan.train(stop_when_worse=2)
 
