@@ -46,8 +46,8 @@ class TrainConfig:
     )
     image_size: int | None = setting(
         None,
-        "Pixels a side for --dataset=folder or tfds. Default: the size that all images of a file or of tfds have, else "
-        "64. Other data sets keep theirs.",
+        "Pixels a side for --dataset=folder or tfds. Default: the size that all images of a file or of tfds have, or "
+        "the next smaller one of these, else 64. Other data sets keep theirs.",
         choices=IMAGE_SIZES,
     )
     channels: int | None = setting(

@@ -67,7 +67,8 @@ def main(arguments: list[str]) -> None:
     left_out = {"data_dir"} if FLAGS.train else set()  # it named the place of Inception's graph
     names = [name for name in OF_SAMPLES if FLAGS[name].present and name not in left_out]
     what = [run] if run else [f"--{name}={FLAGS[name].value}" for name in names]
-    print(f"next:     {cli.command_line('audit', *what)}")
+    unseen = "" if run or FLAGS.num_heldout else "   # and --heldout=DIR, images that their generator never saw"
+    print(f"next:     {cli.command_line('audit', *what)}{unseen}")
 
 
 def _out(run: str | None) -> Path:

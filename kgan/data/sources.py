@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kgan.choices import IMAGE_SIZES
 from kgan.data import formats
 from kgan.data.places import find
 from kgan.data.source import Download, Source
@@ -246,9 +247,10 @@ def _read(source: Source, form: str, place: Path, split: str, shape: Shape) -> I
 
 
 def _shape(pictures: Pictures, image_size: int | None, channels: int | None) -> Shape:
-    """The shape to decode to: as asked, else as all the pictures are, else 64x64x3."""
+    """The shape to decode to: as asked, else as all the pictures are, at the next smaller size that networks have, else
+    64x64x3."""
     height, width, depth = (64, 64, 3) if image_size and channels else pictures.own_shape() or (64, 64, 3)
-    size = image_size or min(height, width)
+    size = image_size or max((size for size in IMAGE_SIZES if size <= min(height, width)), default=IMAGE_SIZES[0])
     return size, size, channels or depth
 
 

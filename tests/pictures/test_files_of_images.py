@@ -102,6 +102,8 @@ def test_another_size_is_cropped_and_resampled_as_files_are(tmp_path):
     for name in ("wide.npy", "wide.zip"):
         assert np.array_equal(read(tmp_path / name, 28, 3).images, expected)
         assert read(tmp_path / name).images.shape == (4, 40, 40, 3)
+    np.save(tmp_path / "odd.npy", np.zeros((2, 100, 130), np.uint8))
+    assert read(tmp_path / "odd.npy").images.shape == (2, 96, 96, 1)  # the networks have no size between
 
 
 def test_an_array_is_never_held_whole(tmp_path):
@@ -139,7 +141,7 @@ def test_the_licence_lies_beside_the_file_and_the_name_is_the_files(tmp_path, mo
     done = kgan("data", "inspect", path, "--license=cc0-1.0", "--source=drawn")
     assert done.returncode == 0, done
     assert f"wrote {path}.dataset.json" in done.stdout and "forbid mining" in done.stdout
-    assert done.stdout.splitlines()[-1] == f"Next: kgan train --dataset=folder '--data_dir={path}'"
+    assert done.stdout.splitlines()[-1] == f"Next: kgan train --dataset=folder '--data_dir={path}' --augment=diffaug"
     card = json.loads((tmp_path / "cats & dogs.zip.dataset.json").read_text())
     assert (card["license"], card["origin"], card["name"]) == ("CC0-1.0", "drawn", "cats & dogs")
     assert card["classes"] == {"0": 7, "1": 7, "2": 6} and card["sizes"] == {"32x32": 20}
