@@ -100,9 +100,7 @@ def copying_statistic(
         ours, theirs = sample_distances[sample_cells == cell], heldout_distances[heldout_cells == cell]
         if min(len(ours), len(theirs)) < 10:
             continue
-        pairs = len(ours) * len(theirs)
-        larger = stats.rankdata(np.concatenate([ours, theirs]))[: len(ours)].sum() - len(ours) * (len(ours) + 1) / 2
-        scores.append((larger - pairs / 2) / np.sqrt(pairs * (len(ours) + len(theirs) + 1) / 12))
+        scores.append(stats.ranksums(ours, theirs).statistic)
         shares.append(len(theirs))
     if not scores:
         return {"value": None, "null_sd": None, "lowest_cell": None, "num_cells": 0}

@@ -54,17 +54,7 @@ def main(arguments: list[str]) -> int:
     if not FLAGS.sweep_dir:
         raise UserError("name the folder of the sweep with --sweep_dir, as in --sweep_dir=sweeps/a")
     with Display(FLAGS.audit) as display:
-        result = sweep(
-            cli.given_settings(),
-            grid,
-            sweep_dir=FLAGS.sweep_dir,
-            jobs=FLAGS.jobs,
-            random=FLAGS.random,
-            dry_run=FLAGS.dry_run,
-            evaluate=FLAGS.evaluate,
-            audit=FLAGS.audit,
-            listener=display,
-        )
+        result = sweep(cli.given_settings(), **cli.flag_values(sweep) | {"grid": grid}, listener=display)
     if FLAGS.dry_run:
         print_commands(result)
     elif any(row.score is not None for row in result.rows):

@@ -70,7 +70,7 @@ def summarise(path: Path) -> RunSummary:
     try:
         run.read_config()  # without its settings nothing else can be done with a run
         record = run.read_record()
-        evaluation, audit = (_current(run, what) for what in (results.EVALUATION, results.AUDIT))
+        evaluation, audit = (results.current(run, what) for what in (results.EVALUATION, results.AUDIT))
         score, how = _score(run, record, evaluation or {})
         return RunSummary(
             path=path,
@@ -83,11 +83,6 @@ def summarise(path: Path) -> RunSummary:
         )
     except (UserError, OSError):
         return RunSummary(path, UNREADABLE)
-
-
-def _current(run: RunDir, what: str) -> dict | None:
-    content = results.read(run, what)
-    return content if content and results.is_current(run, content) else None
 
 
 def _score(run: RunDir, record: Mapping, evaluation: Mapping) -> tuple[float | None, Mapping]:

@@ -59,6 +59,12 @@ def is_current(run: RunDir, result: Mapping) -> bool:
     return is_of(result, run_id=run.read_record().get("id"), step=step, ema=bool(run.read_config().ema_decay))
 
 
+def current(run: RunDir, name: str) -> dict | None:
+    """EVALUATION or AUDIT if it is there and `is_current`. Raises UserError as these two do."""
+    found = read(run, name)
+    return found if found and is_current(run, found) else None
+
+
 def score_name(protocol: Mapping) -> str:
     """What the Frechet distance that was measured by this protocol is called."""
     return str(protocol.get("distance_name", "Frechet distance"))

@@ -17,6 +17,7 @@ from types import ModuleType
 
 import numpy as np
 
+from kgan.runs import environment
 from kgan.runs.environment import accelerator
 from kgan.searching.coarse import COARSE_BLOCK
 from kgan.searching.threads import in_threads
@@ -287,14 +288,9 @@ def _window_minima_on_gpu(tensorflow: ModuleType, references: np.ndarray) -> Min
     held = tensorflow.constant(references)  # on the GPU, where there is one
 
     def minima(queries: np.ndarray, rows: slice) -> np.ndarray:
-        precision = tensorflow.config.experimental
-        reduced = precision.tensor_float_32_execution_enabled()
-        precision.enable_tensor_float_32_execution(False)  # its 10-bit products are coarser than _ROUNDING
-        try:
+        with environment.full_float32():  # products of fewer bits are coarser than _ROUNDING
             flat = tensorflow.constant(queries.reshape(-1, queries.shape[-1]))
             products = tensorflow.matmul(flat, held[rows], transpose_b=True)
             return tensorflow.reduce_min(tensorflow.reshape(products, (*queries.shape[:2], -1)), axis=0).numpy()
-        finally:
-            precision.enable_tensor_float_32_execution(reduced)
 
     return minima

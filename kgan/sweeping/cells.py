@@ -66,8 +66,8 @@ class Cell:
 
     def _current(self, name: str, key: str) -> dict | None:
         try:
-            content = results.read(self.run, name)
-            return content if content and key in content and results.is_current(self.run, content) else None
+            content = results.current(self.run, name)
+            return content if content and key in content else None
         except (UserError, OSError):
             return None
 
