@@ -9,6 +9,7 @@ import numpy as np
 from kgan.data import sources
 from kgan.data.view import Images, ImageView
 from kgan.errors import UserError
+from kgan.pictures.manifest import dataset_sha256
 
 SPLITS = ("train", "test", "heldout")
 
@@ -124,5 +125,5 @@ def reference_of_images(images: Images, name: str) -> Reference:
     """
     if len(images) < 2:
         raise UserError(f"--train={name}: there are {len(images)} images")
-    sha256 = sources.ImageSet(sources.SOURCES["folder"], np.asarray(images), None, ()).sha256
+    sha256 = dataset_sha256(np.asarray(images), None)
     return Reference(name, "train", images, sha256, sha256, 0, None, 0, fit_images=images, fit_labels=None)
