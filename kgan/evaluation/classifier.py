@@ -13,9 +13,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from kgan.data.view import Images
-from kgan.errors import UserError
 from kgan.evaluation.cache import cached, sha256_of_arrays
-from kgan.evaluation.features import CLASSIFIER_WIDTH, FeatureNetwork, check_image_shape, check_images
+from kgan.evaluation.features import CLASSIFIER_WIDTH, FeatureNetwork
 from kgan.runs import environment
 
 _BATCH = 128
@@ -41,22 +40,14 @@ class ClassifierFeatures(FeatureNetwork):
     width = CLASSIFIER_WIDTH
     batch_size = _INFERENCE_BATCH
 
-    def __init__(
-        self,
-        weights: list[np.ndarray],
-        image_shape: tuple[int, int, int],
-        num_classes: int,
-        test_accuracy: float | None = None,
-    ):
-        self.image_shape, self.num_classes = image_shape, num_classes
+    test_accuracy: float | None = None
+
+    def __init__(self, weights: list[np.ndarray], image_shape: tuple[int, int, int], num_classes: int):
+        self.num_classes = num_classes
         self.sha256 = sha256_of_arrays(*weights)
-        self.test_accuracy = test_accuracy
-        model = _build(self.image_shape, num_classes)
+        model = _build(image_shape, num_classes)
         model.set_weights(weights)
         self._infer = _inference(model)
-
-    def check(self, images: Images) -> None:
-        check_image_shape(images, self.image_shape, self.name)
 
     def _outputs(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return self._infer(images)
@@ -67,7 +58,7 @@ class ClassifierFeatures(FeatureNetwork):
 
 def load_classifier(
     images: Images,
-    labels: np.ndarray | None,
+    labels: np.ndarray,
     num_classes: int,
     cache_folder: str | os.PathLike,
     unseen: Callable[[], tuple[Images, np.ndarray] | None] = lambda: None,
@@ -75,36 +66,24 @@ def load_classifier(
 ) -> ClassifierFeatures:
     """The classifier of these training images: from the cache, or trained now (minutes on two cores) and cached.
 
-    `images` (n, h, w, c) uint8 and `labels` (n,) in 0 to num_classes - 1 are what it may see: leave held-out images
-    out. The cache's key is their sha256, so another held-out choice is another classifier. The order of the batches,
-    the first weights and the shifts are fixed; the last bits of the weights still depend on the machine's arithmetic,
-    so copy the cache folder along where scores of several machines are to be compared. The images and labels that
-    `unseen()` gives tell its accuracy, and are never trained on. `log` gets a line now and then while it trains.
+    `images` (n, h, w, c) uint8 and `labels` (n,) int64, 0 to num_classes - 1, are what it may see: leave held-out
+    images out. The cache's key is their sha256, so another held-out choice is another classifier. The order of the
+    batches, the first weights and the shifts are fixed; the last bits of the weights still depend on the machine's
+    arithmetic, so copy the cache folder along where scores of several machines are to be compared. The images and
+    labels that `unseen()` gives tell its accuracy, and are never trained on. `log` gets a line now and then while it
+    trains.
     """
-    check_images(images)
-    labels = _check_labels(labels, len(images), num_classes)
     key = {"version": _VERSION, "data_sha256": sha256_of_arrays(images, labels), "num_classes": num_classes}
     arrays = cached(cache_folder, "classifier", key, lambda: _train(images, labels, num_classes, log))
     network = ClassifierFeatures([arrays[name] for name in sorted(arrays)], images.shape[1:], num_classes)
     test = unseen()
     if test and len(test[0]):
-        test_images, test_labels = test[0], _check_labels(test[1], len(test[0]), num_classes)
+        test_images, test_labels = test
         key = {"classifier_sha256": network.sha256, "test_sha256": sha256_of_arrays(test_images, test_labels)}
         arrays = cached(cache_folder, "accuracy", key, lambda: _accuracy(network, test_images, test_labels))
         network.test_accuracy = float(arrays["accuracy"])
         log(f"the classifier gets {network.test_accuracy:.2%} of {len(test_images)} unseen images right")
     return network
-
-
-def _check_labels(labels: np.ndarray | None, count: int, num_classes: int) -> np.ndarray:
-    labels = np.asarray(labels)
-    if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(f"labels are {labels.dtype} of shape {labels.shape}: they must be {count} integers")
-    if num_classes < 2:
-        raise UserError("the classifier features need a data set with at least 2 classes: use --features=pca")
-    if labels.min() < 0 or labels.max() >= num_classes:
-        raise ValueError(f"labels run from {labels.min()} to {labels.max()}: they must be 0 to {num_classes - 1}")
-    return labels.astype(np.int64)
 
 
 def _build(image_shape: tuple[int, int, int], num_classes: int):

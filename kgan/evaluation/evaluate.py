@@ -9,6 +9,7 @@ from typing import Any
 from kgan.arguments import check_range, check_run_or_samples, refuse_changed
 from kgan.errors import UserError
 from kgan.evaluation import inputs, protocol
+from kgan.evaluation.cache import sha256_of_arrays
 from kgan.files import cache_folder, write_atomically
 from kgan.latents import MAX_SEED
 from kgan.progress import Counter, Progress
@@ -145,7 +146,7 @@ def _scored(
     about, sets = images.draw(count, counter)
     digests, results = [], []
     for drawn in sets:
-        digests.append(protocol.samples_sha256(drawn))
+        digests.append(sha256_of_arrays(drawn))
         results.append(evaluator.scores(drawn, counter.stage(count)))
     scores, spread = protocol.summarise(results)
     about = {"features_reason": choice.reason, "num_samples_reason": reason, **about, "samples_sha256": digests}

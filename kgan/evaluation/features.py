@@ -11,8 +11,6 @@ made.
 
 import abc
 import os
-from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import numpy as np
 import scipy.linalg
@@ -47,10 +45,8 @@ class FeatureNetwork(abc.ABC):
     def outputs(self, images: Images, progress: Progress | None = None) -> tuple[np.ndarray, np.ndarray | None]:
         """Features (n, width) and class probabilities (n, num_classes) or None, float32, of uint8 NHWC images.
 
-        `progress(done, n)` is called after each batch. Raises UserError for images that the network does not take, and
-        ValueError for arrays that are no images.
+        They have the shape that the network was fitted on. `progress(done, n)` is called after each batch.
         """
-        self.check(images)
         batches = []
         for start in range(0, len(images), self.batch_size):
             batches.append(self._outputs(images[start : start + self.batch_size]))
@@ -58,10 +54,6 @@ class FeatureNetwork(abc.ABC):
                 progress(min(start + self.batch_size, len(images)), len(images))
         features, probabilities = zip(*batches, strict=True)
         return np.concatenate(features), np.concatenate(probabilities) if self.num_classes else None
-
-    @abc.abstractmethod
-    def check(self, images: Images) -> None:
-        """Raises UserError for images that the network does not take, and ValueError for arrays that are no images."""
 
     @abc.abstractmethod
     def _outputs(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
@@ -76,62 +68,6 @@ class FeatureNetwork(abc.ABC):
             "features_width": self.width,
         }
 
-    def require_enough(self, count: int) -> None:
-        """`require_enough` of these features."""
-        require_enough(self.name, self.width, count)
-
-
-def require_enough(name: str, width: int, count: int, way_out: str = "") -> None:
-    """Raises UserError, with the way out, if the covariance of `count` images would lack rank: it takes more images
-    than features."""
-    if count <= width:
-        way_out = way_out or "more images" + (", or --features=pca" if name != "pca" else "")
-        raise UserError(
-            f"{count} images are too few for {name} features: a covariance of {width} features takes "
-            f"at least {width + 1} images a side ({way_out})"
-        )
-
-
-def check_images(images: Images) -> None:
-    """Raises ValueError unless `images` is a (n, h, w, 1 or 3) uint8 array with at least one image."""
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3) or 0 in images.shape:
-        raise ValueError(f"images are {images.dtype} of shape {images.shape}: they must be uint8 (n, h, w, 1 or 3)")
-
-
-def check_image_shape(images: Images, shape: tuple[int, int, int], name: str) -> None:
-    """Raises UserError unless every image has the (h, w, c) that the features called `name` were fitted on."""
-    check_images(images)
-    if images.shape[1:] != tuple(shape):
-        given, fitted = ("x".join(map(str, s)) for s in (images.shape[1:], shape))
-        raise UserError(f"the images are {given}, and the {name} features were fitted on images of {fitted}")
-
-
-def select(features: str, channels: int, num_classes: int, graph: os.PathLike | None, count: int) -> tuple[str, str]:
-    """What --features=`features` means for a data set: the network's name, and the reason in words.
-
-    `graph` is where the Inception graph lies, or None (`inception.find_graph`); `num_classes` is 0 without labels.
-    auto passes over features that `count` images a side are too few for.
-    """
-    if features == "classifier" and not num_classes:
-        raise UserError("--features=classifier needs a labelled data set: use --features=pca or --features=inception")
-    if features in NAMES:
-        return features, "as asked"
-    if features != "auto":
-        raise UserError(f"--features={features} is not known: use auto, {', '.join(NAMES)}")
-    if channels != 3:
-        missing = "the images have no colour"
-    elif graph is None:
-        missing = "the Inception graph is not present"
-    elif count <= INCEPTION_WIDTH:
-        missing = f"{count} images are too few for inception"
-    else:
-        return "inception", f"the images have colour and {Path(graph).name} is present"
-    if not num_classes:
-        return "pca", f"{missing}, and the data set has no labels"
-    if count <= CLASSIFIER_WIDTH:
-        return "pca", f"{missing}, and {count} images are too few for a classifier"
-    return "classifier", f"{missing}, and the data set has labels"
-
 
 class PcaFeatures(FeatureNetwork):
     """Pixels in [-1, 1], less their mean, projected on orthonormal components (pixels, width).
@@ -143,31 +79,27 @@ class PcaFeatures(FeatureNetwork):
     distance_name = "PCA FD"
     batch_size = _PCA_BATCH
 
-    def __init__(self, mean: np.ndarray, components: np.ndarray, image_shape: tuple[int, int, int]):
-        self.mean, self.components, self.image_shape = mean, components, image_shape
+    def __init__(self, mean: np.ndarray, components: np.ndarray):
+        self.mean, self.components = mean, components
         self.width = components.shape[1]
         self.sha256 = sha256_of_arrays(mean, components)
-
-    def check(self, images: Images) -> None:
-        check_image_shape(images, self.image_shape, self.name)
 
     def _outputs(self, images: np.ndarray) -> tuple[np.ndarray, None]:
         return (_centred(images, self.mean) @ self.components).astype(np.float32), None
 
 
 def load_pca(images: Images, cache_folder: str | os.PathLike, components: int = PCA_COMPONENTS) -> PcaFeatures:
-    """The first principal components of the training images (n, h, w, c), uint8; n at least 2.
+    """The first principal components of the training images (n, h, w, c), uint8.
 
     At most min(components, n - 1, pixels) of them, by decreasing variance, each with its largest entry positive. Found
     from the covariance of the pixels; for images of more than 4096 pixel values, from the inner products of at most
-    4096 images evenly spaced in their order. Cached under the images' sha256.
+    4096 images evenly spaced in their order. Cached under the images' sha256. Raises UserError for fewer than 2 images.
     """
-    check_images(images)
     if len(images) < 2:
         raise UserError("principal components need at least 2 training images")
     key = {"version": 1, "images_sha256": sha256_of_arrays(images), "components": components}
     arrays = cached(cache_folder, "pca", key, lambda: _fit_pca(images, components))
-    return PcaFeatures(arrays["mean"], arrays["components"], images.shape[1:])
+    return PcaFeatures(arrays["mean"], arrays["components"])
 
 
 def _pixels(images: np.ndarray) -> np.ndarray:
@@ -211,26 +143,3 @@ def _leading_eigenvectors(matrix: np.ndarray, count: int) -> np.ndarray:
     """The (n, count) eigenvectors of a symmetric matrix with the largest eigenvalues, largest first."""
     size = len(matrix)
     return scipy.linalg.eigh(matrix, subset_by_index=[size - count, size - 1])[1][:, ::-1]
-
-
-def cached_outputs(
-    network: FeatureNetwork,
-    images: Callable[[], np.ndarray],
-    cache_folder: str | os.PathLike,
-    key: Mapping,
-    progress: Progress | None = None,
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """`network.outputs(images(), progress)`, cached under (network's sha256, `key`), for the real images.
-
-    `key` identifies the images as JSON values: the data set's sha256 and how they were selected from it. `images` is
-    called only if they are not cached. What is kept is the features, not their mean and covariance, since precision,
-    recall and the kernel distance need them.
-    """
-
-    def compute() -> dict[str, np.ndarray]:
-        features, probabilities = network.outputs(images(), progress)
-        return {"features": features} if probabilities is None else {"features": features, "classes": probabilities}
-
-    key = {"version": 1, "network": network.name, "network_sha256": network.sha256, "images": dict(key)}
-    arrays = cached(cache_folder, "reference", key, compute)
-    return arrays["features"], arrays.get("classes")

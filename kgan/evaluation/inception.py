@@ -14,9 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from kgan import downloads
-from kgan.data.view import Images
 from kgan.errors import UserError
-from kgan.evaluation.features import FeatureNetwork, check_images
+from kgan.evaluation.features import FeatureNetwork
 from kgan.files import read_bounded
 from kgan.runs import environment
 
@@ -39,26 +38,22 @@ class InceptionFeatures(FeatureNetwork):
     the softmax of pool_3 times the last layer's weights, without its bias, over all 1008 outputs, as in the code that
     the Inception score was first published with.
 
-    `sha256` is the file's. Raises UserError if it is not `expected_sha256` (None: any graph with these nodes, whose
-    distance is then not called FID), or if the file is no such graph.
+    `sha256` is the file's. Raises UserError if it is not GRAPH_SHA256, or if the file is no such graph.
     """
 
     name = "inception"
+    distance_name = "FID"
     batch_size = _BATCH
 
-    def __init__(self, path: str | os.PathLike, expected_sha256: str | None = GRAPH_SHA256):
+    def __init__(self, path: str | os.PathLike):
         content = read_bounded(path, 2 * GRAPH_BYTES)
         self.sha256 = hashlib.sha256(content).hexdigest()
-        if expected_sha256 is not None and self.sha256 != expected_sha256:
+        if self.sha256 != GRAPH_SHA256:
             raise UserError(
                 f"{path} is not the Inception graph of FID: its sha256 is {self.sha256}, "
-                f"and {GRAPH_FILE} of inception-2015-12-05.tgz has {expected_sha256}"
+                f"and {GRAPH_FILE} of inception-2015-12-05.tgz has {GRAPH_SHA256}"
             )
-        self.distance_name = "FID" if self.sha256 == GRAPH_SHA256 else "Frechet distance (unknown Inception graph)"
         self._run, (self.width, self.num_classes) = _load(content, path)
-
-    def check(self, images: Images) -> None:
-        check_images(images)
 
     def _outputs(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return self._run(images)

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
+from kgan.errors import UserError
 from kgan.evaluation import classifier, features, inception, quality
-from kgan.evaluation.cache import cached, sha256_of_arrays
-from kgan.evaluation.features import FeatureNetwork, Progress
+from kgan.evaluation.cache import cached
+from kgan.evaluation.features import FeatureNetwork
 from kgan.evaluation.reference import Reference
+from kgan.progress import Progress
 
 _NEIGHBOURS = 5
 _NEARLY = 0.8
@@ -67,23 +69,45 @@ def select_features(
 ) -> FeatureChoice:
     """The feature network that --features=`asked` means for `count` of these images a side, without TensorFlow.
 
-    The Inception graph is `graph` if given, else sought in `data_dir`, $KGAN_DATA_DIR and the cache folder. Raises
-    UserError for features that cannot be used here.
+    auto passes over features that `count` images are too few for. The Inception graph is `graph` if given, else sought
+    in `data_dir`, $KGAN_DATA_DIR and the cache folder. Raises UserError for features that cannot be used here.
     """
     path = inception.find_graph(graph, [data_dir, os.environ.get("KGAN_DATA_DIR"), cache_folder])
-    name, reason = features.select(asked, reference.images.shape[-1], reference.num_classes, path, count)
-    return FeatureChoice(name, reason, path)
+    if asked == "classifier" and not reference.num_classes:
+        raise UserError("--features=classifier needs a labelled data set: use --features=pca or --features=inception")
+    if asked in features.NAMES:
+        return FeatureChoice(asked, "as asked", path)
+    if asked != "auto":
+        raise UserError(f"--features={asked} is not known: use auto, {', '.join(features.NAMES)}")
+    if reference.images.shape[-1] != 3:
+        missing = "the images have no colour"
+    elif path is None:
+        missing = "the Inception graph is not present"
+    elif count <= features.INCEPTION_WIDTH:
+        missing = f"{count} images are too few for inception"
+    else:
+        return FeatureChoice("inception", f"the images have colour and {path.name} is present", path)
+    if not reference.num_classes:
+        return FeatureChoice("pca", f"{missing}, and the data set has no labels", path)
+    if count <= features.CLASSIFIER_WIDTH:
+        return FeatureChoice("pca", f"{missing}, and {count} images are too few for a classifier", path)
+    return FeatureChoice("classifier", f"{missing}, and the data set has labels", path)
 
 
-def check_count(choice: FeatureChoice, reference: Reference, count: int, **way_out: str) -> None:
-    """`features.require_enough` before the features are fitted, which may take minutes."""
-    pixels = int(np.prod(reference.fit_images.shape[1:]))
-    widths = {
+def check_count(choice: FeatureChoice, reference: Reference, count: int, way_out: str = "") -> None:
+    """Raises UserError, with the way out, if the covariance of `count` images would lack rank: it takes more images
+    than features. To be asked before the features are fitted, which may take minutes."""
+    width = {
         "inception": features.INCEPTION_WIDTH,
         "classifier": features.CLASSIFIER_WIDTH,
-        "pca": min(features.PCA_COMPONENTS, pixels),
-    }
-    features.require_enough(choice.name, widths[choice.name], count, **way_out)
+        "pca": min(features.PCA_COMPONENTS, int(np.prod(reference.image_shape))),
+    }[choice.name]
+    if count <= width:
+        way_out = way_out or "more images" + (", or --features=pca" if choice.name != "pca" else "")
+        raise UserError(
+            f"{count} images are too few for {choice.name} features: a covariance of {width} features takes "
+            f"at least {width + 1} images a side ({way_out})"
+        )
 
 
 def load_network(
@@ -96,19 +120,15 @@ def load_network(
     if choice.name == "inception":
         return inception.InceptionFeatures(choice.graph or inception.fetch_graph(cache_folder))
     if choice.name == "classifier":
-        return classifier.load_classifier(
-            reference.fit_images,
-            reference.fit_labels,
-            reference.num_classes,
-            cache_folder,
-            reference.unseen,
-            log,
-        )
+        images, labels = reference.fit_images, reference.fit_labels
+        assert labels is not None
+        return classifier.load_classifier(images, labels, reference.num_classes, cache_folder, reference.unseen, log)
     return features.load_pca(reference.fit_images, cache_folder)
 
 
 class Evaluator:
-    """Scores sets of N samples against N reference images; `floor` is what N other reference images score.
+    """Scores sets of N samples against N reference images, more than the network has features; `floor` is what N other
+    reference images score.
 
     `fooled` are the scores by which images of random pixels are nearly as good as real ones, with what they get: a few
     principal components see brightness and layout, and random pixels have the layout of the mean image. Networks
@@ -124,14 +144,20 @@ class Evaluator:
         cache_folder: Path,
         progress: Progress | None = None,
     ):
-        network.require_enough(count)
         self.network, self.count = network, count
         self._about_reference = reference.protocol()
 
         def outputs(which: int) -> tuple[np.ndarray, np.ndarray | None]:
-            key = {**reference.key(), "half": which, "count": count}
             report = progress and (lambda done, _: progress(which * count + done, 2 * count))
-            return features.cached_outputs(network, lambda: reference.half(which, count), cache_folder, key, report)
+
+            def compute() -> dict[str, np.ndarray]:
+                rows, classes = network.outputs(reference.half(which, count), report)
+                return {"features": rows} if classes is None else {"features": rows, "classes": classes}
+
+            images = {**reference.key(), "half": which, "count": count}
+            key = {"version": 1, "network": network.name, "network_sha256": network.sha256, "images": images}
+            arrays = cached(cache_folder, "reference", key, compute)
+            return arrays["features"], arrays.get("classes")
 
         def cached_scores(kind: str, compute: Callable[[], dict[str, float]]) -> dict[str, float]:
             key = {"version": _VERSION, "network_sha256": network.sha256, **reference.key(), "count": count}
@@ -154,8 +180,6 @@ class Evaluator:
 
         `progress(done, N)` counts the images whose features are computed.
         """
-        if len(images) != self.count:
-            raise ValueError(f"there are {len(images)} samples, and {self.count} reference images")
         return quality.scores(self._real, *self.network.outputs(images, progress), k=_NEIGHBOURS)
 
     def protocol(self) -> dict[str, object]:
@@ -213,8 +237,3 @@ def common_count(reference: Reference, num_samples: int, available: int | None =
     if available is not None and available < count:
         count, reason = available, "all the samples there are"
     return count, reason
-
-
-def samples_sha256(images: np.ndarray) -> str:
-    """Over shape and pixels: equal for the same samples, wherever they were read from."""
-    return sha256_of_arrays(images)

@@ -1,5 +1,6 @@
 """The feature networks on small data made here; the Inception path on a small graph with the real one's node names."""
 
+import hashlib
 import logging
 import os
 import subprocess
@@ -146,34 +147,6 @@ class TestCache:
         assert cache.sha256_of_arrays(x.T) == cache.sha256_of_arrays(x.T.copy())
 
 
-class TestSelect:
-    @pytest.mark.parametrize(
-        ("asked", "channels", "classes", "graph", "count", "chosen", "reason"),
-        [
-            ("auto", 3, 10, "g.pb", 2049, "inception", "g.pb is present"),
-            ("auto", 3, 0, "g.pb", 5000, "inception", "colour"),
-            ("auto", 3, 10, "g.pb", 2048, "classifier", "2048 images are too few for inception"),
-            ("auto", 1, 10, "g.pb", 129, "classifier", "no colour"),
-            ("auto", 1, 10, None, 128, "pca", "128 images are too few for a classifier"),
-            ("auto", 3, 10, None, 5000, "classifier", "not present"),
-            ("auto", 3, 0, None, 5000, "pca", "no labels"),
-            ("auto", 1, 0, "g.pb", 5000, "pca", "no labels"),
-            ("inception", 1, 0, None, 10, "inception", "as asked"),
-            ("pca", 3, 10, "g.pb", 5000, "pca", "as asked"),
-        ],
-    )
-    def test_names_network_and_reason(self, asked, channels, classes, graph, count, chosen, reason):
-        name, why = features.select(asked, channels, classes, graph, count)
-        assert name == chosen
-        assert reason in why
-
-    def test_refuses(self):
-        with pytest.raises(UserError, match="needs a labelled data set"):
-            features.select("classifier", 3, 0, None, 5000)
-        with pytest.raises(UserError, match="--features=vgg is not known: use auto, inception, classifier, pca"):
-            features.select("vgg", 3, 10, None, 5000)
-
-
 class TestPca:
     @pytest.mark.parametrize("largest_matrix", [4096, 40])
     def test_is_the_singular_value_decomposition(self, tmp_path, monkeypatch, largest_matrix):
@@ -207,16 +180,7 @@ class TestPca:
         with pytest.raises(TypeError):
             features.load_pca(images[1:], tmp_path)
 
-    def test_refuses_other_images(self, tmp_path):
-        network = features.load_pca(stripes(0)[0], tmp_path)
-        with pytest.raises(
-            UserError, match="the images are 4x8x1, and the pca features were fitted on images of 8x8x1"
-        ):
-            network.outputs(np.zeros((2, 4, 8, 1), np.uint8))[0]
-        with pytest.raises(ValueError, match="must be uint8"):
-            network.outputs(np.zeros((2, 8, 8, 1), np.float32))[0]
-
-    def test_protocol_and_least_number_of_images(self, tmp_path):
+    def test_has_a_protocol(self, tmp_path):
         network = features.load_pca(stripes(0)[0], tmp_path, components=9)
         assert network.protocol() == {
             "features": "pca",
@@ -224,28 +188,6 @@ class TestPca:
             "features_sha256": network.sha256,
             "features_width": 9,
         }
-        network.require_enough(10)
-        with pytest.raises(UserError, match=r"9 images are too few for pca features: .* at least 10 images"):
-            network.require_enough(9)
-
-
-class TestCachedOutputs:
-    def test_are_computed_once_for_network_and_key(self, tmp_path):
-        images, _ = stripes(0)
-        network = features.load_pca(images, tmp_path)
-        asked = []
-
-        def read():
-            asked.append(1)
-            return images
-
-        first = features.cached_outputs(network, read, tmp_path, {"data": "x"})
-        again = features.cached_outputs(network, read, tmp_path, {"data": "x"})
-        assert len(asked) == 1
-        assert (first[0] == again[0]).all() and first[1] is again[1] is None
-        features.cached_outputs(network, read, tmp_path, {"data": "y"})
-        features.cached_outputs(features.load_pca(images[1:], tmp_path), read, tmp_path, {"data": "x"})
-        assert len(asked) == 3
 
 
 STEPS = 40
@@ -356,19 +298,6 @@ class TestClassifier:
         for start in range(0, 1250, 250):
             assert sorted(seen[start : start + 250]) == list(range(250))
 
-    @pytest.mark.parametrize(
-        ("labels", "num_classes", "error", "message"),
-        [
-            (np.zeros(240, int), 1, UserError, "at least 2 classes"),
-            (np.full(240, 3), 3, ValueError, "labels run from 3 to 3: they must be 0 to 2"),
-            (np.zeros(239, int), 3, ValueError, "must be 240 integers"),
-            (np.zeros(240), 3, ValueError, "labels are float64"),
-        ],
-    )
-    def test_refuses(self, tmp_path, labels, num_classes, error, message):
-        with pytest.raises(error, match=message):
-            classifier.load_classifier(stripes(0)[0], labels, num_classes, tmp_path)
-
 
 SIZE = 12  # the small graph resizes to SIZE x SIZE, where the real one does to 299 x 299
 WIDTH = 6
@@ -448,11 +377,22 @@ def small_graph(tmp_path_factory):
     return path, parameters
 
 
+@pytest.fixture
+def accepted(monkeypatch):
+    """Makes a file the one that is taken for the published graph, and returns it."""
+
+    def accept(path):
+        monkeypatch.setattr(inception, "GRAPH_SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
+        return path
+
+    return accept
+
+
 class TestInception:
     @pytest.mark.parametrize("shape", [(12, 12, 3), (7, 9, 3), (30, 25, 3)])
-    def test_is_the_graph_for_any_batch_and_size(self, small_graph, shape):
+    def test_is_the_graph_for_any_batch_and_size(self, small_graph, accepted, shape):
         path, parameters = small_graph
-        network = inception.InceptionFeatures(path, expected_sha256=None)
+        network = inception.InceptionFeatures(accepted(path))
         images = np.random.default_rng(1).integers(0, 256, (inception._BATCH + 8, *shape), dtype=np.uint8)
         rows, probabilities = network.outputs(images)
         expected_rows, expected_probabilities = by_definition(images, *parameters)
@@ -461,10 +401,10 @@ class TestInception:
         np.testing.assert_allclose(rows, expected_rows, atol=1e-4)
         np.testing.assert_allclose(probabilities, expected_probabilities, atol=1e-5)  # no bias: the published score
 
-    def test_computes_without_tensorfloat_32(self, small_graph, monkeypatch):
+    def test_computes_without_tensorfloat_32(self, small_graph, accepted, monkeypatch):
         import tensorflow as tf
 
-        network, enabled = inception.InceptionFeatures(small_graph[0], expected_sha256=None), []
+        network, enabled = inception.InceptionFeatures(accepted(small_graph[0])), []
         run = tf.compat.v1.Session.run
 
         def recording(*args):
@@ -475,27 +415,20 @@ class TestInception:
         network.outputs(np.zeros((2, 12, 12, 3), np.uint8))[0]
         assert enabled == [False]
 
-    def test_feeds_grey_images_as_three_equal_channels(self, small_graph):
-        network = inception.InceptionFeatures(small_graph[0], expected_sha256=None)
+    def test_feeds_grey_images_as_three_equal_channels(self, small_graph, accepted):
+        network = inception.InceptionFeatures(accepted(small_graph[0]))
         grey = np.random.default_rng(2).integers(0, 256, (3, 10, 10, 1), dtype=np.uint8)
         np.testing.assert_array_equal(network.outputs(grey)[0], network.outputs(grey.repeat(3, axis=-1))[0])
-        with pytest.raises(ValueError, match="must be uint8"):
-            network.outputs(grey.astype(np.float32))[0]
 
-    def test_calls_only_the_published_graph_fid(self, small_graph, monkeypatch):
-        path, _ = small_graph
-        network = inception.InceptionFeatures(path, expected_sha256=None)
-        assert "FID" not in network.protocol()["distance_name"]
-        with pytest.raises(UserError, match=f"not the Inception graph of FID: its sha256 is {network.sha256}"):
-            inception.InceptionFeatures(path)
-        monkeypatch.setattr(inception, "GRAPH_SHA256", network.sha256)
-        assert inception.InceptionFeatures(path, network.sha256).protocol()["distance_name"] == "FID"
+    def test_refuses_any_but_the_published_graph(self, small_graph):
+        with pytest.raises(UserError, match="not the Inception graph of FID: its sha256 is [0-9a-f]{64}, and"):
+            inception.InceptionFeatures(small_graph[0])
 
-    def test_refuses_other_files_in_one_line(self, tmp_path):
+    def test_refuses_other_files_in_one_line(self, tmp_path, accepted):
         import tensorflow as tf
 
         with pytest.raises(UserError, match=r"absent\.pb: No such file"):
-            inception.InceptionFeatures(tmp_path / "absent.pb", None)
+            inception.InceptionFeatures(tmp_path / "absent.pb")
         with tf.Graph().as_default() as other:
             tf.compat.v1.constant(1.0, name="softmax/logits/MatMul")
         no_nodes = tf.compat.v1.GraphDef()
@@ -507,7 +440,7 @@ class TestInception:
         for content in (b"no graph", b"", *(g.SerializeToString() for g in (other.as_graph_def(), no_nodes, lacking))):
             (tmp_path / "g.pb").write_bytes(content)
             with pytest.raises(UserError, match=r"g\.pb is not a frozen Inception graph: ") as caught:
-                inception.InceptionFeatures(tmp_path / "g.pb", None)
+                inception.InceptionFeatures(accepted(tmp_path / "g.pb"))
             assert "\n" not in str(caught.value)
 
 

@@ -1,12 +1,15 @@
 """Which real images are used for what, and the floor."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from kgan.data import sources
 from kgan.errors import UserError
 from kgan.evaluation import classifier, inception, protocol
-from kgan.evaluation.reference import Reference, load_reference
+from kgan.evaluation.reference import Reference, load_reference, reference_of_images
 from tests.conftest import draw_folder
 
 
@@ -70,19 +73,20 @@ def test_the_classifier_sees_no_heldout_image(data, tmp_path, monkeypatch):
     assert as_set(seen["checked"]) == as_set(reference.images)
 
 
-def test_the_floor_is_the_other_half_against_the_first(data, tmp_path):
+def test_the_floor_is_the_other_half_against_the_first(data, tmp_path, monkeypatch):
     reference = load(data)
     choice = protocol.select_features("pca", reference, 5000, tmp_path)
     network = protocol.load_network(choice, reference, tmp_path)
     evaluator = protocol.Evaluator(network, reference, 70, tmp_path)
     assert evaluator.scores(reference.half(1, 70)) == evaluator.floor
     assert evaluator.scores(reference.half(0, 70))["frechet_distance"] < 1e-6
-    again = protocol.Evaluator(network, reference, 70, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(network, "outputs", None)  # what was computed of the reference images is kept
+        again = protocol.Evaluator(network, reference, 70, tmp_path)
     assert again.floor == evaluator.floor and again.scores(reference.half(1, 70)) == evaluator.floor
-    with pytest.raises(ValueError, match="there are 3 samples, and 70 reference images"):
-        evaluator.scores(reference.images[:3])
-    with pytest.raises(UserError, match="60 images are too few"):
-        protocol.Evaluator(network, reference, 60, tmp_path)
+    with pytest.raises(TypeError), monkeypatch.context() as patch:
+        patch.setattr(network, "outputs", None)
+        protocol.Evaluator(network, load(data, num_train=150), 70, tmp_path)
 
 
 def test_scores_that_random_pixels_get_too_come_with_a_warning(data, tmp_path):
@@ -120,8 +124,52 @@ def test_the_graph_is_found_in_the_data_folder(data, tmp_path, monkeypatch):
         protocol.select_features("auto", colour, 5000, tmp_path),
     ):
         assert choice.name == "inception" and choice.graph == tmp_path / "classify_image_graph_def.pb"
-    with pytest.raises(UserError, match="70 images are too few for inception features: .* at least 2049"):
-        protocol.check_count(choice, colour, 70)
+
+
+def test_a_covariance_takes_more_images_than_features(data):
+    pca, inception_ = protocol.FeatureChoice("pca", ""), protocol.FeatureChoice("inception", "")
+    reference = load(data)
+    protocol.check_count(pca, reference, 65)
+    with pytest.raises(UserError, match=r"64 images are too few for pca features: .* at least 65 .* \(more images\)"):
+        protocol.check_count(pca, reference, 64)
+    with pytest.raises(UserError, match=r"2048 images are too few for inception features: .* or --features=pca"):
+        protocol.check_count(inception_, reference, 2048)
+    with pytest.raises(UserError, match=r"at least 2049 images a side \(a way out\)"):
+        protocol.check_count(inception_, reference, 2048, "a way out")
+    few_pixels = reference_of_images(np.zeros((9, 2, 2, 1), np.uint8), "few pixels")
+    protocol.check_count(pca, few_pixels, 5)
+
+
+@pytest.mark.parametrize(
+    ("asked", "channels", "classes", "graph", "count", "chosen", "reason"),
+    [
+        ("auto", 3, 10, "g.pb", 2049, "inception", "g.pb is present"),
+        ("auto", 3, 0, "g.pb", 5000, "inception", "colour"),
+        ("auto", 3, 10, "g.pb", 2048, "classifier", "2048 images are too few for inception"),
+        ("auto", 1, 10, "g.pb", 129, "classifier", "no colour"),
+        ("auto", 1, 10, None, 128, "pca", "128 images are too few for a classifier"),
+        ("auto", 3, 10, None, 5000, "classifier", "not present"),
+        ("auto", 3, 0, None, 5000, "pca", "no labels"),
+        ("auto", 1, 0, "g.pb", 5000, "pca", "no labels"),
+        ("inception", 1, 0, None, 10, "inception", "as asked"),
+        ("pca", 3, 10, "g.pb", 5000, "pca", "as asked"),
+    ],
+)
+def test_features_are_chosen_for_a_reason(asked, channels, classes, graph, count, chosen, reason, monkeypatch):
+    monkeypatch.setattr(inception, "find_graph", lambda *_: graph and Path(graph))
+    choice = protocol.select_features(asked, images_of(channels, classes), count, Path())
+    assert choice.name == chosen and reason in choice.reason
+
+
+def test_features_that_cannot_be_used_are_refused(tmp_path):
+    with pytest.raises(UserError, match="needs a labelled data set"):
+        protocol.select_features("classifier", images_of(3, 0), 5000, tmp_path)
+    with pytest.raises(UserError, match="--features=vgg is not known: use auto, inception, classifier, pca"):
+        protocol.select_features("vgg", images_of(3, 10), 5000, tmp_path)
+
+
+def images_of(channels: int, classes: int) -> Reference:
+    return replace(reference_of_images(np.zeros((2, 4, 4, channels), np.uint8), "images"), num_classes=classes)
 
 
 def test_repeats_give_a_mean_and_a_labelled_spread():
