@@ -95,10 +95,9 @@ def show(result: Evaluation) -> None:
     )
     columns = ["score", f"mean of {len(how['seeds'])} seeds" if result.spread else "samples", "real-data baseline"]
     table = Table(*columns, *(["sd over seeds"] if result.spread else []), "better", box=None, pad_edge=False)
-    for name, title in protocol.TITLES.items():
+    for name in protocol.TITLES:
         if name in result.scores:
-            title = how["distance_name"] if name == "frechet_distance" else title
-            title += " (!)" * (name in how.get("unreliable_scores", ()))
+            title = protocol.title_of(name, how) + " (!)" * (name in how.get("unreliable_scores", ()))
             row = [title, _number(result.scores, name), _number(result.floor, name)]
             row += [f"{result.spread[name]:.4g}"] if result.spread else []
             table.add_row(*row, protocol.direction(name))
@@ -106,7 +105,7 @@ def show(result: Evaluation) -> None:
     if "warning" in how:
         print(f"(!): {how['warning']}")
     of_splits = ", of the Inception-score form over 10 splits" if "inception_score" in result.scores else ""
-    print(f"(sd): of KID over 100 subsets{of_splits}; not standard errors")
+    print(f"(sd): of {protocol.title_of('kernel_distance', how)} over 100 subsets{of_splits}; not standard errors")
 
 
 def _number(scores: dict[str, float], name: str) -> str:

@@ -5,7 +5,7 @@ should be expected to do better. Both sides have N rows, since several of the sc
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from kgan.evaluation.cache import cached
 from kgan.evaluation.features import FeatureNetwork
 from kgan.evaluation.reference import Reference
 from kgan.progress import Progress
+from kgan.runs.results import score_name
 
 _NEIGHBOURS = 5
 _NEARLY = 0.8
@@ -26,11 +27,10 @@ _VERSION = 2
 # Scores that are a spread, not a score: they stand beside another in a table.
 SPREADS = {"kernel_distance_std": "kernel_distance", "inception_score_std": "inception_score"}
 
-
-# What people call each score, in the order of a table.
+# What people call each score, in the order of a table; `title_of` knows which distances have names of their own.
 TITLES = {
     "frechet_distance": "Frechet distance",
-    "kernel_distance": "KID",
+    "kernel_distance": "kernel distance",
     "precision": "precision",
     "recall": "recall",
     "density": "density",
@@ -41,6 +41,13 @@ TITLES = {
 LOWER_IS_BETTER = ("frechet_distance", "kernel_distance")
 # Real images are not perfect by these: no generator should be expected to be above the real-data baseline.
 BEST_AT_BASELINE = ("precision", "recall", "density", "coverage")
+
+
+def title_of(name: str, how: Mapping) -> str:
+    """What people call the score that was measured by this protocol: FID and KID are of Inception's features only."""
+    if name == "frechet_distance":
+        return score_name(how)
+    return "KID" if name == "kernel_distance" and how.get("features") == "inception" else TITLES[name]
 
 
 def direction(name: str) -> str:

@@ -76,7 +76,7 @@ def kernel_distance(x: np.ndarray, y: np.ndarray) -> float:
 def kernel_distance_subsets(
     x: np.ndarray, y: np.ndarray, subsets: int = 100, subset_size: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
-    """KID as it is usually printed: the mean and standard deviation of `kernel_distance` over random subsets.
+    """What is usually printed as KID: the mean and standard deviation of `kernel_distance` over random subsets.
 
     Each of the `subsets` takes `subset_size` rows of `x` (n, d) and as many of `y` (m, d), without replacement within a
     subset, as numpy's default_rng(seed) chooses. The standard deviation (ddof 0) tells how much a subset of that size
@@ -94,7 +94,7 @@ def kernel_distance_subsets(
 
 
 def subset_size(count: int) -> int:
-    """The rows of a KID subset of `count`: 1000 as is usual, but no more than half, or the subsets would all be one."""
+    """The rows of a subset of `count`: 1000 as is usual, but no more than half, or the subsets would all be one."""
     return max(2, min(1000, count // 2))
 
 

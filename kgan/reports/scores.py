@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from kgan.evaluation.protocol import BEST_AT_BASELINE, LOWER_IS_BETTER, SPREADS, TITLES, direction
+from kgan.evaluation.protocol import BEST_AT_BASELINE, LOWER_IS_BETTER, SPREADS, TITLES, direction, title_of
 from kgan.reports.facts import Run
 from kgan.runs import results
 
-_NAMES = TITLES | {"inception_score_unsplit": "Inception-score form, unsplit"}
+_NAMES = {"inception_score_unsplit": "Inception-score form, unsplit"}
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ def _row(name: str, runs: Sequence[Run], marks_best: bool) -> ScoreRow:
     merits = [_merit(run, name) for run in runs]
     present = {merit for merit in merits if merit is not None}
     best = max(present) if marks_best and len(present) > 1 else None
-    distances = list(dict.fromkeys(str(how["distance_name"]) for how in protocols if "distance_name" in how))
-    title = " or ".join(distances) if name == "frechet_distance" and distances else _NAMES[name]
+    named = [how for how in protocols if "distance_name" in how] or [{}]
+    title = _NAMES.get(name) or " or ".join(dict.fromkeys(title_of(name, how) for how in named))
     better, *limit = direction(name).partition(",")
     return ScoreRow(
         title=title,

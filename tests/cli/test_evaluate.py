@@ -103,6 +103,7 @@ def check_table(output: str) -> None:
     assert "the images have no colour, and the data set has no labels" in output
     row = next(line for line in output.splitlines() if line.startswith("PCA FD"))
     assert len(row.split()) == 6  # two words, the score, the baseline, the spread, "lower"
+    assert "\nkernel distance " in output and "(sd): of kernel distance over" in output
     assert row.split()[-1] == "lower" and "higher, up to the baseline" in output
 
 

@@ -172,6 +172,14 @@ def images_of(channels: int, classes: int) -> Reference:
     return replace(reference_of_images(np.zeros((2, 4, 4, channels), np.uint8), "images"), num_classes=classes)
 
 
+def test_only_distances_in_inceptions_features_are_called_fid_and_kid():
+    for features, *names in (("inception", "FID", "KID"), ("classifier", "classifier FD", "kernel distance")):
+        how = {"features": features, "distance_name": names[0]}
+        assert [protocol.title_of(name, how) for name in protocol.LOWER_IS_BETTER] == names
+    assert protocol.title_of("frechet_distance", {}) == "Frechet distance"
+    assert protocol.title_of("recall", how) == "recall"
+
+
 def test_repeats_give_a_mean_and_a_labelled_spread():
     runs = [
         {"frechet_distance": 1.0, "kernel_distance_std": 0.1},

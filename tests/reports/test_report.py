@@ -112,7 +112,7 @@ def test_scores_and_audit_are_shown_with_their_floor_and_limits(tmp_path):
         "4.25 classifier FD, lower is better real images have 0.0400 No copying detected 1 of 1,000 samples flagged",
         "exact copies would have shown from a share of 1.25%",
         "classifier FD lower is better 4.25 0.0400",
-        f"KID lower is better 0.0200 sd 0.00300 {DASH}",
+        f"kernel distance lower is better 0.0200 sd 0.00300 {DASH}",
         "precision higher is better, up to the baseline 0.700 0.900",
         "no copying detected : at this sensitivity",
         "exact 1.25% 100% mirrored not even all not recorded",
