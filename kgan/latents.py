@@ -82,26 +82,24 @@ def slerp(start: np.ndarray, end: np.ndarray, t: float) -> np.ndarray:
     return ((np.sin((1 - t) * angle) * start + np.sin(t * angle) * end) / np.sin(angle)).astype(np.float32)
 
 
-def draws_recipe(first: int, count: int) -> dict:
-    """The recipe of a grid of images: the draws of indices first .. first + count - 1, in reading order."""
-    return {"recipe": "draws", "first": int(first), "count": int(count)}
+def draws_recipe(count: int) -> dict:
+    """The recipe of a grid of images: the draws of indices 0 .. count - 1, in reading order."""
+    return {"recipe": "draws", "first": 0, "count": int(count)}
 
 
-def slerp_recipe(indices: Iterable[int], frames: int, frame: int | None = None) -> dict:
+def slerp_recipe(indices: Iterable[int], frames: int) -> dict:
     """The recipe of an interpolation: `frames` latents evenly spaced along the spherical path through the draws of
-    `indices`, first and last included (repeat the first index at the end for a loop). With `frame`, only that one."""
-    recipe = {"recipe": "slerp", "indices": [int(index) for index in indices], "frames": int(frames)}
-    return recipe if frame is None else recipe | {"frame": int(frame)}
+    `indices`, first and last included (repeat the first index at the end for a loop)."""
+    return {"recipe": "slerp", "indices": [int(index) for index in indices], "frames": int(frames)}
 
 
 def follow(recipe: Mapping, seed: int, latent_dim: int, truncation: float | None = None) -> np.ndarray:
     """The latents that a recipe describes: (n, latent_dim) float32. Raises UserError if the recipe is malformed."""
     check_recipe(recipe)
     if recipe["recipe"] == "draws":
-        return latents(seed, range(recipe["first"], recipe["first"] + recipe["count"]), latent_dim, truncation)
+        return latents(seed, range(recipe["count"]), latent_dim, truncation)
     keys = latents(seed, recipe["indices"], latent_dim, truncation)
-    wanted = [recipe["frame"]] if "frame" in recipe else range(recipe["frames"])
-    return np.stack([_on_path(keys, frame, recipe["frames"]) for frame in wanted])
+    return np.stack([_on_path(keys, frame, recipe["frames"]) for frame in range(recipe["frames"])])
 
 
 def _on_path(keys: np.ndarray, frame: int, frames: int) -> np.ndarray:
@@ -115,15 +113,14 @@ def check_recipe(recipe: Mapping) -> None:
         raise UserError("the recipe of z is not a JSON object")
     keys = set(recipe)
     if recipe.get("recipe") == "draws" and keys == {"recipe", "first", "count"}:
-        good = _whole(recipe["first"], 0, 2**63) and _whole(recipe["count"], 1, MAX_RECIPE_ROWS)
-    elif recipe.get("recipe") == "slerp" and keys - {"frame"} == {"recipe", "indices", "frames"}:
+        good = _whole(recipe["first"], 0, 0) and _whole(recipe["count"], 1, MAX_RECIPE_ROWS)
+    elif recipe.get("recipe") == "slerp" and keys == {"recipe", "indices", "frames"}:
         indices, frames = recipe["indices"], recipe["frames"]
         good = (
             isinstance(indices, list)
             and 2 <= len(indices) <= MAX_RECIPE_ROWS
             and all(_whole(index, 0, 2**64 - 1) for index in indices)
             and _whole(frames, 2, MAX_RECIPE_ROWS)
-            and ("frame" not in recipe or _whole(recipe["frame"], 0, frames - 1))
         )
     else:
         good = False

@@ -108,25 +108,18 @@ class TrainedGenerator:
         except ValueError:
             raise UserError(f"there must be one label, or one for each of {len(indices)} images") from None
 
-    def decode(self, z: np.ndarray, labels: np.ndarray, row: int = 0) -> np.ndarray:
-        """The images of up to 100 latents, float32 (n, latent_dim), as uint8 (n, h, w, c).
+    def decode(self, z: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """The images of latents, float32 (n, latent_dim), with their labels (n,), as uint8 (n, h, w, c).
 
-        The network always sees a full batch with the first latent in `row`, so that neither the number of latents
-        nor, where image i is in row i % 100, their order can change how it rounds.
+        The network always sees a full batch, latent i in row i % 100, so that the number of latents cannot change how
+        it rounds.
         """
-        place = (row, BATCH - row - len(z))
-        padded = np.pad(z, (place, (0, 0))), np.pad(labels, place)
-        return to_uint8(sample(self.generator, *padded)[row : row + len(z)])
-
-    def decode_all(self, z: np.ndarray, labels: np.ndarray, first: int = 0) -> np.ndarray:
-        """The images (n, h, w, c) uint8 of any number of latents, those of positions first .. first + n - 1."""
         images = np.empty((len(z), *self.generator.output_shape[1:]), np.uint8)
-        start = 0
-        while start < len(z):
-            row = (first + start) % BATCH
-            stop = min(len(z), start + BATCH - row)
-            images[start:stop] = self.decode(z[start:stop], labels[start:stop], row)
-            start = stop
+        for start in range(0, len(z), BATCH):
+            rows = slice(start, start + BATCH)
+            missing = (0, BATCH - len(z[rows]))
+            made = sample(self.generator, np.pad(z[rows], (missing, (0, 0))), np.pad(labels[rows], missing))
+            images[rows] = to_uint8(made[: len(z[rows])])
         return images
 
 

@@ -121,6 +121,6 @@ def _check_array_labels(marks: Marks, labels: np.ndarray, num_classes: int) -> N
 def _count(marks: Marks) -> int:
     """How many images of the generator the picture shows."""
     recipe = marks.z
-    if not isinstance(recipe, dict) or "frame" in recipe:
+    if not isinstance(recipe, dict):
         return 1
     return recipe["count"] if "count" in recipe else recipe["frames"]

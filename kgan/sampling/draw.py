@@ -106,7 +106,7 @@ def grid_recipe(
     label = settings.label
     if trained.num_classes and label is None:
         label = trained.labels_for(range(num)).tolist()
-    return draws_recipe(0, num), replace(settings, label=label)
+    return draws_recipe(num), replace(settings, label=label)
 
 
 def marked_grid(
@@ -148,11 +148,6 @@ def draw_grid_like(
     return grid
 
 
-def draw_frame(trained: TrainedGenerator, recipe: dict, settings: SampleSettings) -> np.ndarray:
-    """The image (h, w, c) uint8 of a recipe with only one: a frame of a path."""
-    return _follow(trained, recipe, settings)[0][0]
-
-
 def draw_animation(
     trained: TrainedGenerator, recipe: dict, settings: SampleSettings, caption: bool = True
 ) -> np.ndarray:
@@ -168,6 +163,5 @@ def interpolation_settings(trained: TrainedGenerator, settings: SampleSettings) 
 def _follow(trained: TrainedGenerator, recipe: dict, settings: SampleSettings) -> tuple[np.ndarray, np.ndarray]:
     """The images (n, h, w, c) uint8 that a recipe describes, and their labels (n,)."""
     z = follow(recipe, settings.seed, trained.config.latent_dim, settings.truncation)
-    first = recipe.get("first", recipe.get("frame", 0))
-    labels = trained.labels_for(range(first, first + len(z)), settings.label)
-    return trained.decode_all(z, labels, first), labels
+    labels = trained.labels_for(range(len(z)), settings.label)
+    return trained.decode(z, labels), labels

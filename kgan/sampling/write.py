@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -51,7 +51,7 @@ class Writer:
         self._stem = f"seed{settings.seed:08}"
         trained.labels_for(range(1), settings.label)  # says what is wrong with --label before anything is written
         if producer:
-            implicit_label(self._marks(draws_recipe(0, 1), settings, np.zeros((1, 1, 1), np.uint8)), producer)
+            implicit_label(self._marks(draws_recipe(1), settings, np.zeros((1, 1, 1), np.uint8)), producer)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -64,9 +64,9 @@ class Writer:
         labels = self.trained.labels_for(range(num), self.settings.label).tolist()
         for index, path in enumerate(files):
             label = labels[index] if self.trained.num_classes else None
-            self._check_replaces(path, _png_marks, index=index, label=label)
+            self._check_replaces(path, index=index, label=label)
         if grid:
-            self._check_replaces(grid_file, _png_marks)
+            self._check_replaces(grid_file)
 
         def write(index: int, z: np.ndarray, label: int, image: np.ndarray) -> None:
             marks = draw.single_marks(self.trained, self.origin, self.settings, index, z, label, image)
@@ -87,8 +87,8 @@ class Writer:
         settings = draw.interpolation_settings(self.trained, self.settings)
         way = slerp_recipe(range(num), (num - 1) * FRAMES_PER_LEG + 1)
         loop = slerp_recipe([*range(num), 0], num * 2 * FRAMES_PER_LEG + 1)
-        self._check_replaces(strip, _png_marks, z=way, label=settings.label)
-        self._check_replaces(animation, _animation_marks, z=loop, label=settings.label)
+        self._check_replaces(strip, z=way, label=settings.label)
+        self._check_replaces(animation, z=loop, label=settings.label)
         picture = draw.draw_grid(self.trained, way, settings, caption)
         self._write_png(strip, picture, self._marks(way, settings, picture))
         frames = draw.draw_animation(self.trained, loop, settings, caption)
@@ -98,8 +98,8 @@ class Writer:
     def npz(self, num: int) -> list[Path]:
         """One file with the arrays samples (num, h, w, c) uint8, labels (num,) int64, and marks, a JSON text."""
         path = self.folder / f"{self._stem}.npz"
-        recipe = draws_recipe(0, num)
-        self._check_replaces(path, _npz_marks, z=recipe, label=self.settings.label)
+        recipe = draws_recipe(num)
+        self._check_replaces(path, z=recipe, label=self.settings.label)
         shape = (num, *self.trained.generator.output_shape[1:])
         labels = self.trained.labels_for(range(num), self.settings.label)
         blank = self._marks(recipe, self.settings, np.zeros((1, 1, 1), np.uint8))
@@ -139,14 +139,14 @@ class Writer:
         content = images.png_bytes(image, pnginfo(marks, producer=self.producer))
         write_atomically(path, self.signer.sign(content) if self.signer else content)
 
-    def _check_replaces(self, path: Path, read: Callable[[Path], Marks | None], **ours: object) -> None:
+    def _check_replaces(self, path: Path, **ours: object) -> None:
         """Raises UserError if there is a file that is not the same image: of another run, checkpoint, seed or
         truncation, or with other marks than `ours`, by their names. A grid goes with its single images."""
         if self.overwrite or not path.exists():
             return
         ours |= {name: getattr(self.origin, name) for name in ("run_id", "checkpoint_sha256", "ema")}
         ours |= {name: getattr(self.settings, name) for name in ("truncation", "seed")}
-        old = read(path)
+        old = _marks_in(path)
         if old is None or any(getattr(old, name) != value for name, value in ours.items()):
             raise UserError(
                 f"{path} is there already and holds something else: name another folder with --out, or --overwrite it"
@@ -159,22 +159,11 @@ def write_animation(path: Path, content: bytes, marks: Marks, producer: str = ""
     write_atomically(path, content)
 
 
-def _png_marks(path: Path) -> Marks | None:
+def _marks_in(path: Path) -> Marks | None:
+    """The marks in a PNG or an .npz, or beside a GIF; None if there are none, or they are not what kgan writes."""
     try:
-        return read_marks(png.read(path))[0]
-    except UserError:
-        return None
-
-
-def _animation_marks(path: Path) -> Marks | None:
-    try:
-        return Marks(**json.loads(sidecar_path(path).read_text("ascii"))["kgan"])
+        if path.suffix == ".gif":
+            return Marks(**json.loads(sidecar_path(path).read_text("ascii"))["kgan"])
+        return npz.read_marks(path) if path.suffix == ".npz" else read_marks(png.read(path))[0]
     except (OSError, ValueError, TypeError, KeyError, UserError):
-        return None
-
-
-def _npz_marks(path: Path) -> Marks | None:
-    try:
-        return npz.read_marks(path)
-    except UserError:
         return None

@@ -43,7 +43,7 @@ def sample_png(index=3, channels=1, source_type=GENERATED, producer="", **more) 
 
 def sheet_png(channels=3) -> bytes:
     image = picture(99, channels, size=20)
-    marks = describe(ORIGIN, image, seed=1, label=[0, 1, 2, 3], z=draws_recipe(0, 4))
+    marks = describe(ORIGIN, image, seed=1, label=[0, 1, 2, 3], z=draws_recipe(4))
     return png_bytes(image, pnginfo(marks))
 
 

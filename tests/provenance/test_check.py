@@ -69,7 +69,7 @@ def test_what_kgan_writes_is_consistent(tmp_path, channels, source_type, more):
 def test_sheets_and_interpolations_are_consistent():
     assert judge(sheet_png())[0] == Verdict.CONSISTENT
     image = picture(1)
-    marks = describe(ORIGIN, image, seed=3, z=slerp_recipe([1, 2], 5, 2))
+    marks = describe(ORIGIN, image, seed=3, z=slerp_recipe([1, 2], 5))
     assert judge(png_bytes(image, pnginfo(marks)))[0] == Verdict.CONSISTENT
 
 

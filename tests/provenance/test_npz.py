@@ -19,7 +19,7 @@ from tests.fuzzing import changed, damaged, fuzz
 SAMPLES = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 1), np.uint8)
 LABELS = np.array([0, 1, 0], np.int64)
 ORIGIN = Origin("run", "a" * 64, "b" * 64, "CC0-1.0", False, {"kgan": "0.1.0"})
-MARKS = describe(ORIGIN, SAMPLES, seed=1, z=draws_recipe(0, 3))
+MARKS = describe(ORIGIN, SAMPLES, seed=1, z=draws_recipe(3))
 
 
 def written(producer: str = "") -> bytes:

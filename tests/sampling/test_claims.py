@@ -18,7 +18,7 @@ def claim(label, labels):
     """The claim of an .npz of two images with this label in its marks and these in its array."""
     origin = Origin(RECORD["id"], CHECKPOINT, RECORD["dataset"]["sha256"], "MIT", True, {"kgan": "1"})
     samples = np.zeros((2, 28, 28, 1), np.uint8)
-    marks = describe(origin, samples, seed=0, label=label, z=draws_recipe(0, 2))
+    marks = describe(origin, samples, seed=0, label=label, z=draws_recipe(2))
     result = CheckResult(Verdict.CONSISTENT, (), marks, GENERATED, samples, labels=np.array(labels, np.int64))
     return read_claim(result, CONFIG, RECORD, {CHECKPOINT})
 
