@@ -24,7 +24,7 @@ from kgan.provenance.marks import (
     read_marks,
     xmp_fields,
 )
-from kgan.provenance.png import BadMetadata, Png, UnreadableImage
+from kgan.provenance.png import BadMetadata, Png
 from kgan.provenance.xmp import named
 from kgan.text import one_line
 
@@ -71,8 +71,8 @@ def check(path: str | os.PathLike, signature: Callable[[png_files.Png], Signatur
     try:
         png = png_files.read(path)
         result = check_png(png, one_line(path))
-    except UnreadableImage as error:
-        return CheckResult(Verdict.CANNOT_TELL, (str(error),))
+    except UserError as error:
+        return CheckResult(Verdict.CANNOT_TELL, (one_line(error, 400),))
     if not signature or not (signed := signature(png)):
         return result
     verdict = Verdict.INCONSISTENT if signed.faults else result.verdict
@@ -80,7 +80,7 @@ def check(path: str | os.PathLike, signature: Callable[[png_files.Png], Signatur
 
 
 def check_png(png: Png, name: str) -> CheckResult:
-    """Checks a PNG that has been read. Raises UnreadableImage if its pixels turn out to be damaged."""
+    """Checks a PNG that has been read. Raises UserError if its pixels turn out to be damaged."""
     try:
         marks, xmp = read_marks(png)
     except BadMetadata as error:

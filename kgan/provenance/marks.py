@@ -37,6 +37,11 @@ COMPOSITE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrained
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SHORT_ASCII = re.compile(r"[ -~]{0,200}")
+# of China's implicit label, in the order in which they are written
+_LABEL_KEYS = (
+    *("Label", "ContentProducer", "ProduceID", "ReservedCode1"),
+    *("ContentPropagator", "PropagateID", "ReservedCode2"),
+)
 
 
 @dataclass(frozen=True)
@@ -208,15 +213,7 @@ def implicit_label(marks: Marks, producer: str) -> str:
     if not producer.isprintable() or not 0 < len(producer.strip()) == len(producer) <= 200:
         raise UserError("--producer must be 1 to 200 printable characters, without spaces at its ends")
     produce_id = _digest_uuid("produce", producer, marks.to_json())
-    label = {
-        "Label": "1",
-        "ContentProducer": producer,
-        "ProduceID": produce_id,
-        "ReservedCode1": "",
-        "ContentPropagator": producer,
-        "PropagateID": produce_id,
-        "ReservedCode2": "",
-    }
+    label = dict(zip(_LABEL_KEYS, ("1", producer, produce_id, "", producer, produce_id, ""), strict=True))
     # a space inside a name is written as its escape, so that the text has none
     return json.dumps(label, separators=(",", ":")).replace(" ", "\\u0020")
 
@@ -227,16 +224,8 @@ def read_implicit_label(text: str) -> dict[str, str]:
         label = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constants)
     except (ValueError, RecursionError):
         label = None
-    keys = {
-        "Label",
-        "ContentProducer",
-        "ProduceID",
-        "ReservedCode1",
-        "ContentPropagator",
-        "PropagateID",
-        "ReservedCode2",
-    }
-    if not isinstance(label, dict) or set(label) != keys or not all(isinstance(value, str) for value in label.values()):
+    is_label = isinstance(label, dict) and set(label) == set(_LABEL_KEYS)
+    if not is_label or not all(isinstance(value, str) for value in label.values()):
         raise BadMetadata("TC260:AIGC is not the JSON of seven strings that GB 45438-2025 describes")
     if not text.isascii() or " " in text:
         raise BadMetadata("TC260:AIGC is not ASCII without spaces")

@@ -35,10 +35,6 @@ _TEXT_STARTS = {
 _CHANNELS = {0: 1, 2: 3}  # colour type -> channels, for the two that kgan writes
 
 
-class UnreadableImage(UserError):
-    """The file cannot be judged: not there, not a PNG, damaged, or larger than we read."""
-
-
 class BadMetadata(UserError):
     """The file can be read, but what is written in it is malformed, ambiguous or unsafe."""
 
@@ -71,47 +67,44 @@ class Png:
 
 
 def read(path: str | os.PathLike) -> Png:
-    """Reads a PNG file; one with too many pixels is refused after its first 33 bytes. Raises UnreadableImage."""
+    """Reads a PNG file; one with too many pixels is refused after its first 33 bytes. Raises UserError if it cannot be
+    judged: not there, not a PNG, damaged, or larger than we read."""
     name = one_line(path)
     try:
         with open_regular(path) as stream:
             _header(stream.read(HEADER_BYTES), name)
             stream.seek(0)
             content = read_rest(stream, path, MAX_FILE_BYTES)
-        return parse(content, name)
-    except UnreadableImage:
-        raise
-    except UserError as error:
-        raise UnreadableImage(one_line(error, 400)) from None
     except OSError as error:
-        raise UnreadableImage(f"{name}: {error.strerror}") from None
+        raise UserError(f"{path}: {error.strerror}") from None
+    return parse(content, name)
 
 
 def parse(content: bytes, name: str) -> Png:
-    """Takes a PNG apart and checks its structure. Raises UnreadableImage, in one line that starts with `name`."""
+    """Takes a PNG apart and checks its structure. Raises UserError, in one line that starts with `name`."""
     width, height, bit_depth, colour_type, _, _, interlace = _header(content[:HEADER_BYTES], name)
     chunks = tuple(_chunks(content, name))
     kinds = [chunk.kind for chunk in chunks]
     pixels = [position for position, kind in enumerate(kinds) if kind == b"IDAT"]
     if kinds.count(b"IHDR") != 1 or not pixels or len(pixels) != pixels[-1] - pixels[0] + 1:
-        raise UnreadableImage(f"{name}: damaged PNG (its pixel chunks are missing or not in one piece)")
+        raise UserError(f"{name}: damaged PNG (its pixel chunks are missing or not in one piece)")
     return Png(width, height, bit_depth, colour_type, interlace, chunks)
 
 
 def _header(start: bytes, name: str) -> tuple[int, ...]:
     if start[: len(SIGNATURE)] != SIGNATURE:
-        raise UnreadableImage(f"{name}: not a PNG file")
+        raise UserError(f"{name}: not a PNG file")
     if len(start) < HEADER_BYTES:
-        raise UnreadableImage(f"{name}: truncated PNG (it ends in its header)")
+        raise UserError(f"{name}: truncated PNG (it ends in its header)")
     length, kind, fields, crc = struct.unpack(">I4s13sI", start[len(SIGNATURE) :])
     if (length, kind) != (13, b"IHDR") or zlib.crc32(kind + fields) != crc:
-        raise UnreadableImage(f"{name}: damaged PNG (bad header)")
+        raise UserError(f"{name}: damaged PNG (bad header)")
     header = struct.unpack(">IIBBBBB", fields)
     width, height = header[:2]
     if not 0 < width < 2**31 or not 0 < height < 2**31:
-        raise UnreadableImage(f"{name}: damaged PNG ({width} x {height} pixels)")
+        raise UserError(f"{name}: damaged PNG ({width} x {height} pixels)")
     if width * height > MAX_PIXELS:
-        raise UnreadableImage(
+        raise UserError(
             f"{name}: {width} x {height} is {width * height / 1e6:,.0f} megapixels; "
             f"kgan reads at most {MAX_PIXELS / 1e6:.0f}"
         )
@@ -122,28 +115,28 @@ def _chunks(content: bytes, name: str):
     view, offset, count = memoryview(content), len(SIGNATURE), 0
     while True:
         if offset + 12 > len(view):
-            raise UnreadableImage(f"{name}: truncated PNG (no end chunk)")
+            raise UserError(f"{name}: truncated PNG (no end chunk)")
         length, kind = struct.unpack_from(">I4s", view, offset)
         end = offset + 12 + length
         if not re.fullmatch(rb"[A-Za-z]{4}", kind):
-            raise UnreadableImage(f"{name}: damaged PNG (bytes that are no chunk at offset {offset})")
+            raise UserError(f"{name}: damaged PNG (bytes that are no chunk at offset {offset})")
         if length >= 2**31 or end > len(view):
-            raise UnreadableImage(f"{name}: truncated PNG (in its {kind.decode()} chunk)")
+            raise UserError(f"{name}: truncated PNG (in its {kind.decode()} chunk)")
         if zlib.crc32(view[offset + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
-            raise UnreadableImage(f"{name}: damaged PNG (the checksum of its {kind.decode()} chunk is wrong)")
+            raise UserError(f"{name}: damaged PNG (the checksum of its {kind.decode()} chunk is wrong)")
         if kind[:1].isupper() and kind not in {b"IHDR", b"PLTE", b"IDAT", b"IEND"}:
-            raise UnreadableImage(f"{name}: the PNG needs {kind.decode()}, which kgan does not know")
+            raise UserError(f"{name}: the PNG needs {kind.decode()}, which kgan does not know")
         if kind in _TEXT_STARTS and not _TEXT_STARTS[kind].match(view[offset + 8 : end - 4]):
-            raise UnreadableImage(f"{name}: damaged PNG (its {kind.decode()} chunk is not one)")
+            raise UserError(f"{name}: damaged PNG (its {kind.decode()} chunk is not one)")
         count += 1
         if count > MAX_CHUNKS:
-            raise UnreadableImage(f"{name}: more than {MAX_CHUNKS} chunks")
+            raise UserError(f"{name}: more than {MAX_CHUNKS} chunks")
         yield Chunk(kind, view[offset + 8 : end - 4])
         offset = end
         if kind == b"IEND":
             break
     if length or offset != len(view):
-        raise UnreadableImage(f"{name}: {len(view) - offset + length} bytes follow the end of the PNG")
+        raise UserError(f"{name}: {len(view) - offset + length} bytes follow the end of the PNG")
 
 
 def text_of(png: Png, keyword: str, aliases: tuple[str, ...] = ()) -> str | None:
@@ -202,7 +195,7 @@ def plain_layout(png: Png) -> bool:
 
 
 def pixels(png: Png, name: str) -> np.ndarray:
-    """Decodes a PNG of plain layout to (height, width, channels) uint8. Raises UnreadableImage.
+    """Decodes a PNG of plain layout to (height, width, channels) uint8. Raises UserError.
 
     Pillow is shown the header and the pixel chunks alone, so that no other chunk has a say in what the pixels are.
     """
@@ -217,7 +210,7 @@ def pixels(png: Png, name: str) -> np.ndarray:
         with Image.open(io.BytesIO(b"".join(parts)), formats=["PNG"]) as image:
             return np.array(image).reshape(png.height, png.width, channels)
     except (OSError, ValueError, SyntaxError, zlib.error, struct.error, Image.DecompressionBombError):
-        raise UnreadableImage(f"{name}: damaged PNG (the pixels do not decode)") from None
+        raise UserError(f"{name}: damaged PNG (the pixels do not decode)") from None
 
 
 def _check_fill(png: Png, expected: int, name: str) -> None:
@@ -234,8 +227,8 @@ def _check_fill(png: Png, expected: int, name: str) -> None:
         else:
             count += len(stream.flush())
     except zlib.error:
-        raise UnreadableImage(f"{name}: damaged PNG (the pixels do not decompress)") from None
+        raise UserError(f"{name}: damaged PNG (the pixels do not decompress)") from None
     if count < expected:
-        raise UnreadableImage(f"{name}: truncated PNG ({count} of {expected} bytes of pixels)")
+        raise UserError(f"{name}: truncated PNG ({count} of {expected} bytes of pixels)")
     if count > expected or not stream.eof or stream.unused_data or len(data):
-        raise UnreadableImage(f"{name}: damaged PNG (more compressed data than pixels)")
+        raise UserError(f"{name}: damaged PNG (more compressed data than pixels)")

@@ -9,7 +9,7 @@ from kgan.errors import UserError
 from kgan.files import read_bounded
 from kgan.provenance.check import CheckResult, Verdict
 from kgan.provenance.marks import COMPOSITE, GENERATED, Marks, read_implicit_label, sidecar
-from kgan.provenance.png import MAX_FILE_BYTES, MAX_TEXT_BYTES, UnreadableImage
+from kgan.provenance.png import MAX_FILE_BYTES, MAX_TEXT_BYTES
 from kgan.text import one_line
 
 
@@ -21,14 +21,14 @@ def sidecar_path(path: str | os.PathLike) -> Path:
 def check_animation(path: str | os.PathLike) -> CheckResult:
     """Checks a GIF with the JSON beside it; never raises for what the two hold. The frames are not decoded."""
     try:
-        content = _read(Path(path), MAX_FILE_BYTES)
+        content = read_bounded(path, MAX_FILE_BYTES)
         if not content.startswith((b"GIF87a", b"GIF89a")):
-            raise UnreadableImage(f"{one_line(path)}: not a GIF")
+            raise UserError(f"{path}: not a GIF")
         if not sidecar_path(path).exists():
             return CheckResult(Verdict.INCONSISTENT, (f"it has no kgan marks ({one_line(sidecar_path(path).name)})",))
-        text = _read(sidecar_path(path), MAX_TEXT_BYTES)
-    except UnreadableImage as error:
-        return CheckResult(Verdict.CANNOT_TELL, (str(error),))
+        text = read_bounded(sidecar_path(path), MAX_TEXT_BYTES)
+    except UserError as error:
+        return CheckResult(Verdict.CANNOT_TELL, (one_line(error, 400),))
     try:
         record = json.loads(text)
         marks, xmp = Marks(**record["kgan"]), record["xmp"]
@@ -44,10 +44,3 @@ def check_animation(path: str | os.PathLike) -> CheckResult:
         reasons.append("the JSON beside it is not what kgan writes")
     verdict = Verdict.INCONSISTENT if reasons else Verdict.CONSISTENT
     return CheckResult(verdict, tuple(reasons), marks, source_type, content=content)
-
-
-def _read(path: Path, limit: int) -> bytes:
-    try:
-        return read_bounded(path, limit)
-    except UserError as error:
-        raise UnreadableImage(one_line(str(error))) from None

@@ -105,7 +105,7 @@ class Regenerator:
             return self._judge_animation(claim, recipe, settings)
         if claim.labels is not None:
             if recipe["recipe"] != "draws":
-                raise Refused("an .npz holds the draws of a seed, and its marks name a path between some")
+                raise Refused("an .npz holds the draws of a seed, and its marks name a path between draws")
             z = follow(recipe, settings.seed, self.config.latent_dim, settings.truncation)
             return self._compare(trained.decode(z, claim.labels), claim)
         return self._compare(draw.draw_grid_like(trained, recipe, settings, claim.image.shape), claim)

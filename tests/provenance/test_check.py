@@ -17,11 +17,12 @@ import pytest
 from hypothesis import strategies as st
 from PIL import Image
 
+from kgan.errors import UserError
 from kgan.images import write_png
 from kgan.latents import slerp_recipe
 from kgan.provenance.check import Verdict, check, check_png
 from kgan.provenance.marks import COMPOSITE, GENERATED, describe, pnginfo
-from kgan.provenance.png import MAX_TEXT_BYTES, UnreadableImage, parse
+from kgan.provenance.png import MAX_TEXT_BYTES, parse
 from kgan.provenance.xmp import named, properties
 from tests.fuzzing import fuzz
 from tests.provenance.marked_pngs import (
@@ -47,7 +48,7 @@ def judge(content: bytes):
     """The verdict and the reasons, in one string each, of a file with this content."""
     try:
         found = check_png(parse(content, "x.png"), "x.png")
-    except UnreadableImage as error:
+    except UserError as error:
         assert "\n" not in str(error) and str(error).startswith("x.png: ")
         return Verdict.CANNOT_TELL, str(error)
     assert all("\n" not in reason and len(reason) < 300 for reason in found.reasons)
