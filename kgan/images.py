@@ -23,6 +23,7 @@ from kgan.files import write_atomically
 CAPTION = "AI-generated"
 FRAME_MILLISECONDS = 80
 FRAME_SIZE = 128
+_GUTTER = 2  # between and around the images of a grid, before it is enlarged
 _MARGIN = 4
 _WIDE = 400  # grids from this width on get a caption of twice the size
 _MAX_COLUMNS = 32
@@ -40,20 +41,19 @@ def to_float(images: np.ndarray) -> np.ndarray:
     return np.asarray(images, np.float32) / np.float32(127.5) - np.float32(1.0)
 
 
-def grid(images: np.ndarray, columns: int | None = None, padding: int = 2, background: int = 255) -> np.ndarray:
+def grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
     """Lays (n, h, w, c) uint8 images out row by row, nearly square unless `columns` is given.
 
-    Returns one (H, W, c) uint8 image; cells without an image keep the background.
+    Returns one (H, W, c) uint8 image; cells without an image are white.
     """
     count, height, width, channels = images.shape
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
-    grid = np.full(
-        (rows * (height + padding) + padding, columns * (width + padding) + padding, channels), background, np.uint8
-    )
+    shape = (rows * (height + _GUTTER) + _GUTTER, columns * (width + _GUTTER) + _GUTTER, channels)
+    grid = np.full(shape, 255, np.uint8)
     for index, image in enumerate(images):
-        top = padding + (index // columns) * (height + padding)
-        left = padding + (index % columns) * (width + padding)
+        top = _GUTTER + (index // columns) * (height + _GUTTER)
+        left = _GUTTER + (index % columns) * (width + _GUTTER)
         grid[top : top + height, left : left + width] = image
     return grid
 
@@ -90,14 +90,14 @@ def captioned_grid(
     factor = max(1, 64 // pictures.shape[1])
     drawn = enlarge(grid(pictures, columns), factor)
     if titles:
-        drawn = np.concatenate([_column_titles(titles, pictures.shape[2] * factor, 2 * factor, drawn), drawn])
+        drawn = np.concatenate([_column_titles(titles, pictures.shape[2] * factor, _GUTTER * factor, drawn), drawn])
     return captioned(drawn) if caption else drawn
 
 
-def grid_rows_height(image_size: int, rows: int, padding: int = 2, titles: Sequence[str] = ()) -> int:
-    """The height of the first rows of a captioned grid, in its pixels, the padding and the titles above included."""
+def grid_rows_height(image_size: int, rows: int, titles: Sequence[str] = ()) -> int:
+    """The height of the first rows of a captioned grid, in its pixels, the gutters and the titles above included."""
     factor = max(1, 64 // image_size)
-    return (rows * (image_size + padding) + padding) * factor + _band_height(titles, image_size * factor)
+    return (rows * (image_size + _GUTTER) + _GUTTER) * factor + _band_height(titles, image_size * factor)
 
 
 def class_columns(num_classes: int) -> int | None:

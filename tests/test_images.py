@@ -14,9 +14,10 @@ def test_floats_are_rounded_and_clipped():
 
 
 def test_a_grid_reads_row_by_row():
-    grid = images.grid(np.arange(1, 6, dtype=np.uint8).reshape(5, 1, 1, 1), padding=0, background=9)
-    assert grid[..., 0].tolist() == [[1, 2, 3], [4, 5, 9]]
-    assert images.enlarge(grid, 2).shape == (4, 6, 1)
+    grid = images.grid(np.arange(1, 6, dtype=np.uint8).reshape(5, 1, 1, 1))
+    assert grid[2::3, 2::3, 0].tolist() == [[1, 2, 3], [4, 5, 255]]
+    assert grid.shape == (8, 11, 1) and (grid < 255).sum() == 5
+    assert images.enlarge(grid, 2).shape == (16, 22, 1)
 
 
 def test_a_png_keeps_its_pixels(tmp_path):
