@@ -108,8 +108,7 @@ def facts(trained: TrainedGenerator, run: RunDir, license: str, checkpoint_choic
         },
         "objective": _objective(config),
         "dataset": dataset,
-        "ancestors": list(record.get("ancestors", [])),
-        "overrides": list(dataset.get("overrides", [])),
+        "ancestors": record.get("ancestors", []),
         "evaluation": _result(trained, run, results.EVALUATION),
         "audit": _result(trained, run, results.AUDIT),
     }

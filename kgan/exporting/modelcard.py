@@ -9,7 +9,7 @@ import functools
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,33 +45,30 @@ _WEIGHTS = {True: "moving average", False: "as trained, not averaged", None: Non
 
 
 def model_card(facts: Mapping) -> str:
-    """The text of README.md. `facts` may lack any key, or have None there: the card then says "not recorded".
+    """The text of README.md. Of what is None among the facts, or not on the data set's card, it says "not recorded".
 
     name, license (SPDX, of the weights), run_id, checkpoint_sha256, checkpoint_choice ("best", "last" or a step), ema,
     step, epochs, passes_per_image (how often each training image was shown), versions {package: version}, device,
     config {setting: value}, chosen (those of them that the user gave), architecture {what: value or [values]},
-    objective, dataset (DatasetCard.to_dict()), ancestors (run.json's), overrides [names], evaluation
-    (evaluation.json), audit (audit.json), sample_grid (a file beside README.md that shows the first draws of seed
+    objective, dataset (DatasetCard.to_dict()), ancestors (run.json's), evaluation (evaluation.json) and audit
+    (audit.json) or None, sample_grid (kgan's name of a file beside README.md that shows the first draws of seed
     sample_seed), sample_seed.
     """
-    facts = {key: value for key, value in facts.items() if value is not None}
-    config, evaluation, audit = (facts.get(key) or {} for key in ("config", "evaluation", "audit"))
-    latent_dim, grid = config.get("latent_dim"), facts.get("sample_grid")
-    settings = json.dumps(public(config), indent=1, sort_keys=True) if config else ""
+    config, evaluation, audit = facts["config"], facts["evaluation"] or {}, facts["audit"] or {}
     values = {
         "front_matter": _front_matter(facts),
-        "name": facts.get("name", "kgan"),
-        "grid": Markup(re.sub(r"[^A-Za-z0-9._-]", "", grid)) if grid is not None else None,
-        "sample_seed": facts.get("sample_seed", 0),
+        "name": facts["name"],
+        "grid": Markup(facts["sample_grid"]),
+        "sample_seed": facts["sample_seed"],
         "summary": _summary(facts),
-        "latent_dim": latent_dim if type(latent_dim) is int else 128,
-        "conditional": bool(config.get("conditional")),
-        "data": data_facts(facts.get("dataset", {}), facts.get("overrides", [])),
-        "ancestors": [_ancestor(ancestor) for ancestor in facts.get("ancestors", [])],
+        "latent_dim": config["latent_dim"],
+        "conditional": config["conditional"],
+        "data": data_facts(facts["dataset"]),
+        "ancestors": [_ancestor(ancestor) for ancestor in facts["ancestors"]],
         "training": _training(facts),
-        "settings": Markup(settings),
+        "settings": Markup(json.dumps(public(config), indent=1, sort_keys=True)),
         "scores": _scores(evaluation),
-        "floor": _scores({"scores": evaluation.get("floor")}),
+        "floor": _scores({"scores": evaluation.get("floor", {})}),
         "evaluation_protocol": evaluation.get("protocol", {}),
         "audit": {key.replace("_", " "): audit.get(key) for key in _AUDIT_KEYS} if audit else {},
         "audit_protocol": audit.get("protocol", {}),
@@ -96,15 +93,15 @@ def _environment() -> Environment:
 
 def _front_matter(facts: Mapping) -> Markup:
     """The Hub's metadata as YAML, with whatever characters strangers' names have."""
-    config, dataset, scores = facts.get("config", {}), facts.get("dataset", {}), _scores(facts.get("evaluation"))
-    name, model = _characters(dataset.get("name", "")), _characters(facts.get("name", "kgan"))
-    trained_on = [dataset, *(ancestor.get("dataset", {}) for ancestor in facts.get("ancestors", []))]
+    config, dataset, scores = facts["config"], facts["dataset"], _scores(facts["evaluation"] or {})
+    name, model = _characters(dataset.get("name", "")), _characters(facts["name"])
+    trained_on = [dataset, *(ancestor["dataset"] for ancestor in facts["ancestors"])]
     hub_names = (_hub_name(_characters(data.get("name", ""))) for data in trained_on)
     kind = "unconditional-image-generation"  # the Hub has no other for images from vectors, with classes or without
-    meta: dict[str, Any] = _license(_characters(facts.get("license", ""))) | {
+    meta: dict[str, Any] = _license(facts["license"]) | {
         "library_name": "keras",
         "pipeline_tag": kind,
-        "tags": ["gan", *_tags(config), "image-generation", "kgan"],
+        "tags": ["gan", config["arch"], *["conditional"] * bool(config["conditional"]), "image-generation", "kgan"],
         "datasets": [hub_name for hub_name in dict.fromkeys(hub_names) if hub_name],
         "metrics": list(scores),
     }
@@ -133,31 +130,25 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-def _tags(config: Mapping) -> list[str]:
-    arch = str(config.get("arch", ""))
-    known = [arch] if re.fullmatch(r"[a-z0-9_-]{1,40}", arch) else []
-    return [*known, *(["conditional"] if config.get("conditional") else [])]
-
-
 def _license(spdx: str) -> dict[str, str]:
     known = spdx.lower()
     gnu = re.sub(r"-(only|or-later)$", "", known)
     if known in HUB_LICENSES or gnu in _HUB_GNU:
         return {"license": known if known in HUB_LICENSES else gnu}
-    return {"license": "other", "license_name": spdx or "none stated"}
+    return {"license": "other", "license_name": spdx}
 
 
 def _summary(facts: Mapping) -> dict:
     return {
-        "Licence of the weights": facts.get("license") or "none stated",
-        "Run": facts.get("run_id"),
-        "Checkpoint (sha256)": facts.get("checkpoint_sha256"),
-        "Weights": _WEIGHTS[facts.get("ema")],
-        "Versions": facts.get("versions"),
+        "Licence of the weights": facts["license"],
+        "Run": facts["run_id"],
+        "Checkpoint (sha256)": facts["checkpoint_sha256"],
+        "Weights": _WEIGHTS[facts["ema"]],
+        "Versions": facts["versions"],
     }
 
 
-def data_facts(card: Mapping, overrides: Iterable[str] = ()) -> dict:
+def data_facts(card: Mapping) -> dict:
     """What a data set's card says, under the headings that people read; None for what is not on it."""
     people = {True: "yes", False: "no", None: None}[card.get("contains_people")]
     prohibited = card.get("datamining_prohibited")
@@ -181,40 +172,37 @@ def data_facts(card: Mapping, overrides: Iterable[str] = ()) -> dict:
         "Images that forbid data mining": "not looked for" if prohibited is None else prohibited,
         "sha256 of pixels and labels": card.get("sha256"),
         **({"sha256 of the files": card["files_sha256"]} if card.get("files_sha256") else {}),
-        "Checks switched off": list(overrides) or card.get("overrides") or "none",
+        "Checks switched off": card.get("overrides") or "none",
     }
 
 
 def _ancestor(ancestor: Mapping) -> dict:
     """A run that the weights came from, and what it was trained on."""
     return {
-        "Run": ancestor.get("run_id"),
-        "Checkpoint (sha256)": ancestor.get("checkpoint_sha256"),
+        "Run": ancestor["run_id"],
+        "Checkpoint (sha256)": ancestor["checkpoint_sha256"],
         "Generator updates": ancestor.get("step"),
         "Weights": _WEIGHTS[ancestor.get("ema")],
-        **{f"Data: {heading}": value for heading, value in data_facts(ancestor.get("dataset", {})).items()},
+        **{f"Data: {heading}": value for heading, value in data_facts(ancestor["dataset"]).items()},
     }
 
 
 def _training(facts: Mapping) -> dict:
-    return dict(facts.get("architecture", {})) | {
-        "Objective": facts.get("objective"),
-        "Generator updates": facts.get("step"),
-        "Epochs": facts.get("epochs"),
-        "Times each training image was shown": facts.get("passes_per_image"),
-        "Device": facts.get("device"),
+    return facts["architecture"] | {
+        "Objective": facts["objective"],
+        "Generator updates": facts["step"],
+        "Epochs": facts["epochs"],
+        "Times each training image was shown": facts["passes_per_image"],
+        "Device": facts["device"],
     }
 
 
 def _choices(facts: Mapping) -> dict:
-    chosen = public(facts.get("chosen", {}))
+    dataset = facts["dataset"]
     return {
-        "A person chose": {"training data": facts.get("dataset", {}).get("name"), **chosen},
-        "A person switched off": list(facts.get("overrides", [])) or "no check",
-        "A person chose, at export": {
-            "licence": facts.get("license") or "none",
-            "checkpoint": facts.get("checkpoint_choice"),
-        },
+        "A person chose": {"training data": dataset.get("name"), **public(facts["chosen"])},
+        "A person switched off": dataset.get("overrides") or "no check",
+        "A person chose, at export": {"licence": facts["license"], "checkpoint": facts["checkpoint_choice"]},
         "The program chose": "all other settings (its defaults), the held-out images, every random draw",
         "The optimizer chose": "the weights",
     }
@@ -225,9 +213,9 @@ def public(settings: Mapping) -> dict:
     return {str(key): value for key, value in settings.items() if not _PRIVATE.search(str(key))}
 
 
-def _scores(report: Mapping | None) -> dict[str, float]:
+def _scores(report: Mapping) -> dict[str, float]:
     """The numbers among the scores, but for those that random pixels get too, as the evaluation says."""
-    found, how = ((report or {}).get(key) or {} for key in ("scores", "protocol"))
+    found, how = (report.get(key, {}) for key in ("scores", "protocol"))
     unreliable = how.get("unreliable_scores") or ()
     numbers = {name: found[name] for name in _SCORES if type(found.get(name)) in (int, float)}
     return {name: value for name, value in numbers.items() if math.isfinite(value) and name not in unreliable}

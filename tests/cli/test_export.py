@@ -18,6 +18,7 @@ from kgan.images import to_uint8
 from kgan.latents import latents
 from kgan.provenance.check import Verdict, check
 from tests.conftest import kgan, refused
+from tests.exporting.test_modelcard import CONFIG, FACTS
 
 PLAIN_KERAS = """
 import sys
@@ -85,7 +86,7 @@ def test_those_of_an_unconditional_generator_too(tmp_path):
     generator = build_generator(config, Shapes(28, 1, 0))
     write_saved_model(generator, tmp_path / "saved_model")
     (tmp_path / "generator.keras").write_bytes(keras_archive(generator))
-    (tmp_path / "README.md").write_text(model_card({"config": {"latent_dim": 7}}))
+    (tmp_path / "README.md").write_text(model_card(FACTS | {"config": CONFIG | {"latent_dim": 7}}))
     run_snippets(tmp_path)
 
 
