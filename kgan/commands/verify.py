@@ -4,7 +4,8 @@ usage: kgan verify IMAGE|DIR... [--run=RUN] [--c2pa_trust=CA.pem]
 
 Exit 0: verified, which takes equal pixels. 1: an image is not what it claims, or has no marks. 2: it cannot be told, or
 is close: as few pixel values differ by one level as rounding on other hardware gives. Of many images, any 1 wins, then
-2. Without --run this proves only that a file is consistent with itself: marks can be forged.
+2. Without --run nothing is compared with a run, and 0 only says that a file is consistent with itself: marks can be
+forged. Of a run folder, what no network drew is left out: checkpoints, samples/reals.png, curves.png, audit-ratios.png.
 """
 
 from collections import Counter
@@ -26,7 +27,9 @@ FORGEABLE = "marks can be forged: only --run=RUN compares an image with what mad
 
 def define_flags() -> None:
     flags.DEFINE_string("run", None, "The run that made the images: each is regenerated from its latent and compared.")
-    flags.DEFINE_string("c2pa_trust", None, "PEM certificates of the authorities whose C2PA signers you trust.")
+    flags.DEFINE_string(
+        "c2pa_trust", None, "PEM certificates of the authorities whose C2PA signers you trust. Adds to the reason only."
+    )
 
 
 def main(arguments: list[str]) -> int:

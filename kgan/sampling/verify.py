@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
 
 from kgan.errors import UserError
@@ -12,7 +13,7 @@ from kgan.provenance.check import CheckResult, Verdict, check
 from kgan.provenance.npz import check_npz
 from kgan.provenance.sidecars import check_animation
 from kgan.runs import environment
-from kgan.runs.rundir import RunDir
+from kgan.runs.rundir import AUDIT_RATIOS, RunDir
 
 _SUFFIXES = (".png", ".gif", ".npz")
 
@@ -35,7 +36,10 @@ class VerifyResult:
 
     @property
     def exit_code(self) -> int:
-        """0, or 1 if one file is not what it claims, else 2 if one is close or cannot be told."""
+        """0, or 1 if one file is not what it claims, else 2 if one is close or cannot be told.
+
+        Unless `regenerated`, 0 only says that every file is consistent with itself.
+        """
         codes = {file.verdict.exit_code for file in self.files}
         return 1 if 1 in codes else max(codes)
 
@@ -50,15 +54,21 @@ def verify(
     """Checks the marks of images (PNG, .npz, or GIF with the JSON beside it). Nothing in the files makes it raise.
 
     Args:
-        paths: Files, or folders: of a folder, all the PNGs, GIFs and .npz in it and below, by name.
+        paths: Files, or folders: of a folder, all the PNGs, GIFs and .npz in it and below, by name. Of a run folder
+            among them, what no network drew is left out: its checkpoints, samples/reals.png, curves.png and
+            audit-ratios.png.
         run: The run that made them: each image is regenerated from its latent and compared. Without it, only
             whether a file is consistent with itself is checked, and marks can be forged.
-        c2pa_trust: PEM certificates of the authorities whose C2PA signers you trust.
+        c2pa_trust: PEM certificates of the authorities whose C2PA signers you trust. The reason then says whether a
+            signer is one of them; the verdict does not depend on it.
         progress: Called with (files judged, files).
 
     Raises:
-        UserError: There are no paths, or `run` is no run folder, or `c2pa_trust` cannot be read.
+        UserError: There are no paths, `run` is no run folder, `c2pa_trust` cannot be read, or one of the two is empty.
     """
+    for name, value in (("run", run), ("c2pa_trust", c2pa_trust)):
+        if value == "":
+            raise UserError(f"--{name}= is empty: give it a value, or leave it out")
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     names = [name for path in given for name in _files(os.fspath(path))]
     if not names:
@@ -78,12 +88,17 @@ def _files(path: str) -> list[str]:
     one in it that may not be read."""
     if not os.path.isdir(path):
         return [path]
-    walked = os.walk(path, onerror=_refuse)
-    below = [(folder, name) for folder, _, files in walked for name in files if not name.startswith(".")]
-    names = sorted(os.path.join(folder, name) for folder, name in below if name.lower().endswith(_SUFFIXES))
+    names, left_out = [], set()
+    for folder, folders, files in os.walk(path, onerror=_refuse):
+        run = RunDir(folder)
+        if run.config_file.name in files:
+            folders[:] = [name for name in folders if name != run.checkpoints.name]
+            left_out |= {run.reals_file, run.curves_file, run.path / AUDIT_RATIOS}
+        shown = (name for name in files if name.lower().endswith(_SUFFIXES) and not name.startswith("."))
+        names += [os.path.join(folder, name) for name in shown if Path(folder, name) not in left_out]
     if not names:
         raise UserError(f"{path}: there are no images in this folder ({', '.join(_SUFFIXES)})")
-    return names
+    return sorted(names)
 
 
 def _refuse(error: OSError) -> NoReturn:

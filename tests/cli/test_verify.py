@@ -348,6 +348,33 @@ def test_a_folder_is_verified_with_all_below_it(writer, trained_run, tmp_path):
     assert "there are no images in this folder" in refused("verify", tmp_path / "empty")
 
 
+def test_of_a_run_folder_only_what_a_network_drew_is_looked_at(trained_run, tmp_path):
+    run = tmp_path / "runs" / "run"
+    shutil.copytree(trained_run, run)
+    (run / "audit-ratios.png").write_bytes((run / "curves.png").read_bytes())
+    package.sample(run, num=2, npz=True)
+    package.sample(run, num=2, grid=False)
+    generated = [f"generated/step-0000004/seed00000000{end}" for end in ("-000000.png", "-000001.png", ".npz")]
+    others = ["comparison.png", "samples/step-0000004.png", "training.gif"]
+    for folder in (run, run.parent):
+        result = package.verify(folder, run=run)
+        assert [os.path.relpath(file.path, run) for file in result.files] == sorted(generated + others)
+        assert {file.verdict for file in result.files} == {VERIFIED, UNKNOWN} and result.exit_code == 2
+    (run / "checkpoints" / "a.png").write_bytes(b"")
+    (run / "generated" / "curves.png").write_bytes((run / "curves.png").read_bytes())
+    (run / "generated" / "checkpoints").mkdir()
+    shutil.copy(run / "checkpoints" / "step-0000004.npz", run / "generated" / "checkpoints")
+    seen = {os.path.relpath(file.path, run) for file in package.verify(run, run=run).files if file.verdict == NO}
+    assert seen == {"generated/curves.png", "generated/checkpoints/step-0000004.npz"}
+    assert package.verify([run / "curves.png"], run=run).exit_code == 1
+
+
+@pytest.mark.parametrize("flag", ["run", "c2pa_trust"])
+def test_a_flag_given_empty_is_not_taken_for_one_left_out(made, flag):
+    """A shell's variable that is not set."""
+    assert f"--{flag}= is empty: " in refused("verify", made[0], f"--{flag}=")
+
+
 def test_exit_codes_and_words_of_the_command(made, trained_run, tmp_path):
     bomb, cut, dtd = tmp_path / "bomb.png", tmp_path / "cut.png", tmp_path / "dtd.png"
     Image.new("1", (10_000, 10_000)).save(bomb)
