@@ -26,10 +26,8 @@ FORGEABLE = "marks can be forged: only --run=RUN compares an image with what mad
 
 
 def define_flags() -> None:
-    flags.DEFINE_string("run", None, "The run that made the images: each is regenerated from its latent and compared.")
-    flags.DEFINE_string(
-        "c2pa_trust", None, "PEM certificates of the authorities whose C2PA signers you trust. Adds to the reason only."
-    )
+    flags.DEFINE_string("run", None, "The run that made the images, to compare them with. Without it none is compared.")
+    flags.DEFINE_string("c2pa_trust", None, "PEM file of authorities whose C2PA signers you trust; adds a note.")
 
 
 def main(arguments: list[str]) -> int:
