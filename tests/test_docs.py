@@ -44,7 +44,7 @@ def test_the_table_of_results_is_made_from_the_files():
 def test_a_run_that_was_set_otherwise_than_its_recipe_says_so():
     results = loaded("experiments/results/results.py")
     ran = ["--dataset=mnist", "--epochs=4", "--conditional", "--flip", "--penalty_every=4", "--seed=3", "--log_every=9"]
-    assert results._otherwise("mnist", [{"settings": ran}]) == " with `--flip`, `--epochs=4`"
+    assert results._otherwise("mnist", [{"settings": ran}]) == " with `--flip`"  # epochs have a column
     ran[1:3] = ["--epochs=10", "--noconditional"]
     assert results._otherwise("mnist", [{"settings": ran}]) == " with `--flip`, `--noconditional`"
 

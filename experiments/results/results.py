@@ -11,6 +11,7 @@ JSON a step: audit.json less the list of flagged samples; or sweep.csv and sweep
 
 import dataclasses
 import json
+import re
 import statistics
 import sys
 from collections.abc import Iterable
@@ -23,10 +24,10 @@ from kgan.training.plan import DEFAULT_EPOCHS
 
 HERE = Path(__file__).parent
 README = HERE.parents[1] / "README.md"
+_LENGTH = re.compile(r"-\d+epochs$")
 START, END = "<!-- results: made by `make results` -->\n", "<!-- end of results -->\n"
 # settings in which a run may differ from its recipe and still count as it: what the data decide, the machine, records
 _APART = {*may_change(), "image_size", "channels", "num_heldout", "seed", "deterministic", "eval_samples"}
-_APART -= {"epochs", "steps"}
 
 
 def collect(recipe: str, run: Path) -> None:
@@ -64,30 +65,34 @@ def collect_audit(recipe: str, audited: Path) -> None:
 
 
 def table() -> str:
-    """README's table, a row a recipe: means over seeds, with the lowest and the highest. Below it, the processors.
+    """README's table, a row a recipe and length: means over seeds, with the lowest and the highest. Below it, the
+    processors.
 
-    Folders that are called like no recipe hold what recipes are compared with: their headers quote it.
+    RECIPE-Nepochs holds runs of another length, and the recipe's pictures are those of the longest. Folders that are
+    called otherwise hold what recipes are compared with: their headers quote it.
     """
     head = "| recipe | epochs | seeds | classifier FD | real images | precision | recall | audit | images/s | minutes |"
     lines = [head, "|" + "---|" * head.count(" | ") + "---|"]
-    recipes = {
-        folder.name: [_read(path) for path in files]
-        for folder in sorted(HERE.iterdir())
-        if (files := sorted(folder.glob("seed*.json"))) and _flagfile(folder.name).exists()
-    }
-    lines += [_row(name, runs) for name, runs in recipes.items()]
-    processors = {_processor(run)[0] for runs in recipes.values() for run in runs}
+    rows = [
+        (_LENGTH.sub("", folder.name), [_read(path) for path in files])
+        for folder in HERE.iterdir()
+        if (files := sorted(folder.glob("seed*.json"))) and _flagfile(_LENGTH.sub("", folder.name)).exists()
+    ]
+    rows.sort(key=lambda row: (row[0], row[1][0]["epochs"]))
+    longest = dict(rows)
+    lines += [_row(name, runs, longest[name] is runs) for name, runs in rows]
+    processors = {_processor(run)[0] for _, runs in rows for run in runs}
     return (
         "\n".join(lines)
         + f"\n\nimages/s and minutes are of training alone, beside other work, on {' and '.join(sorted(processors))}.\n"
     )
 
 
-def _row(name: str, runs: list[dict]) -> str:
+def _row(name: str, runs: list[dict], has_pictures: bool) -> str:
     scores = [run["evaluation"]["scores"] for run in runs]
     audits = [run["audit"] for run in runs if run["audit"]]
     cells = [
-        _linked(name) + _otherwise(name, runs),
+        _linked(name, has_pictures) + _otherwise(name, runs),
         f"{runs[0]['epochs']:g}",
         str(len(runs)),
         _spread([score["frechet_distance"] for score in scores]) + _of_other_features(runs[0]),
@@ -104,11 +109,11 @@ def _flagfile(name: str) -> Path:
     return HERE.parent / f"{name}.flags"
 
 
-def _linked(name: str) -> str:
-    """The recipe's name, linked to its flagfile, and its picture if there is one."""
+def _linked(name: str, has_pictures: bool) -> str:
+    """The recipe's name, linked to its flagfile, and its picture if there is one, and it is of these runs."""
     flags = _flagfile(name)
     folder, picture = flags.parent, flags.with_suffix(".png")
-    pictures = f" ([pictures]({folder.name}/{picture.name}))" if picture.exists() else ""
+    pictures = f" ([pictures]({folder.name}/{picture.name}))" if has_pictures and picture.exists() else ""
     return f"[{name}]({folder.name}/{flags.name}){pictures}"
 
 

@@ -42,10 +42,15 @@ class TrainStep:
         rows = tf.TensorArray(tf.float32, num_steps, element_shape=(len(METRICS),))
         waited = tf.zeros((), tf.float64)
         for i in tf.range(num_steps):
+            tf.autograph.experimental.set_loop_options(parallel_iterations=1)
             asked = self._clock()
-            batch = next(iterator)
+            with tf.control_dependencies([asked]):
+                batch = next(iterator)
             with tf.control_dependencies(tf.nest.flatten(batch, expand_composites=True)):
-                waited += self._clock() - asked
+                came = self._clock()
+            with tf.control_dependencies([came]):  # else the step may be made before the clock is read
+                batch = tf.nest.map_structure(tf.identity, batch, expand_composites=True)
+            waited += came - asked
             rows = rows.write(i, self._one_step(*batch))
         return rows.stack(), waited
 
