@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import app, flags
 
@@ -18,6 +19,9 @@ from kgan.arguments import check_run_or_samples
 from kgan.errors import LostWorker, NonFiniteLoss, Stopped, UserError
 from kgan.progress import Progress
 from kgan.text import one_line
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def define_settings() -> None:
@@ -116,6 +120,14 @@ def progress(what: str) -> Iterator[Progress]:
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def console() -> "Console":
+    """Where tables are printed: off a terminal, wide enough for every row to stay on its line."""
+    from rich.console import Console
+
+    there = Console()
+    return there if there.is_terminal else Console(width=10_000)
 
 
 def run_or_samples(arguments: Sequence[str], samples: str | None) -> str | None:

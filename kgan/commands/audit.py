@@ -17,7 +17,6 @@ import os
 from pathlib import Path
 
 from absl import flags
-from rich.console import Console
 from rich.table import Table
 
 from kgan import cli
@@ -108,7 +107,7 @@ def show(result: AuditResult) -> None:
         for kind, limit in result.detection_limit.items():
             share = "not even all of them" if limit is None else f"{limit:.2%}"
             table.add_row(kind, share, f"{result.planted_flagged[kind]:.0%}")
-        Console(width=max(80, Console().width)).print(table)
+        cli.console().print(table)
     if recovery := result.latent_recovery:
         said = "recovers training images better" if recovery["recovers_training_images"] else "treats both alike"
         print(f"Latent recovery: the generator {said} (p = {recovery['p_value']:.2g}, gap {recovery['gap']:.1%}).")

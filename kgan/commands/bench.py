@@ -9,7 +9,6 @@ rates. PyTorch takes part where the package torch is installed.
 import functools
 
 from absl import flags
-from rich.console import Console
 from rich.table import Table
 
 from kgan import cli
@@ -47,7 +46,7 @@ def show(result: BenchResult) -> None:
         spread = f"{row.ratio_low:.2f} - {row.ratio_high:.2f}"
         rate, flops = f"{row.images_per_second:,.0f}", f"{row.flops_per_second / 1e9:,.0f}"
         table.add_row(row.name, row.precision, rate, flops, f"{row.ratio:.2f}", spread)
-    Console(width=max(100, Console().width)).print(table)
+    cli.console().print(table)
     products = ", ".join(f"{flops / 1e9:,.0f} GFLOP/s in {name}" for name, flops in result.matmul_flops.items())
     print(
         f"matrix products of this machine: {products}; peak memory of all cases: {result.peak_memory / 2**20:,.0f} MiB"

@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from absl import flags
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -61,14 +60,14 @@ def _list() -> None:
             license = source.license or "none stated"
             images = _images(source.splits.values(), source.image_shape)
             table.add_row(source.name, license, images, source.origin, _place(source))
-    _console().print(table)
+    cli.console().print(table)
     if cached := cache.list_cached():
         table = Table("folder or file", "decoded images", "size", box=None, pad_edge=False)
         for one in cached:
             count, *shape = one.shape
             table.add_row(_literal(one.root), _images([count], shape), f"{one.num_bytes / 1e6:,.1f} MB")
         place = _literal(f"in {cached[0].place.parent}; `kgan data clear` removes them")
-        _console().print("", table, place, sep="\n")
+        cli.console().print("", table, place, sep="\n")
 
 
 def _images(counts: Iterable[int], shape: Iterable[int]) -> str:
@@ -116,14 +115,9 @@ def _show(inspected: Inspection) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     for key, value in summary.facts(inspected.card).items():
         table.add_row(key, Text(one_line(value, 400), overflow="fold"))
-    _console().print(table)
+    cli.console().print(table)
     for line in summary.problems(inspected):
         print(line)
-
-
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=10_000)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ import os
 from pathlib import Path
 
 from absl import flags
-from rich.console import Console
 from rich.table import Table
 
 from kgan import cli
@@ -101,7 +100,7 @@ def show(result: Evaluation) -> None:
             row = [title, _number(result.scores, name), _number(result.floor, name)]
             row += [f"{result.spread[name]:.4g}"] if result.spread else []
             table.add_row(*row, protocol.direction(name))
-    Console(width=max(100, Console().width)).print(table)
+    cli.console().print(table)
     if "warning" in how:
         print(f"(!): {how['warning']}")
     of_splits = ", of the Inception-score form over 10 splits" if "inception_score" in result.scores else ""

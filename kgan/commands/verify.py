@@ -11,7 +11,6 @@ forged. Of a run folder, what no network drew is left out: checkpoints, samples/
 from collections import Counter
 
 from absl import flags
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -47,10 +46,7 @@ def show(result: VerifyResult) -> None:
         for file in result.files:
             name, why = Text(one_line(file.path), overflow="fold"), Text(_reason(file), overflow="fold")
             table.add_row(name, file.verdict.value, why)
-        console = Console()
-        if not console.is_terminal:
-            console.width = 10_000
-        console.print(table)
+        cli.console().print(table)
         counts = Counter(file.verdict for file in result.files)
         parts = (f"{counts[verdict]:,} {verdict}" for verdict in Verdict if counts[verdict])
         print(f"{len(result.files):,} images: " + ", ".join(parts))
