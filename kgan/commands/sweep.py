@@ -35,7 +35,10 @@ def define_flags() -> None:
     )
     flags.DEFINE_string("sweep_dir", None, "The folder for the runs, sweep.csv and sweep.png.")
     flags.DEFINE_integer(
-        "jobs", default("jobs"), "Cells at a time; they share out the cores, and have a GPU each.", lower_bound=1
+        "jobs",
+        default("jobs"),
+        "Cells at a time; they share out the cores, and have a GPU each. Default: as many as there are GPUs, or 1.",
+        lower_bound=1,
     )
     flags.DEFINE_integer(
         "random", default("random"), "Only this many cells of the grid, always the same ones.", lower_bound=1

@@ -35,7 +35,7 @@ def sweep(
     grid: grids.Grid,
     *,
     sweep_dir: str | os.PathLike,
-    jobs: int = 1,
+    jobs: int | None = None,
     random: int | None = None,
     dry_run: bool = False,
     evaluate: bool = False,
@@ -54,7 +54,7 @@ def sweep(
             that change together, as in `{("g_lr", "d_lr"): [(1e-4, 1e-4), (2e-4, 4e-4)]}`; they come before those in
             `settings`.
         sweep_dir: the folder for the runs, sweep.csv and sweep.png.
-        jobs: cells at a time; they share out the cores, and have a GPU each.
+        jobs: cells at a time; they share out the cores, and have a GPU each. Default: as many as there are GPUs, or 1.
         random: run only this many cells of the grid, always the same ones.
         dry_run: run and write nothing; the rows say what is left to do.
         evaluate: also `kgan evaluate` each run, for a score.
@@ -67,8 +67,9 @@ def sweep(
             holds another run.
         Stopped: after Ctrl-C or SIGTERM, when the runs have saved and the files are written.
     """
-    if jobs < 1 or (random is not None and random < 1):
-        raise UserError(f"--jobs={jobs}, --random={random}: must be at least 1")
+    for name, count in (("jobs", jobs), ("random", random)):
+        if count is not None and count < 1:
+            raise UserError(f"--{name}={count}: must be at least 1")
     folder, listener = Path(sweep_dir), listener or SweepListener()
     _check_place(folder)
     cells = make_cells(settings, grids.cells(grid, random), folder)
@@ -124,7 +125,7 @@ class _Watch(Listener):
             self._progress(self._done, self._total)
 
 
-def _run(cells: Sequence[Cell], tasks: Sequence[Task], jobs: int, listener: Listener) -> None:
+def _run(cells: Sequence[Cell], tasks: Sequence[Task], jobs: int | None, listener: Listener) -> None:
     slots = processes.slots(jobs, cores.usable(), processes.find_gpus(os.environ))
     by_name = {cell.name: cell for cell in cells}
 
