@@ -47,7 +47,7 @@ class TrainConfig:
     image_size: int | None = setting(
         None,
         "Pixels a side for --dataset=folder or tfds. Default: the size that all images of a file or of tfds have, or "
-        "the next smaller one of these, else 64. Other data sets keep theirs.",
+        "the next smaller one of these (28 at least), else 64. Other data sets keep theirs.",
         choices=IMAGE_SIZES,
     )
     channels: int | None = setting(

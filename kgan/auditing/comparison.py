@@ -32,7 +32,7 @@ import numpy as np
 from kgan.auditing import planting, verdict
 from kgan.auditing.calibration import LEVEL, Calibration, Matches
 from kgan.auditing.pairs import closest_pairs
-from kgan.auditing.result import CANNOT_TELL, AuditResult, Evidence
+from kgan.auditing.result import CANNOT_TELL, NONE_DETECTED, AuditResult, Evidence
 from kgan.auditing.statistics import copying_statistic, exceedance_pvalue, histograms, k_means, nearest_centre
 from kgan.data.view import Images
 from kgan.progress import Counter, Progress
@@ -57,8 +57,9 @@ def compare(
     All three are uint8 (n, h, w, c): arrays, memory maps or views of them. `alpha` is the false-positive rate that
     flagging an image is calibrated to. Mirror images are looked for in colour only. `exchangeable=False` where `train`
     is a collection of known works, not of one origin with `heldout`: no strata then, and no swap test.
-    `progress(done, total)` counts pairs of images. Fewer than 20 held-out images give "cannot tell". Raises ValueError
-    for arrays of other types or shapes that differ, without samples or training images, and for alpha outside (0, 1).
+    `progress(done, total)` counts pairs of images. Fewer than 20 held-out images give "cannot tell", and so does a
+    single image to look for, unless it is there pixel for pixel. Raises ValueError for arrays of other types or shapes
+    that differ, without samples or training images, and for alpha outside (0, 1).
     """
     _check(samples, train, heldout, alpha)
     mirror = train.shape[-1] == 3
@@ -88,11 +89,14 @@ def compare(
         | {"sought": "training image" if exchangeable else "known work", "num_strata": len(search.centres)},
         evidence=evidence,
     )
+    is_lone = len(search.references.kept) == 1
     del search  # its memory is needed for the swap test
     if tested:
         calibration = Calibration.by_space(evidence.heldout, result.protocol["num_strata"], alpha)
         swap = _swap_test(samples, train, heldout, shifts, mirror, counter) if exchangeable else {}
         result = verdict.judged(result, calibration, swap, planted)
+        if is_lone and result.verdict == NONE_DETECTED:
+            result = dataclasses.replace(result, verdict=CANNOT_TELL, reason=verdict.lone(result.protocol["sought"]))
     return _with_pairs(result, samples, train, heldout)
 
 

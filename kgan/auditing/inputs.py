@@ -145,10 +145,10 @@ def of_samples(
             "--samples needs the images that its generator was trained on, --dataset or --train, or known works to "
             "look for, --against"
         )
-    if num_heldout is not None and (train is not None or heldout is not None):
-        raise UserError("--num_heldout divides --dataset; it does not go with --train or --heldout")
-    if data_dir is not None and train is not None:
-        raise UserError("--data_dir says where --dataset lies; it does not go with --train")
+    if num_heldout is not None and (dataset is None or heldout is not None):
+        raise UserError("--num_heldout divides --dataset; it does not go with --heldout, nor without --dataset")
+    if data_dir is not None and dataset is None:
+        raise UserError("--data_dir says where --dataset lies; it does not go without one")
     shape = image_shape(samples)
     protocol: dict[str, Any] = {}
     if dataset is not None:

@@ -174,7 +174,7 @@ def _repeats(count: int, num_samples: int) -> str:
         return ""
     return (
         f". {count:,} of the samples repeat another one exactly, and each was counted: without the repeats the verdict "
-        "may be another"
+        "might differ"
     )
 
 
@@ -198,4 +198,12 @@ def too_few(num_heldout: int) -> str:
     return (
         f"{num_heldout} held-out images are too few to calibrate with, at least {MIN_HELDOUT} are needed: name more "
         "images of the same origin that the generator never saw (--heldout=DIR)"
+    )
+
+
+def lone(sought: str) -> str:
+    """The reason where there is a single image to look for, and no sample shows it pixel for pixel."""
+    return (
+        f"there is a single {sought} to look for, and beyond exact copies an image is close only in comparison with "
+        "the next one: add some of the same kind to it"
     )

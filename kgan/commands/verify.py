@@ -5,7 +5,7 @@ usage: kgan verify IMAGE|DIR... [--run=RUN] [--c2pa_trust=CA.pem]
 Exit 0: verified, which takes equal pixels. 1: an image is not what it claims, or has no marks. 2: it cannot be told, or
 is close: as few pixel values differ by one level as rounding on other hardware gives. Of many images, any 1 wins, then
 2. Without --run nothing is compared with a run, and 0 only says that a file is consistent with itself: marks can be
-forged. Of a run folder, what no network drew is left out: checkpoints, samples/reals.png, curves.png, audit-ratios.png.
+forged. Of the folder of RUN, what no network drew is left out: checkpoints, reals.png, curves.png, audit-ratios.png.
 """
 
 from collections import Counter

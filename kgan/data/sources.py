@@ -242,7 +242,10 @@ def _read(source: Source, form: str, place: Path, split: str, shape: Shape) -> I
     if split == "train":
         for other in SOURCES.values():
             if other.name != source.name and other.train_sha256 == read.sha256:
-                raise UserError(f"{place}: the images there are those of {other.name}, not of {source.name}")
+                raise UserError(
+                    f"{place}: the images there are those of {other.name}: put {source.name} into a folder of that "
+                    "name, and give the one around it as --data_dir"
+                )
     return read
 
 

@@ -88,7 +88,7 @@ def _strategy(config: TrainConfig, num_gpus: int, notes: list[str]) -> tf.distri
         take_all = images >= MIN_IMAGES_PER_GPU and not rest
         if not take_all:
             why = (
-                f"cannot be shared out among all; a multiple of {num_gpus} can"
+                f"cannot be shared out among all; a multiple of {num_gpus} can, with --strategy=mirrored"
                 if rest
                 else f"is not {MIN_IMAGES_PER_GPU} images or more for each; --strategy=mirrored takes all"
             )

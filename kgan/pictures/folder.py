@@ -62,7 +62,7 @@ class Folder(Pictures):
             if len(names) > 1:
                 stray = one_line(next(name for name in self._names if "/" not in name))
                 logging.warning(
-                    "%s has no classes, for some pictures lie in none of its folders: %s", self.place, stray
+                    "%s: read without classes, because pictures lie outside its folders: %s", self.place, stray
                 )
             return None, ()
         numbers = {name: number for number, name in enumerate(names)}

@@ -132,10 +132,9 @@ def _some(total: int) -> np.ndarray:
 
 def _read_folder(path: Path, shape: tuple[int, int, int], limit: int | None) -> Samples:
     files = list(Folder(path))
-    chosen = limit is not None and limit < len(files)
     read: dict[int, np.ndarray] = {}
     skipped = []
-    for number in _some(len(files)) if chosen else range(len(files)):
+    for number in _some(len(files)) if limit is not None and limit < len(files) else range(len(files)):
         if len(read) == limit:
             break
         image = _read_single(files[number], shape)
@@ -149,7 +148,9 @@ def _read_folder(path: Path, shape: tuple[int, int, int], limit: int | None) -> 
     return Samples(
         np.stack([read[number] for number in numbers]),
         tuple(skipped),
-        f"{len(read)} of the images in {path.name}, at random" if chosen else f"all {len(read)} images in {path.name}",
+        f"all {len(read)} images in {path.name}"
+        if len(read) + len(skipped) == len(files)
+        else f"{len(read)} of the {len(files)} image files in {path.name}, at random",
         files=tuple(files[number].relative_to(path).as_posix() for number in numbers),
     )
 

@@ -54,8 +54,8 @@ def verify(
     """Checks the marks of images (PNG, .npz, or GIF with the JSON beside it). Nothing in the files makes it raise.
 
     Args:
-        paths: Files, or folders: of a folder, all the PNGs, GIFs and .npz in it and below, by name. Of a run folder
-            among them, what no network drew is left out: its checkpoints, samples/reals.png, curves.png and
+        paths: Files, or folders: of a folder, all the PNGs, GIFs and .npz in it and below, by name. What no network
+            drew is left out of the folder of `run`: its checkpoints, samples/reals.png, curves.png and
             audit-ratios.png.
         run: The run that made them: each image is regenerated from its latent and compared. Without it, only
             whether a file is consistent with itself is checked, and marks can be forged.
@@ -70,7 +70,8 @@ def verify(
         if value == "":
             raise UserError(f"--{name}= is empty: give it a value, or leave it out")
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    names = [name for path in given for name in _files(os.fspath(path))]
+    not_drawn = _not_drawn(RunDir(os.path.abspath(run))) if run else set()
+    names = [name for path in given for name in _files(os.fspath(path), not_drawn)]
     if not names:
         raise UserError("name the images, as in kgan verify runs/x/generated --run=runs/x")
     signature = SignatureReader(c2pa_trust)
@@ -83,19 +84,22 @@ def verify(
     return VerifyResult(tuple(results), bool(run))
 
 
-def _files(path: str) -> list[str]:
+def _not_drawn(run: RunDir) -> set[Path]:
+    """The files and folders of a run in which there is nothing that its generator drew."""
+    return {run.checkpoints, run.reals_file, run.curves_file, run.path / AUDIT_RATIOS}
+
+
+def _files(path: str, not_drawn: set[Path]) -> list[str]:
     """The path itself, or what there is to verify in the folder. Raises UserError for a folder with nothing, or with
     one in it that may not be read."""
     if not os.path.isdir(path):
         return [path]
-    names, left_out = [], set()
+    names = []
     for folder, folders, files in os.walk(path, onerror=_refuse):
-        run = RunDir(folder)
-        if run.config_file.name in files:
-            folders[:] = [name for name in folders if name != run.checkpoints.name]
-            left_out |= {run.reals_file, run.curves_file, run.path / AUDIT_RATIOS}
+        here = Path(os.path.abspath(folder))
+        folders[:] = [name for name in folders if here / name not in not_drawn]
         shown = (name for name in files if name.lower().endswith(_SUFFIXES) and not name.startswith("."))
-        names += [os.path.join(folder, name) for name in shown if Path(folder, name) not in left_out]
+        names += [os.path.join(folder, name) for name in shown if here / name not in not_drawn]
     if not names:
         raise UserError(f"{path}: there are no images in this folder ({', '.join(_SUFFIXES)})")
     return sorted(names)

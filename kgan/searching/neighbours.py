@@ -6,8 +6,7 @@ the query is then reading another window of it, so that no pixel has to be inven
     d(q, t) = min over windows w of q (and of its mirror image) of ||w - centre(t)||
 
 and r(q) = d_1 / mean(d_1 .. d_k) over the k nearest references, near 0 for a copy and near 1 for an image that is
-not much closer to one reference than to the next. A lone reference has no next one: there r(q) = d_1. Distances are
-Euclidean, in the units of the images.
+not much closer to one reference than to the next. Distances are Euclidean, in the units of the images.
 
 The search is exact; `kgan.searching.bounds` says how it avoids measuring most pairs.
 """
@@ -47,7 +46,7 @@ class Neighbours:
     and right by dx: query[y + dy, x + dx] is compared with reference[y, x].
     """
 
-    ratios: np.ndarray  # (n,) float64, d_1 / mean(d_1 .. d_k); 0 where d_1 is 0; d_1 if there is one reference only
+    ratios: np.ndarray  # (n,) float64, d_1 / mean(d_1 .. d_k); 0 where d_1 is 0
     indices: np.ndarray  # (n,) int64 into the references as they were given
     distances: np.ndarray  # (n,) float64, d_1
     shifts: np.ndarray  # (n, 2) int64
@@ -142,8 +141,6 @@ class NeighbourSearch:
     ) -> dict[str, Neighbours]:
         """By space, the neighbours; ratios that are sure to be at or above that space's limit come back as infinity."""
         self._check_queries(queries)
-        if self._is_lone:  # the bounds are of quotients
-            limits = dict.fromkeys(limits)
         found = {space: _Found(len(queries)) for space in limits}
         num_windows = len(translations(self.shifts)) * (2 if self.mirror else 1)
         numbers = num_windows * self.spaces[PIXELS].reduced.vectors.shape[1]
@@ -225,10 +222,6 @@ class NeighbourSearch:
 
         return [Query(functools.partial(read, place), shorter[:, place]) for place in range(len(images))]
 
-    @property
-    def _is_lone(self) -> bool:
-        return len(self.kept) == 1
-
     def coordinates(self, images: Images) -> np.ndarray:
         """Unshifted images as points in the space of principal components: (n, num_components) float32."""
         self._check_queries(images)
@@ -257,8 +250,7 @@ class NeighbourSearch:
 
     def _neighbours(self, found: "_Found") -> Neighbours:
         distances, moves = found.distances, translations(self.shifts)
-        means = np.ones_like(distances) if self._is_lone else found.means
-        ratios = np.divide(distances, means, out=np.zeros_like(distances), where=distances > 0)
+        ratios = np.divide(distances, found.means, out=np.zeros_like(distances), where=distances > 0)
         return Neighbours(
             ratios=ratios,
             indices=self.kept[found.indices],

@@ -48,8 +48,9 @@ class TrainStep:
                 batch = next(iterator)
             with tf.control_dependencies(tf.nest.flatten(batch, expand_composites=True)):
                 came = self._clock()
-            with tf.control_dependencies([came]):  # else the step may be made before the clock is read
-                batch = tf.nest.map_structure(tf.identity, batch, expand_composites=True)
+            if self.strategy.num_replicas_in_sync == 1:  # identities of several would lie on the first device
+                with tf.control_dependencies([came]):  # else the step may be made before the clock is read
+                    batch = tf.nest.map_structure(tf.identity, batch)
             waited += came - asked
             rows = rows.write(i, self._one_step(*batch))
         return rows.stack(), waited

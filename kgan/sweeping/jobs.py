@@ -63,10 +63,8 @@ class _Running:
     process: subprocess.Popen
 
 
-def slots(jobs: int | None, cores: Sequence[int], gpus: Sequence[str]) -> list[Slot]:
-    """The shares of `jobs` tasks at once, by default as many as there are GPUs: the cores divided, and one GPU each, in
-    turn. One task gets all there is."""
-    jobs = jobs or max(1, len(gpus))
+def slots(jobs: int, cores: Sequence[int], gpus: Sequence[str]) -> list[Slot]:
+    """The shares of `jobs` tasks at once: the cores divided, and one GPU each, in turn. One task gets all there is."""
     if jobs == 1:
         return [Slot()]
     shares = [

@@ -54,7 +54,8 @@ def sweep(
             that change together, as in `{("g_lr", "d_lr"): [(1e-4, 1e-4), (2e-4, 4e-4)]}`; they come before those in
             `settings`.
         sweep_dir: the folder for the runs, sweep.csv and sweep.png.
-        jobs: cells at a time; they share out the cores, and have a GPU each. Default: as many as there are GPUs, or 1.
+        jobs: cells at a time; they share out the cores, and have a GPU each. Default: as many as there are GPUs, or 1
+            if there are none or --strategy takes all of them.
         random: run only this many cells of the grid, always the same ones.
         dry_run: run and write nothing; the rows say what is left to do.
         evaluate: also `kgan evaluate` each run, for a score.
@@ -126,7 +127,11 @@ class _Watch(Listener):
 
 
 def _run(cells: Sequence[Cell], tasks: Sequence[Task], jobs: int | None, listener: Listener) -> None:
-    slots = processes.slots(jobs, cores.usable(), processes.find_gpus(os.environ))
+    gpus = processes.find_gpus(os.environ)
+    if jobs is None:
+        share = all(cell.config.strategy in ("auto", "single") for cell in cells)
+        jobs = max(1, min(len(gpus), len(tasks))) if share else 1
+    slots = processes.slots(jobs, cores.usable(), gpus)
     by_name = {cell.name: cell for cell in cells}
 
     def succeeded(task: Task, command: list[str], code: int) -> bool:

@@ -168,7 +168,8 @@ class Recorder:
         best_step, _ = scoring.since_best(history)
         waiting = sum(step > max(best_step, self._lengthened) for step, _ in history)
         if waiting >= patience:
-            self.end_reason = f"no better score in {waiting} since step {best_step} (--stop_when_worse={patience})"
+            since = max(best_step, self._lengthened)
+            self.end_reason = f"no better score in {waiting} since step {since} (--stop_when_worse={patience})"
 
 
 def _last_lengthened(record: Mapping) -> int:

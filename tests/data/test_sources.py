@@ -58,7 +58,7 @@ def test_digits_are_not_taken_for_clothes_that_lie_in_the_same_form(tmp_path, mo
     known = replace(sources.SOURCES["mnist"], train_sha256=digits.sha256)
     monkeypatch.setitem(sources.SOURCES, "mnist", known)
     monkeypatch.setattr(sources, "_KEPT", OrderedDict())
-    with pytest.raises(UserError, match=r"the images there are those of mnist, not of fashion_mnist"):
+    with pytest.raises(UserError, match=r"the images there are those of mnist: put fashion_mnist into a folder"):
         sources.load("fashion_mnist", str(tmp_path))
 
 

@@ -33,7 +33,7 @@ def test_images_outside_every_class_leave_the_set_unlabelled_and_are_named(tmp_p
     read = cache.read(open_pictures(tmp_path), 28, 1)
     assert (read.labels, read.class_names) == (None, ())
     (line,) = caplog.messages
-    assert line == f"{tmp_path} has no classes, for some pictures lie in none of its folders: preview.png"
+    assert line == f"{tmp_path}: read without classes, because pictures lie outside its folders: preview.png"
 
 
 def test_pictures_of_other_formats_are_counted(tmp_path):

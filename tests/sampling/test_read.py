@@ -34,7 +34,7 @@ def test_a_folder_is_read_by_name_and_of_a_larger_one_some_at_random(tmp_path):
     read = read_samples(tmp_path / "classes", (4, 4, 1), limit=12)
     assert {name.split("/")[0] for name in read.files} == {"a", "b"}
     assert [int(name[2:4]) for name in read.files] == read.images[:, 0, 0, 0].tolist()
-    assert read.which == "12 of the images in classes, at random"
+    assert read.which == "12 of the 20 image files in classes, at random"
 
 
 def test_the_shape_is_that_of_a_single_image(tmp_path):
