@@ -24,7 +24,6 @@ the smallest share of copies that it would have detected.
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -134,7 +133,7 @@ def _with_pairs(result: AuditResult, samples: Images, train: Images, heldout: Im
 
 def _swap_test(
     samples: Images, train: Images, heldout: Images, shifts: int, mirror: bool, counter: Counter
-) -> dict[str, Mapping[str, float]]:
+) -> dict[str, dict[str, float]]:
     """By space, the exceedance of training images over held-out ones, both searched for among the samples.
 
     Principal components are those of the samples: the training images' own would treat the two unlike.

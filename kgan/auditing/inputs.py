@@ -25,9 +25,8 @@ class AuditImages:
     """Images to compare, uint8 (n, h, w, c). `protocol` and `skipped` join the record, `origin` marks its pictures.
 
     `places` (n,) says where in an array the samples stood, None if in this order; `files` has the name of each in a
-    folder. `recover`, where there is a
-    generator, measures latent recovery when it is called with a progress callback. `remarks` are sentences that end
-    the reason of the verdict.
+    folder. `recover`, where there is a generator, measures latent recovery when it is called with a progress callback.
+    `remarks` are sentences that end the reason of the verdict.
     """
 
     samples: Images

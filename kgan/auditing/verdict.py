@@ -1,7 +1,6 @@
 """What an audit concludes from what it measured: the tests together, the samples that are flagged, and the reason."""
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +18,7 @@ _COUNTS, _SWAP = ("count", "exceedance"), ("swap",)
 def judged(
     untested: AuditResult,
     calibration: dict[str, Calibration],
-    swap: Mapping[str, Mapping[str, float]],
+    swap: dict[str, dict[str, float]],
     planted: dict[str, Matches],
 ) -> AuditResult:
     """The record with a verdict. `planted` are planted copies by kind, `swap` the p-values of the swap test by space.
@@ -28,7 +27,7 @@ def judged(
     """
     samples = _samples(untested)
     outcomes = Outcomes.of(samples, calibration)
-    p_values = {space: tests | dict(swap.get(space, {})) for space, tests in _of_counts(outcomes, calibration).items()}
+    p_values = {space: tests | swap.get(space, {}) for space, tests in _of_counts(outcomes, calibration).items()}
     adjusted = _adjusted(p_values)
     flagged = _flagged(samples, outcomes, calibration)
     copies = bool(flagged) and _smallest(adjusted).p_value <= LEVEL
@@ -54,7 +53,7 @@ def _samples(result: AuditResult) -> Matches:
     return result.evidence.samples
 
 
-def _adjusted(p_values: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+def _adjusted(p_values: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
     names = [(space, test) for space, tests in p_values.items() for test in tests]
     adjusted = dict(zip(names, holm([p_values[space][test] for space, test in names]).tolist(), strict=True))
     return {space: {test: adjusted[space, test] for test in tests} for space, tests in p_values.items()}
