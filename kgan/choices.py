@@ -46,21 +46,13 @@ def usual_with_losses(name: str) -> str:
     return ", ".join([*others, f"else {usual:g}"])
 
 
-class Networks(typing.NamedTuple):
-    """`architecture` is "module:attribute", an `architectures.Architecture`; it is for images of `smallest` pixels a
-    side or more."""
-
-    architecture: str
-    smallest: int = 28
-
-
 ARCHITECTURES = {
-    "dcgan": Networks("kgan.models.architectures:DCGAN"),
-    "mlp": Networks("kgan.models.architectures:MLP"),
-    "sndcgan": Networks("kgan.models.architectures:SNDCGAN", smallest=32),
-    "resnet": Networks("kgan.models.resnet:RESNET", smallest=32),
+    "dcgan": "kgan.models.architectures:DCGAN",
+    "mlp": "kgan.models.architectures:MLP",
+    "sndcgan": "kgan.models.architectures:SNDCGAN",
+    "resnet": "kgan.models.resnet:RESNET",
 }
-"""The pairs of networks by name."""
+"""The pairs of networks by name: "module:attribute", an `architectures.Architecture`."""
 
 IMAGE_SIZES = (28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256)
 """4, 5, 6 or 7 times a power of two, because convolutional networks halve and double the side."""

@@ -87,7 +87,7 @@ class TrainConfig:
     # networks
     arch: str = setting(
         "dcgan",
-        "The pair of networks. mlp: dense layers; sndcgan, resnet: the SNGAN paper's, for images of 32 pixels or more.",
+        "The pair of networks. mlp: dense layers; sndcgan, resnet: the SNGAN paper's, deeper.",
         choices=ARCHITECTURES,
     )
     width: float = setting(
@@ -321,10 +321,6 @@ def _check_together(config: TrainConfig) -> None:
         for name, size in (("image_size", shape[0]), ("channels", shape[2])):
             if getattr(config, name) not in (None, size):
                 raise UserError(f"--{name} is for --dataset=folder or tfds; {config.dataset} has {name} {size}")
-    side = config.image_size or (shape and shape[0])
-    if side and side < (smallest := ARCHITECTURES[config.arch].smallest):
-        others = " or ".join(name for name, networks in ARCHITECTURES.items() if side >= networks.smallest)
-        raise UserError(f"--arch={config.arch} is for images of {smallest} pixels or more, not {side}: take {others}")
     if config.label_smoothing and not LOSSES[config.loss].has_targets:
         others = ", ".join(name for name, loss in LOSSES.items() if loss.has_targets)
         raise UserError(f"--label_smoothing has no meaning for --loss={config.loss}: it needs one of {others}")

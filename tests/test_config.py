@@ -37,10 +37,6 @@ def test_json_and_flags_say_the_same():
         ({"seed": True}, "--seed=True: must be int"),
         ({"epochs": 1, "steps": 1}, "--epochs and --steps"),
         ({"dataset": "mnist", "image_size": 64}, "--image_size is for --dataset=folder or tfds; mnist has .* 28"),
-        (
-            {"dataset": "mnist", "arch": "sndcgan"},
-            "--arch=sndcgan is for images of 32 pixels or more, not 28: take dcgan or mlp",
-        ),
         ({"accumulate": 5}, "--accumulate=5 must divide --batch_size=64 into parts of 2 or more"),
         ({"accumulate": 64}, "--accumulate=64 must divide --batch_size=64 into parts of 2 or more"),
         ({"loss": "hinge", "label_smoothing": 0.1}, "--label_smoothing has no meaning for --loss=hinge"),

@@ -21,6 +21,8 @@ from kgan.progress import Progress
 from kgan.runs.environment import import_tensorflow
 
 _NUM_IMAGES = 60_000
+PLAIN = ("dcgan", "mlp")
+"""The networks of plain layers, which a loop written by hand would have too."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,11 @@ def bench(
 
     The first case, to which the ratios are, is a plain Keras loop in float32; bfloat16 is measured too where the
     hardware has it, PyTorch where torch is installed. `only` keeps, beside the first, the cases whose name or precision
-    contains it. `progress` is called with (rounds done, rounds). Raises UserError for a batch of more than the 60,000
-    images.
+    contains it. `progress` is called with (rounds done, rounds). Raises UserError for networks that are not in PLAIN, and
+    for a batch of more than the 60,000 images.
     """
+    if arch not in PLAIN:
+        raise UserError(f"--arch={arch}: must be {' or '.join(PLAIN)}")
     if batch_size > _NUM_IMAGES:
         raise UserError(f"--batch_size={batch_size}: there are {_NUM_IMAGES:,} images")
     _import_torch()

@@ -12,8 +12,7 @@ from absl import flags
 from rich.table import Table
 
 from kgan import cli
-from kgan.bench.bench import BenchResult, bench
-from kgan.choices import ARCHITECTURES
+from kgan.bench.bench import PLAIN, BenchResult, bench
 from kgan.errors import UserError
 
 FLAGS = flags.FLAGS
@@ -21,8 +20,7 @@ FLAGS = flags.FLAGS
 
 def define_flags() -> None:
     default = functools.partial(cli.default, bench)
-    small = [name for name, networks in ARCHITECTURES.items() if networks.smallest <= 28]
-    flags.DEFINE_enum("arch", default("arch"), small, "The networks, for 28x28 images.")
+    flags.DEFINE_enum("arch", default("arch"), PLAIN, "The networks, for 28x28 images.")
     flags.DEFINE_integer("batch_size", default("batch_size"), "Images of one training step.", lower_bound=2)
     flags.DEFINE_integer("rounds", default("rounds"), "How often every case has its turn.", lower_bound=1)
     flags.DEFINE_float("seconds", default("seconds"), "How long a turn is, at least.", lower_bound=0.0)

@@ -52,7 +52,7 @@ def test_arithmetic_is_counted_by_hand():
     assert flops.forward_flops(keras.Model(image, x)) == 2 * by_hand
 
 
-@pytest.mark.parametrize("arch", ["dcgan", "mlp"])
+@pytest.mark.parametrize("arch", PLAIN)
 def test_networks_in_torch_have_the_same_parameters_and_shapes(arch):
     torch = pytest.importorskip("torch")
     generator, discriminator = keras_loops.networks(TrainConfig(arch=arch, precision="float32"), Shapes(28, 1))

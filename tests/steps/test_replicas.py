@@ -14,7 +14,6 @@ replicas, target, options = int(sys.argv[1]), sys.argv[2], eval(sys.argv[3])
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from kgan import TrainConfig
-from kgan.choices import ARCHITECTURES
 from kgan.data.pipeline import step_batches
 from kgan.models import architectures, layers
 from kgan.models.architectures import Shapes
@@ -28,10 +27,9 @@ config = TrainConfig(dataset="folder", batch_size=8, g_lr=0.1, d_lr=0.1, conditi
 single = tf.distribute.get_strategy()
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]) if replicas > 1 else single
 random = np.random.default_rng(0)
-size = ARCHITECTURES[config.arch].smallest
-images, labels = random.integers(0, 256, (40, size, size, 1), np.uint8), random.integers(0, 3, 40)
+images, labels = random.integers(0, 256, (40, 28, 28, 1), np.uint8), random.integers(0, 3, 40)
 with strategy.scope():
-    state = create_state(config, Shapes(size, 1, 3), 10, "float32", make_optimizer=keras.optimizers.SGD)
+    state = create_state(config, Shapes(28, 1, 3), 10, "float32", make_optimizer=keras.optimizers.SGD)
     step = build_step(config, state, strategy, xla=False, conditional=True)
 batches = strategy.distribute_datasets_from_function(lambda _: step_batches(
     images, labels, seed=0, first_step=0, d_steps=config.d_steps, batch_size=8,

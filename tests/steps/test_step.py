@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from kgan import TrainConfig
-from kgan.choices import ARCHITECTURES, LOSSES, Loss, Networks
+from kgan.choices import ARCHITECTURES, LOSSES, Loss
 from kgan.data.pipeline import step_batches
 from kgan.models.architectures import Architecture, Shapes
 from kgan.models.layers import Dropout, SpectralDense
@@ -49,9 +49,7 @@ COMBINATIONS = [
 @pytest.mark.parametrize("arch, loss", COMBINATIONS)
 def test_every_combination_trains(arch, loss, conditional):
     width = 0.25 if arch == "resnet" else 1.0
-    step, state, batches = make(
-        3 if conditional else 0, ARCHITECTURES[arch].smallest, arch=arch, loss=loss, width=width
-    )
+    step, state, batches = make(3 if conditional else 0, arch=arch, loss=loss, width=width)
     before = state.to_arrays()
     metrics = run(step, batches, 2)
     assert all(np.isfinite(values).all() for values in metrics.values())
@@ -107,7 +105,7 @@ LINEAR = Architecture(constant_generator, linear_discriminator)
 
 @pytest.mark.parametrize("penalties", [("r1_weight",), ("r2_weight",), ("r1_weight", "r2_weight")])
 def test_r1_and_r2_are_the_gradients_of_the_logits_in_the_loss(monkeypatch, penalties):
-    monkeypatch.setitem(ARCHITECTURES, "linear", Networks(f"{__name__}:LINEAR"))
+    monkeypatch.setitem(ARCHITECTURES, "linear", f"{__name__}:LINEAR")
     step, state, _ = make(arch="linear", loss="wgan", **dict.fromkeys(penalties, 1.0))
     kernel = state.discriminator.get_layer("score").kernel
     kernel.assign(tf.fill(kernel.shape, 0.01))
@@ -121,7 +119,7 @@ def test_r1_and_r2_are_the_gradients_of_the_logits_in_the_loss(monkeypatch, pena
 
 
 def test_r1_is_taken_before_augmentation(monkeypatch):
-    monkeypatch.setitem(ARCHITECTURES, "linear", Networks(f"{__name__}:LINEAR"))
+    monkeypatch.setitem(ARCHITECTURES, "linear", f"{__name__}:LINEAR")
     monkeypatch.setattr(Dropout, "call", lambda self, inputs, training=False: inputs)
     monkeypatch.setattr("kgan.steps.gradients.augment", lambda policy, images, stream: 2.0 * images)
     step, state, batches = make(arch="linear", loss="wgan", r1_weight=1.0, augment="diffaug")
@@ -165,7 +163,7 @@ NESTED = Architecture(nested_generator, normalised_discriminator)
 
 def test_a_new_objective_and_a_new_architecture_are_an_entry_each(monkeypatch):
     monkeypatch.setitem(LOSSES, "made_up", Loss(f"{__name__}:made_up_objective", "made up"))
-    monkeypatch.setitem(ARCHITECTURES, "nested", Networks(f"{__name__}:NESTED"))
+    monkeypatch.setitem(ARCHITECTURES, "nested", f"{__name__}:NESTED")
     step, state, batches = make(loss="made_up", arch="nested")
     inner = next(layer for layer in state.generator.get_layer("inner").layers if isinstance(layer, SpectralDense))
     before = inner.right.numpy()
