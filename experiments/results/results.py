@@ -78,14 +78,11 @@ def table() -> str:
         for folder in HERE.iterdir()
         if (files := sorted(folder.glob("seed*.json"))) and _flagfile(_LENGTH.sub("", folder.name)).exists()
     ]
-    rows.sort(key=lambda row: (row[0], row[1][0]["epochs"]))
+    rows.sort(key=lambda row: (row[0].startswith("article_"), row[0], row[1][0]["epochs"]))
     longest = dict(rows)
     lines += [_row(name, runs, longest[name] is runs) for name, runs in rows]
-    processors = {_processor(run)[0] for _, runs in rows for run in runs}
-    return (
-        "\n".join(lines)
-        + f"\n\nimages/s and minutes are of training alone, beside other work, on {' and '.join(sorted(processors))}.\n"
-    )
+    machines = " and ".join(sorted({_processor(run) for _, runs in rows for run in runs}))
+    return "\n".join(lines) + f"\n\nimages/s and minutes are of training alone, beside other work, on {machines}.\n"
 
 
 def _row(name: str, runs: list[dict], has_pictures: bool) -> str:
@@ -100,7 +97,7 @@ def _row(name: str, runs: list[dict], has_pictures: bool) -> str:
         *(_spread([score[name] for score in scores]) + _warning(name, runs) for name in ("precision", "recall")),
         _audited(audits),
         f"{statistics.median(run['images_per_second'] for run in runs):,.0f}",
-        f"{statistics.median(run['minutes'] for run in runs):.1f} ({_processor(runs[0])[1]})",
+        f"{statistics.median(run['minutes'] for run in runs):.1f}",
     ]
     return "| " + " | ".join(cells) + " |"
 
@@ -155,10 +152,10 @@ def _warning(name: str, runs: list[dict]) -> str:
     return " (!)" if any(name in run["evaluation"]["protocol"].get("unreliable_scores", ()) for run in runs) else ""
 
 
-def _processor(run: dict) -> tuple[str, str]:
-    """Its kind, without what it can do, and how many threads of it trained."""
+def _processor(run: dict) -> str:
+    """How many threads trained, and the kind of processor, without what it can do."""
     kind, threads = run["hardware"]["processor"].rsplit(", ", 1)
-    return ", ".join(kind.split(", ")[:3]), threads.removesuffix("s") if threads.startswith("1 ") else threads
+    return f"{'one thread' if threads == '1 threads' else threads} of {', '.join(kind.split(', ')[:3])}"
 
 
 def _spread(values: list[float]) -> str:
