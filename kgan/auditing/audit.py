@@ -53,8 +53,8 @@ def audit(
             them; with `samples`, `train` and `dataset` may then be left out.
         data_dir: where the data set lies. Default: where the run says, else $KGAN_DATA_DIR.
         num_samples: how many samples to draw, or to take at most.
-        alpha: the share of honest images that may be flagged, but at least 1/(n + 1) with n held-out images, since the
-            threshold is the ratio of one of them.
+        alpha: the share of held-out images that may be flagged, but at least 1/(n + 1) of n of them, since the
+            threshold is the ratio of one.
         shifts: look for copies moved by up to this many pixels, 0 to 2.
         recover: measure latent recovery too, for a run (Webster et al., 2019, arXiv:1901.03396); takes minutes. It is
             reported beside the verdict, on which it has no bearing: a generator may reach training images better

@@ -1,10 +1,10 @@
 """What held-out images say about small ratios, stratum by stratum, and the verdict as a function of counts.
 
-A stratum is a k-means cell of training images. How close honest images are differs between them: near-duplicates are
-common among the shirts of Fashion-MNIST, and a generator of shirts alone must be held against held-out shirts. So
-samples and held-out images count as exchangeable within each stratum only. Even there they are not where a generator
-hardly goes: of all handwritten ones, only odd ones lie among the twos. The samples of a stratum therefore count as no
-fewer than its share of the held-out images would make them, which can only raise a p-value.
+A stratum is a k-means cell of training images. How close images come without copying differs between them:
+near-duplicates are common among the shirts of Fashion-MNIST, and a generator of shirts alone must be held against
+held-out shirts. So samples and held-out images count as exchangeable within each stratum only. Even there they are not
+where a generator hardly goes: of all handwritten ones, only odd ones lie among the twos. The samples of a stratum
+therefore count as no fewer than its share of the held-out images would make them, which can only raise a p-value.
 """
 
 import dataclasses

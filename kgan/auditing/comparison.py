@@ -1,9 +1,9 @@
 """The comparison behind the copy audit: did a generator learn from its training images, or does it hand them out again?
 
 Samples and held-out images, which the generator never saw, are searched for among the training images in the same
-way. A copy's ratio (see `neighbour_ratios`) is small. An honest generator's samples have no more small ratios than
-held-out images of the same kinds have, and that is tested, in pixel space and in that of 64 principal components (of
-large images, those of sums over blocks of pixels, see `coarse`):
+way. A copy's ratio (see `neighbour_ratios`) is small. Without copying, samples have no more small ratios than held-out
+images of the same kinds have, and that is tested, in pixel space and in that of 64 principal components (of large
+images, those of sums over blocks of pixels, see `coarse`):
 
 - count: samples below a threshold that held-out images set, against the beta-binomial distribution;
 - exceedance: samples below every held-out image, against the hypergeometric one;
@@ -156,7 +156,7 @@ def _copying_statistic(evidence: Evidence) -> dict[str, float | int | None]:
 def _duplicates(
     search: NeighbourSearch, samples: Images, train: Images, heldout: Images, evidence: Evidence
 ) -> dict[str, int]:
-    """Counts only: a duplicate between held-out and training images is part of what honest closeness is."""
+    """Counts only: a duplicate between held-out and training images shows how close images come without copying."""
     known = {_digest(train[row]) for row in range(len(train))}
     return {
         "samples_exact": len(samples) - len({_digest(samples[row]) for row in range(len(samples))}),

@@ -54,8 +54,8 @@ def bench(
 
     The first case, to which the ratios are, is a plain Keras loop in float32; bfloat16 is measured too where the
     hardware has it, PyTorch where torch is installed. `only` keeps, beside the first, the cases whose name or precision
-    contains it. `progress` is called with (rounds done, rounds). Raises UserError for networks that are not in PLAIN, and
-    for a batch of more than the 60,000 images.
+    contains it. `progress` is called with (rounds done, rounds). Raises UserError for networks that are not in PLAIN,
+    and for a batch of more than the 60,000 images.
     """
     if arch not in PLAIN:
         raise UserError(f"--arch={arch}: must be {' or '.join(PLAIN)}")

@@ -45,7 +45,7 @@ def define_flags() -> None:
     flags.DEFINE_string("data_dir", None, "Where the data lie. Default: the run's, else $KGAN_DATA_DIR, as in train.")
     flags.DEFINE_integer("num_samples", default("num_samples"), "How many samples to look at.")
     flags.DEFINE_float(
-        "alpha", default("alpha"), "Share of honest images that may be flagged; at least 1/(held-out images + 1)."
+        "alpha", default("alpha"), "Share of held-out images that may be flagged; at least 1/(held-out images + 1)."
     )
     flags.DEFINE_integer("shifts", default("shifts"), "Look for copies moved by up to this many pixels, 0 to 2.")
     flags.DEFINE_bool("recover", default("recover"), "Also steer the generator to given images (minutes more).")
@@ -94,7 +94,7 @@ def show(result: AuditResult) -> None:
     sought = f"{how['num_train']:,} {how['sought']}s"
     print(f"{result.num_samples:,} samples, {sought}, {how['num_heldout']:,} held-out images")
     if known := result.duplicates["heldout_exact"]:
-        print(f"{known:,} of the held-out images are {how['sought']}s, pixel for pixel, as if copies were honest.")
+        print(f"{known:,} of the held-out images are {how['sought']}s, pixel for pixel: copies go unseen.")
     print(f"{result.verdict}: {result.reason}.")
     if result.p_values:
         aim = max(space["expected_false_positive_rate"] for space in result.calibration.values())

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from kgan.bench import flops, keras_loops, torch_loop
+from kgan.bench.bench import PLAIN
 from kgan.bench.kgan_loops import Training
 from kgan.bench.turns import Case, measure, summarise
 from kgan.config import TrainConfig
