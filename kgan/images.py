@@ -199,12 +199,14 @@ def _text(text: str) -> np.ndarray:
 
 def gif(frames: np.ndarray, milliseconds: int | list[int] = FRAME_MILLISECONDS) -> bytes:
     """An endless GIF of (n, h, w, c) uint8 frames. Greys are kept exactly; colours are reduced to 256 a frame."""
-    pictures = [to_pillow(frame) for frame in frames]
-    if frames.shape[-1] == 3:
-        pictures = [picture.quantize(256, Image.Quantize.MEDIANCUT) for picture in pictures]
+    pictures = [_of_256_levels(to_pillow(frame)) for frame in frames]
     buffer = io.BytesIO()
     pictures[0].save(buffer, "GIF", save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0)
     return buffer.getvalue()
+
+
+def _of_256_levels(picture: Image.Image) -> Image.Image:
+    return picture if picture.mode == "L" else picture.quantize(256, Image.Quantize.MEDIANCUT)
 
 
 def read_gif(content: bytes, channels: int, max_bytes: int) -> np.ndarray | None:

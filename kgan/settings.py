@@ -36,6 +36,7 @@ def checked(field: dataclasses.Field, value):
         return None
     kind, legal = value_type(field), field.metadata
     value = os.fspath(value) if kind is str and isinstance(value, os.PathLike) else value
+    value = value.item() if getattr(value, "shape", None) == () else value  # of NumPy
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not ((isinstance(value, kind) and isinstance(value, bool) == (kind is bool)) or (kind is float and is_number)):
         raise UserError(f"--{field.name}={one_line(repr(value))}: must be {kind.__name__}")

@@ -20,6 +20,7 @@ from kgan.data.licensing.card import FILE_NAME
 from kgan.data.licensing.inspection import inspect
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # a GPU rounds otherwise; set it to run the tests on one
 settings.register_profile("kgan", deadline=None)  # no test depends on the speed of a machine
 settings.load_profile("kgan")
 _OF_THE_USER = ("FORCE_COLOR", "TTY_COMPATIBLE", "KGAN_PRODUCER", "TF_CONFIG")

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -59,6 +60,14 @@ def test_a_saved_number_that_no_float_holds_is_named():
     text = TrainConfig().to_json().replace('"g_lr": 0.0002', f'"g_lr": 1{"0" * 400}')
     with pytest.raises(UserError, match="--g_lr: must be a finite number"):
         TrainConfig.from_json(text)
+
+
+def test_numbers_of_numpy_are_numbers():
+    config = TrainConfig(batch_size=np.int64(32), g_lr=np.float32(0.5), flip=np.bool_(True))
+    assert config == TrainConfig(batch_size=32, g_lr=0.5, flip=True)
+    assert TrainConfig.from_json(config.to_json()) == config
+    with pytest.raises(UserError, match="--batch_size=32.5: must be int"):
+        TrainConfig(batch_size=np.float64(32.5))
 
 
 def test_every_setting_has_help_and_a_legal_default():

@@ -39,7 +39,7 @@ def graph_loop(config: TrainConfig, shapes: Shapes, batches: Iterator) -> Callab
     cross_entropy = keras.losses.BinaryCrossentropy(from_logits=True)
 
     @tf.function
-    def step(real: tf.Tensor) -> None:
+    def step(real: tf.Tensor) -> tf.Tensor:
         z = tf.random.normal((config.batch_size, config.latent_dim))
         with tf.GradientTape() as g_tape, tf.GradientTape() as d_tape:
             fake = generator(z, training=True)
@@ -51,9 +51,10 @@ def graph_loop(config: TrainConfig, shapes: Shapes, batches: Iterator) -> Callab
         d_gradients = d_tape.gradient(d_loss, discriminator.trainable_variables)
         g_adam.apply(g_gradients, generator.trainable_variables)
         d_adam.apply(d_gradients, discriminator.trainable_variables)
+        return g_loss + d_loss
 
     def handle() -> int:
-        step(next(batches))
+        step(next(batches)).numpy()  # to the end: a device works on after the call
         return config.batch_size
 
     return handle

@@ -68,7 +68,7 @@ def show_result(result: TrainResult) -> None:
     longer = f"--epochs={2 * settings.epochs}" if settings.epochs else f"--steps={2 * result.step}"
     print(f"look at   {run.comparison_file}: real images beside generated ones. Can you name each? Do they differ?")
     print(f"          {run.animation_file}: the same latents through training; {run.curves_file}: the losses")
-    if result.best_step is not None:
+    if "frechet_distance" in result.scores:
         print(f"best:     step {result.best_step}, Frechet distance {result.scores['frechet_distance']:.4g}")
     print(f"next:     {kgan} sample {path} --num=64   # single images, each with its origin inside")
     print(f"          {kgan} evaluate {path}   # how good are they?")

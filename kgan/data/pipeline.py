@@ -81,7 +81,10 @@ def step_batches(
         return tf.data.Dataset.from_tensor_slices((steps, pixels, classes))
 
     starts = tf.data.Dataset.range(first_step, np.iinfo(np.int64).max - block, block)
-    dataset = starts.flat_map(elements)
+    # without its length, several workers would ask each other before every step whether any batch is left
+    dataset = starts.flat_map(elements).apply(
+        tf.data.experimental.assert_cardinality(tf.data.experimental.INFINITE_CARDINALITY)
+    )
     options = tf.data.Options()
     options.deterministic = True
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF

@@ -84,11 +84,12 @@ def describe(hardware: Hardware) -> dict:
 def _strategy(config: TrainConfig, num_gpus: int, notes: list[str]) -> tf.distribute.Strategy:
     take_all = config.strategy == "mirrored" or (config.strategy == "multiworker" and num_gpus > 1)
     if config.strategy == "auto" and num_gpus > 1:
-        images, rest = divmod(config.batch_size, num_gpus)
-        take_all = images >= MIN_IMAGES_PER_GPU and not rest
+        shares = num_gpus * config.accumulate
+        rest = config.batch_size % shares
+        take_all = config.batch_size >= MIN_IMAGES_PER_GPU * num_gpus and not rest
         if not take_all:
             why = (
-                f"cannot be shared out among all; a multiple of {num_gpus} can, with --strategy=mirrored"
+                f"cannot be shared out among all; a multiple of {shares} can, with --strategy=mirrored"
                 if rest
                 else f"is not {MIN_IMAGES_PER_GPU} images or more for each; --strategy=mirrored takes all"
             )

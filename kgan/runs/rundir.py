@@ -4,6 +4,7 @@ Every file but metrics.jsonl, log.txt and TensorBoard's events is replaced whole
 the new one.
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -28,6 +29,7 @@ REPORT = "report.html"
 WAITING, RUNNING, INTERRUPTED, FAILED = "waiting", "running", "interrupted", "failed"
 FINISHED, NON_FINITE = "finished", "non-finite"
 """What `RunDir.status` says. Of an interrupted and of a failed run there are steps left to make."""
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 _SAMPLE = re.compile(r"step-(\d{7,18})\.png")
 
 
@@ -104,8 +106,8 @@ class RunDir:
         return run
 
     def lock(self) -> None:
-        """Keeps every other process from writing here until this one ends. Raises UserError if one does already, or
-        if this one may not write here."""
+        """Keeps every other process from writing here until this one ends, if the file system has locks. Raises
+        UserError if one does already, or if this one may not write here."""
         try:
             lock = open(self.path / ".lock", "w")  # noqa: SIM115  held until `unlock`
             if not _locked_in_a_moment(lock):
@@ -248,11 +250,20 @@ def _locked_in_a_moment(lock: IO) -> bool:
     """Takes the lock if nobody trains there; tries for a moment, for `RunDir.is_locked` holds it that long."""
     for _ in range(20):
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
             time.sleep(0.02)
     return False
+
+
+def _flock(lock: IO, how: int) -> None:
+    """Locks where the file system has locks: some of a cluster's have none."""
+    try:
+        fcntl.flock(lock, how)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
 
 
 def _next_numbered(config: TrainConfig) -> Path:
@@ -261,7 +272,7 @@ def _next_numbered(config: TrainConfig) -> Path:
     try:
         RUNS.mkdir(exist_ok=True)
         with open(RUNS / ".lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            _flock(lock, fcntl.LOCK_EX)
             numbers = [int(match[1]) for path in RUNS.iterdir() if (match := re.match(r"(\d+)-", path.name))]
             number = max(numbers, default=-1) + 1
             path = RUNS / f"{number:05}-{file_name(config.dataset, config.data_dir)}-{config.arch}-{config.loss}"

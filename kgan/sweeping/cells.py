@@ -5,6 +5,7 @@ the same one; a run with the same settings that an earlier grid left under anoth
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -83,6 +84,8 @@ def make_cells(shared: Mapping, grid: Sequence[Settings], folder: Path) -> list[
             config = TrainConfig(**given)
         except UserError as error:
             raise UserError(f"the cell {_described(settings)} cannot be: {error}") from None
+        if config.data_dir:
+            config = config.replace(data_dir=os.path.abspath(config.data_dir))  # as a run keeps it
         given = {name: value for name, value in given.items() if value is not None}
         cells.append(Cell(settings, given, config, RunDir(folder / folder_name(settings))))
     return cells

@@ -99,7 +99,7 @@ def run_tasks(
 
     `succeeded(task, command, exit code)` says whether the task's next command may run; the listener gets 0 for the code
     of a last one that did. Ctrl-C or SIGTERM is passed on as SIGTERM; when all have saved and ended, Stopped is raised.
-    A second Ctrl-C kills them.
+    A second Ctrl-C kills them; of any other error they save and end first.
     """
     waiting, terminated = deque(tasks), False
     running: list[_Running] = []
@@ -119,10 +119,12 @@ def run_tasks(
                 stopping = bool(stop.received)
                 running = [after for one in running if (after := _next(one, listener, succeeded, stopping))]
                 listener.tick([one.task for one in running])
-        finally:
+        except BaseException as error:
             for one in running:
-                one.process.kill()
+                one.process.kill() if isinstance(error, KeyboardInterrupt) else one.process.terminate()
+            for one in running:
                 one.process.wait()
+            raise
     if stop.received:
         raise Stopped("stopped, and what was running is saved; the same command resumes it", stop.received)
 

@@ -7,8 +7,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 class BackgroundWriter:
     """Runs functions one after the other in a thread of its own. What one raises is raised by the next call here.
 
-    At most one is under way: `submit` waits for the one before, so that no more than one checkpoint is in memory. Use
-    it in a `with` block; leaving the block waits for the last.
+    At most one is under way: `submit` waits for the one before. Use it in a `with` block; leaving the block waits for
+    the last.
     """
 
     def __init__(self) -> None:

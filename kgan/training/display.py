@@ -1,5 +1,6 @@
 """What `kgan train` shows: a progress bar with the latest losses on a terminal, plain lines elsewhere."""
 
+import contextlib
 import logging
 import sys
 
@@ -10,7 +11,10 @@ from kgan.training.logging import LOGGER
 
 
 class Display(logging.Handler):
-    """Shows the lines of LOGGER on stdout; `progress` moves the bar. Use it in a `with` block."""
+    """Shows the lines of LOGGER on stdout; `progress` moves the bar. Use it in a `with` block.
+
+    A pipe or a connection that broke costs only what it would have shown: log.txt has every line.
+    """
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
@@ -31,7 +35,8 @@ class Display(logging.Handler):
 
     def __exit__(self, *_) -> None:
         if self._bar:
-            self._bar.stop()
+            with contextlib.suppress(OSError):
+                self._bar.stop()
         LOGGER.removeHandler(self)
         level, LOGGER.propagate = self._before
         LOGGER.setLevel(level)
@@ -42,6 +47,10 @@ class Display(logging.Handler):
             self._bar.update(self._task, completed=done, total=total)
 
     def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(OSError):
+            self._show(record)
+
+    def _show(self, record: logging.LogRecord) -> None:
         if self._bar is None:
             print(record.getMessage(), flush=True)
             return

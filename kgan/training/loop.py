@@ -155,6 +155,7 @@ class TrainingRun:
             if record.get("dataset", self.plan.card).get("sha256") != self.plan.card["sha256"]:
                 raise UserError(f"{run.path} was trained on other images than are there now: resume it on those")
             self._restore(run)
+            run.samples.mkdir(exist_ok=True)
             run.remove_leftovers()
             self._damaged = [checkpoint.put_aside(path) for path in self._damaged]
             run.cut_back(self.step)
@@ -295,7 +296,9 @@ class TrainingRun:
             )
 
         distributed = hardware.strategy.distribute_datasets_from_function(batches)
-        return copied_ahead(distributed, hardware.feed_device, 2 * hardware.steps_per_call)
+        step_bytes = config.d_steps * config.batch_size * math.prod(self.plan.data.images.shape[1:])
+        count = min(2 * hardware.steps_per_call, max(2, _AHEAD_BYTES // step_bytes))
+        return copied_ahead(distributed, hardware.feed_device, count)
 
     def _check_finite(self, rows: np.ndarray, recorder: Recorder | None) -> None:
         bad = np.argwhere(~np.isfinite(rows))
@@ -310,5 +313,7 @@ class TrainingRun:
             )
 
 
+_AHEAD_BYTES = 2**28
+"""Of the device's memory, for the batches of the next steps."""
 _END = 1
 """What a chief that wants to end the run early tells the others; other numbers are those of signals."""

@@ -69,6 +69,8 @@ class Recorder:
         scored = self.plan.next_score(step - 1) == step
         cadences = (config.log_every, config.sample_every, config.save_every)
         logs, draws, saves = (last or scored or (every and step % every == 0) for every in cadences)
+        if draws or saves:
+            self.writer.wait()  # so that no more than one checkpoint is in memory
         networks = self._arrays() if draws or saves else {}
         trained = self._generator(networks) if draws else None
         scores = self._score(trained) if scored and trained else {}

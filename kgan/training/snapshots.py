@@ -72,17 +72,19 @@ def write_animation(run: RunDir, trained: TrainedGenerator) -> None:
     if not (files := run.sample_files()):
         return
     chosen = [files[i] for i in np.unique(np.linspace(0, len(files) - 1, _MAX_FRAMES).round().astype(int))]
-    grids = {path: _pixels(path, trained.config.channels) for path in chosen}
-    frames = [
+    shape = _pixels(chosen[-1], trained.config.channels).shape
+    shown = [
         images.with_step(grid, int(path.stem.removeprefix("step-")))
-        for path, grid in grids.items()
-        if grid.shape == grids[chosen[-1]].shape and grid.size
+        for path in chosen
+        if (grid := _pixels(path, trained.config.channels)).shape == shape and grid.size
     ]
-    if not frames:
+    if not shown:
         return
-    content = images.gif(np.stack(frames), [_MILLISECONDS] * (len(frames) - 1) + [_REST_MILLISECONDS])
+    frames = np.stack(shown)
+    del shown  # 60 grids of 256 pixels take 0.8 GB
+    content = images.gif(frames, [_MILLISECONDS] * (len(frames) - 1) + [_REST_MILLISECONDS])
     recipe, settings = draw.grid_recipe(trained, draw.SampleSettings(trained.config.seed))
-    marks = draw.recipe_marks(draw.origin(trained), recipe, settings, np.stack(frames))
+    marks = draw.recipe_marks(draw.origin(trained), recipe, settings, frames)
     write.write_animation(run.animation_file, content, marks)
 
 

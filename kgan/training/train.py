@@ -176,9 +176,13 @@ def _build(request: _Request):
 
 
 def _check_resumed(run: RunDir, plan: Plan) -> Mapping:
-    """The record of the run that is resumed. Raises UserError if it has made all its steps, or more."""
+    """The record of the run that is resumed. Raises UserError if it has made all its steps, or more, or if checkpoints
+    that it must have left are gone."""
     record, kept = run.read_record(), checkpoint.paths(run.checkpoints)
     done = checkpoint.step_of(kept[-1]) if kept else 0
+    made = run.step() or 0
+    if made and not kept and (record.get("status") == FINISHED or made >= 2 * (run.read_config().save_every or made)):
+        raise UserError(f"{run.checkpoints}: the checkpoints of {made} steps are gone: put them back, or train anew")
     if done > plan.total_steps:
         length = f"--epochs={plan.config.epochs} ({plan.total_steps} steps)" if plan.config.epochs else ""
         raise UserError(f"{run.path} has made {done} steps already: {length or f'--steps={plan.total_steps}'} is fewer")

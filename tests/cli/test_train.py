@@ -239,6 +239,16 @@ def test_output_that_nobody_reads_ends_in_silence():
         assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
+def test_training_goes_on_where_its_output_is_no_longer_read(folder_flags, tmp_path):
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "kgan", "train", *folder_flags, f"--run_dir={tmp_path / 'run'}"]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")  # of the words at the end
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "finished"
+
+
 def test_h_is_help():
     assert kgan("train", "-h").stdout == kgan("train", "--help").stdout != ""
 

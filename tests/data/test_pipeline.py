@@ -1,4 +1,5 @@
 import numpy as np
+import tensorflow as tf
 
 from kgan.data.pipeline import batch_indices, copied_ahead, step_batches
 
@@ -66,9 +67,10 @@ def test_a_worker_reads_only_the_rows_of_its_own_replicas():
 
 def test_batches_copied_ahead_to_a_device_are_the_same_in_the_same_order():
     batches = step_batches(IMAGES, None, seed=3, first_step=5, d_steps=2, batch_size=8)
-    for plain, copied in zip(batches.take(20), copied_ahead(batches, "/CPU:0", 4), strict=False):
+    for plain, copied in zip(batches.take(20), copied_ahead(batches, "/CPU:0", 4).take(20), strict=True):
         assert all(np.array_equal(one, other) for one, other in zip(plain, copied, strict=True))
     assert copied_ahead(batches, None, 4) is batches
+    assert batches.cardinality() == tf.data.INFINITE_CARDINALITY  # else several workers would ask each other
 
 
 def test_replicas_share_out_each_part_of_the_global_batch():

@@ -1,10 +1,11 @@
+import errno
 import threading
 
 import pytest
 
 from kgan import TrainConfig
 from kgan.errors import UserError
-from kgan.runs.rundir import RunDir
+from kgan.runs.rundir import RUNNING, RunDir
 from kgan.training.plan import resume_config
 
 CONFIG = TrainConfig(dataset="cifar10", arch="sndcgan", loss="hinge")
@@ -44,6 +45,18 @@ def test_a_second_writer_is_kept_out(tmp_path):
         RunDir.open(tmp_path / "x").lock()
     run.unlock()
     RunDir.open(tmp_path / "x").lock()
+
+
+def test_a_file_system_without_locks_will_do(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("fcntl.flock", refuse)
+    for number in range(2):
+        run = RunDir.create(None, CONFIG)
+        run.unlock()
+        assert run.path.name.startswith(f"0000{number}-") and run.status() != RUNNING
 
 
 def test_a_run_that_was_killed_is_interrupted_where_its_log_ends(tmp_path):

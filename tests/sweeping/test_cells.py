@@ -89,6 +89,15 @@ def test_a_folder_with_another_run_is_refused_with_the_difference(tmp_path):
         resolved_in(tmp_path, [cell], {cell.name: CARD | {"sha256": "e" * 64}})
 
 
+def test_a_folder_of_images_may_be_named_from_here(tmp_path, monkeypatch):
+    """A run keeps its absolute path."""
+    monkeypatch.chdir(tmp_path)
+    (cell,) = make(tmp_path, {"data_dir": "images"})
+    run = train(cell)
+    run.write_config(run.read_config().replace(data_dir=str(tmp_path / "images")))
+    assert resolved_in(tmp_path, [cell], {cell.name: CARD})[0].run.path == cell.run.path
+
+
 def test_another_grid_finds_the_runs_with_its_settings(tmp_path):
     (narrow,) = make(tmp_path, {"loss": "ns"})
     train(narrow)

@@ -90,6 +90,27 @@ def test_a_signal_stops_what_runs_and_starts_no_more(tmp_path, monkeypatch, numb
     assert ends.codes == {"a": -15, "b": -15}
 
 
+def test_what_runs_may_save_where_the_sweep_itself_fails(tmp_path, monkeypatch):
+    saves = (
+        "import pathlib, signal, sys, time; path = pathlib.Path(sys.argv[1])\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(path.write_text('saved')))\n"
+        "path.write_text('runs'); time.sleep(600)"
+    )
+    popen, file = jobs.subprocess.Popen, tmp_path / "file"
+    monkeypatch.setattr(
+        jobs.subprocess, "Popen", lambda command, **options: popen([command[0], "-c", saves, str(file)], **options)
+    )
+
+    class Fails(Listener):
+        def tick(self, running):
+            if file.exists() and file.read_text() == "runs":
+                raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        jobs.run_tasks([Task("a", [["x"]], tmp_path / "a.log")], jobs.slots(1, [], []), Fails())
+    assert file.read_text() == "saved"
+
+
 def test_the_last_step_is_read_past_an_unfinished_line(tmp_path):
     path = tmp_path / "metrics.jsonl"
     assert display.last_step(path) == 0

@@ -120,7 +120,7 @@ def test_mistakes_are_told_before_anything_is_made(sweep, tmp_path):
             sweep({"seed": [0, 1]}, **options)
     for grid, words in (
         ({"g_lr": [1e-4, -1.0]}, r"the cell g_lr=-1.0 cannot be: --g_lr=-1.0: must be more than 0.0"),
-        ({"arch": ["mlp", "sndcgan"]}, "the cell arch=sndcgan cannot be: --arch=sndcgan is for images of 32"),
+        ({"arch": ["mlp", "vit"]}, "the cell arch=vit cannot be: --arch=vit: must be one of dcgan"),
         ({"batch_size": [8, 600]}, "the cell batch_size=600 cannot be: --batch_size=600 is more than the 144"),
         ({"data_dir": ["/nowhere"]}, "/nowhere: not a folder"),
     ):

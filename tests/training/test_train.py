@@ -4,6 +4,7 @@ import gc
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -93,6 +94,18 @@ def test_a_resumed_run_keeps_what_is_given_as_none(settings, tmp_path):
     assert kgan.train(steps=6, epochs=None, stop_when_worse=None, run_dir=run, resume="auto").step == 6
 
 
+def test_a_run_whose_checkpoints_are_gone_keeps_its_log(settings, tmp_path):
+    run = RunDir(kgan.train(**settings, log_every=1, run_dir=tmp_path / "run").path)
+    kept = shutil.move(run.checkpoints, tmp_path / "kept")
+    shutil.rmtree(run.samples)
+    for resume in (True, "auto"):
+        with pytest.raises(UserError, match="the checkpoints of 4 steps are gone: put them back, or train anew"):
+            kgan.train(run_dir=run.path, resume=resume, steps=6)
+    assert [line["step"] for line in run.read_metrics()] == [1, 2, 3, 4]
+    shutil.move(kept, run.checkpoints)
+    assert kgan.train(run_dir=run.path, resume=True, steps=6).step == 6
+
+
 def test_mistakes_are_said_before_tensorflow_is_imported(tmp_path):
     code = (
         "import kgan, sys\n"
@@ -155,6 +168,8 @@ def test_several_gpus_are_used_from_256_images_each(monkeypatch):
     notes = []
     assert machine._strategy(TrainConfig(batch_size=510), 2, notes) is tf.distribute.get_strategy()
     assert "using one of 2 GPUs: --batch_size=510" in notes[0]
+    assert machine._strategy(TrainConfig(batch_size=520, accumulate=8), 2, notes) is tf.distribute.get_strategy()
+    assert "a multiple of 16 can" in notes.pop()
     assert machine._strategy(TrainConfig(), 1, notes) is tf.distribute.get_strategy() and len(notes) == 1
     names = [SimpleNamespace(name=f"/GPU:{number}") for number in range(2)]
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: names)
