@@ -40,15 +40,9 @@ GREY = np.arange(12 * 28 * 28, dtype=np.uint8).reshape(12, 28, 28, 1)
 COLOUR = np.zeros((4, 32, 32, 3), np.uint8)
 
 
-@pytest.mark.parametrize(
-    "figure, count",
-    [
-        (lambda: plots.sample_grid(GREY, columns=8), 12),
-    ],
-)
-def test_pictures_show_every_image_and_say_which_are_generated(figure, count):
-    drawn = figure()
-    assert sum(len(axis.images) for axis in drawn.axes) == count
+def test_pictures_show_every_image_and_say_which_are_generated():
+    drawn = plots.sample_grid(GREY, columns=8)
+    assert sum(len(axis.images) for axis in drawn.axes) == 12
     assert plots.to_png(drawn, dpi=40).startswith(b"\x89PNG")
     words = [text.get_text() for text in drawn.findobj(Text)]
     assert "AI-generated" in words

@@ -13,9 +13,9 @@ images, those of sums over blocks of pixels, see `coarse`):
 Kinds are the cells of a k-means of the training images, a hundred held-out images each (see `calibration`): a generator
 that makes one kind only is held against that kind.
 
-Count and exceedance take the samples for independent draws: of a generator that makes a few images over and over, one
-that happens to be close to a training image counts as often as it was drawn. Where they find copies among samples that
-repeat each other, the reason says so.
+Count and exceedance take the samples for as varied as the held-out images: of a generator that makes a few images over
+and over, one that happens to be close to a training image counts as often as it was drawn. Where they find copies among
+samples that repeat each other, exactly or nearly, the reason says so.
 
 Holm's correction covers all of them. Copies are found if count or exceedance is rejected, or swap where some sample is
 flagged. `compare` never says that images are free to use: it says what was looked for, at what false-positive rate, and
@@ -32,7 +32,7 @@ from kgan.auditing import planting, verdict
 from kgan.auditing.calibration import LEVEL, Calibration, Matches
 from kgan.auditing.pairs import closest_pairs
 from kgan.auditing.result import CANNOT_TELL, NONE_DETECTED, AuditResult, Evidence
-from kgan.auditing.statistics import copying_statistic, exceedance_pvalue, histograms, k_means, nearest_centre
+from kgan.auditing.statistics import exceedance_pvalue, histograms, k_means, nearest_centre
 from kgan.data.view import Images
 from kgan.progress import Counter, Progress
 from kgan.searching.neighbours import DUPLICATE_RADIUS, PCA, PIXELS, SPACES, NeighbourSearch
@@ -57,8 +57,8 @@ def compare(
     flagging an image is calibrated to. Mirror images are looked for in colour only. `exchangeable=False` where `train`
     is a collection of known works, not of one origin with `heldout`: no strata then, and no swap test.
     `progress(done, total)` counts pairs of images. Fewer than 20 held-out images give "cannot tell", and so does a
-    single image to look for, unless it is there pixel for pixel. Raises ValueError for arrays of other types or shapes
-    that differ, without samples or training images, and for alpha outside (0, 1).
+    single image to look for, unless too many samples show it pixel for pixel. Raises ValueError for arrays of other
+    types or shapes that differ, without samples or training images, and for alpha outside (0, 1).
     """
     _check(samples, train, heldout, alpha)
     mirror = train.shape[-1] == 3
@@ -77,7 +77,6 @@ def compare(
         reason=verdict.too_few(len(heldout)),
         alpha=alpha,
         num_samples=len(samples),
-        copying_statistic=_copying_statistic(evidence),
         duplicates=_duplicates(search.references, samples, train, heldout, evidence),
         passes_per_image=passes_per_image,
         histograms={
@@ -92,10 +91,13 @@ def compare(
     del search  # its memory is needed for the swap test
     if tested:
         calibration = Calibration.by_space(evidence.heldout, result.protocol["num_strata"], alpha)
-        swap = _swap_test(samples, train, heldout, shifts, mirror, counter) if exchangeable else {}
+        swap: dict[str, dict[str, float]] = {}
+        if exchangeable:
+            swap, result.duplicates["samples_collapsed"] = _swap_test(samples, train, heldout, shifts, mirror, counter)
         result = verdict.judged(result, calibration, swap, planted)
         if is_lone and result.verdict == NONE_DETECTED:
-            result = dataclasses.replace(result, verdict=CANNOT_TELL, reason=verdict.lone(result.protocol["sought"]))
+            reason = verdict.lone(result.protocol["sought"], result.num_flagged)
+            result = dataclasses.replace(result, verdict=CANNOT_TELL, reason=reason)
     return _with_pairs(result, samples, train, heldout)
 
 
@@ -133,8 +135,9 @@ def _with_pairs(result: AuditResult, samples: Images, train: Images, heldout: Im
 
 def _swap_test(
     samples: Images, train: Images, heldout: Images, shifts: int, mirror: bool, counter: Counter
-) -> dict[str, dict[str, float]]:
-    """By space, the exceedance of training images over held-out ones, both searched for among the samples.
+) -> tuple[dict[str, dict[str, float]], int]:
+    """By space, the exceedance of training images over held-out ones, both searched for among the samples; and how many
+    samples are near-duplicates of others.
 
     Principal components are those of the samples: the training images' own would treat the two unlike.
     """
@@ -142,15 +145,8 @@ def _swap_test(
     theirs = search.search(heldout, progress=counter.stage(len(heldout), len(samples)))
     smallest = {space: float(theirs[space].ratios.min()) for space in SPACES}
     exceeding = search.count_below(train, smallest, progress=counter.stage(len(train), len(samples)))
-    return {space: {"swap": exceedance_pvalue(len(train), len(heldout), exceeding[space])} for space in SPACES}
-
-
-def _copying_statistic(evidence: Evidence) -> dict[str, float | int | None]:
-    """C_T on distances in the space of principal components, a stratum a cell."""
-    samples, heldout = evidence.samples, evidence.heldout
-    return copying_statistic(
-        samples.neighbours[PCA].distances, heldout.neighbours[PCA].distances, samples.strata, heldout.strata
-    )
+    p_values = {space: {"swap": exceedance_pvalue(len(train), len(heldout), exceeding[space])} for space in SPACES}
+    return p_values, len(samples) - len(search.kept)
 
 
 def _duplicates(

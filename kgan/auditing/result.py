@@ -61,7 +61,6 @@ class AuditResult:
     histograms: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     detection_limit: dict[str, float | None] = dataclasses.field(default_factory=dict)
     planted_flagged: dict[str, float] = dataclasses.field(default_factory=dict)
-    copying_statistic: dict[str, float | int | None]
     duplicates: dict[str, int]
     passes_per_image: float | None
     protocol: dict[str, Any]

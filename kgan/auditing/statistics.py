@@ -1,10 +1,9 @@
-"""The statistics of the copy audit: exact p-values of exceedances, Holm's correction, and the statistic C_T."""
+"""The statistics of the copy audit: exact p-values of exceedances, Holm's correction, and strata."""
 
 import functools
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
 from scipy.spatial.distance import cdist
 from scipy.special import gammaln
 
@@ -83,34 +82,6 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
     adjusted = np.empty_like(values)
     adjusted[order] = np.minimum(1.0, np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)))
     return adjusted
-
-
-def copying_statistic(
-    sample_distances: np.ndarray, heldout_distances: np.ndarray, sample_cells: np.ndarray, heldout_cells: np.ndarray
-) -> dict[str, float | int | None]:
-    """C_T of Meehan, Chaudhuri & Dasgupta (2020): are samples closer to the training set than held-out images, by cell?
-
-    In each cell with at least 10 of both, the Mann-Whitney z of sample distances against held-out ones (negative:
-    samples are closer); C_T is their mean, weighted by the cell's share w of the held-out images. Independent cells
-    would give it a standard deviation of sqrt(sum w^2) under the null. A description, not a test: it sees a whole
-    cell move and not a few copies, and a generator of one class moves it too. Distances and cells are (m,) and (n,).
-    """
-    scores, shares = [], []
-    for cell in np.unique(heldout_cells):
-        ours, theirs = sample_distances[sample_cells == cell], heldout_distances[heldout_cells == cell]
-        if min(len(ours), len(theirs)) < 10:
-            continue
-        scores.append(stats.ranksums(ours, theirs).statistic)
-        shares.append(len(theirs))
-    if not scores:
-        return {"value": None, "null_sd": None, "lowest_cell": None, "num_cells": 0}
-    weights = np.array(shares) / np.sum(shares)
-    return {
-        "value": float(weights @ scores),
-        "null_sd": float(np.sqrt((weights**2).sum())),
-        "lowest_cell": float(np.min(scores)),
-        "num_cells": len(scores),
-    }
 
 
 def k_means(points: np.ndarray, count: int, iterations: int = 25) -> np.ndarray:

@@ -9,6 +9,7 @@ from kgan.auditing import planting
 from kgan.auditing.calibration import LEVEL, Calibration, DecisionRule, Matches, Outcomes, count_tests
 from kgan.auditing.result import CANNOT_TELL, COPIES_FOUND, NONE_DETECTED, AuditResult
 from kgan.auditing.statistics import holm
+from kgan.searching.neighbours import PIXELS
 
 MIN_HELDOUT = 20
 _MANY_REPEATS = 0.01  # of the samples
@@ -87,14 +88,20 @@ def _sensitivity(
 
 
 def _flagged(samples: Matches, outcomes: Outcomes, calibration: dict[str, Calibration]) -> list[dict[str, Any]]:
-    """One entry a flagged sample, from the space where it is the farthest below the threshold; lowest ratio first."""
+    """One entry a flagged sample, from the space where it is the farthest below the threshold; lowest ratio first.
+
+    A sample that equals a training image is flagged too where some held-out images do as well, so that no ratio is
+    below the threshold, 0. No test is made of that.
+    """
     relative = np.stack(
         [samples.neighbours[space].ratios / (c.threshold or 1) for space, c in calibration.items()], axis=1
     )
     spaces = list(calibration)
+    is_flagged = outcomes.flagged.copy()
+    is_flagged[samples.neighbours[PIXELS].distances == 0, spaces.index(PIXELS)] = True
     entries = []
-    for sample in np.flatnonzero(outcomes.flagged.any(axis=1)):
-        flagging = [column for column in range(len(spaces)) if outcomes.flagged[sample, column]]
+    for sample in np.flatnonzero(is_flagged.any(axis=1)):
+        flagging = [column for column in range(len(spaces)) if is_flagged[sample, column]]
         space = spaces[min(flagging, key=lambda column: relative[sample, column])]
         neighbours = samples.neighbours[space]
         entries.append(
@@ -141,7 +148,7 @@ def _reason(
     is_or_are = "is" if num_flagged == 1 else "are"
     flagged = f"{num_flagged:,} of {num_samples:,} samples {is_or_are} flagged as too close to a {sought}"
     if verdict == COPIES_FOUND and counts.p_value <= LEVEL:
-        repeats = _repeats(untested.duplicates["samples_exact"], num_samples)
+        repeats = _repeats(untested.duplicates, num_samples)
         return f"{flagged}, more than held-out images explain ({counts}){_by_swapping(swap)}{repeats}"
     if verdict == COPIES_FOUND:
         return (
@@ -149,10 +156,7 @@ def _reason(
             "held-out images explain, so that by themselves these would not show copies. Look at the pairs"
         )
     if verdict == CANNOT_TELL:
-        return (
-            f"even if all {num_samples:,} samples were exact copies they would not stand out from the held-out "
-            "images: draw more samples, or bring more held-out images that are not copies themselves (--heldout=DIR)"
-        )
+        return _blind(num_samples, sought, untested.duplicates["heldout_exact"])
     return (
         f"at this sensitivity: {_acquittal(flagged, sought, swap, _smallest(adjusted))}. Exact copies would have been "
         f"found from a share of {limit['exact']:.2%} on"
@@ -166,14 +170,28 @@ def _acquittal(flagged: str, sought: str, swap: _Test, strongest: _Test) -> str:
     return f"{flagged}, no more than held-out images explain; the smallest p-value is that of {strongest}"
 
 
-def _repeats(count: int, num_samples: int) -> str:
-    """What speaks against the tests of the counts, which take the samples for independent draws: 300 images, each drawn
-    33 times, raise a false alarm 25 times in 100."""
+def _blind(num_samples: int, sought: str, num_known: int) -> str:
+    """Why not even exact copies would be found."""
+    if num_known:
+        return (
+            f"exact copies do not stand out from the held-out images, {num_known:,} of which are {sought}s, pixel for "
+            "pixel: bring others (--heldout=DIR), or raise --alpha"
+        )
+    return (
+        f"even if all {num_samples:,} samples were exact copies they would not stand out from the held-out images: "
+        "draw more samples, or bring more held-out images that are not copies themselves (--heldout=DIR)"
+    )
+
+
+def _repeats(duplicates: dict[str, int], num_samples: int) -> str:
+    """What speaks against the tests of the counts, which take the samples for as varied as held-out images: 10,000
+    draws from 300 images raise a false alarm about 25 times in 100, from 2,000 about 6 times."""
+    count = max(duplicates["samples_exact"], duplicates.get("samples_collapsed", 0))
     if count <= _MANY_REPEATS * num_samples:
         return ""
     return (
-        f". {count:,} of the samples repeat another one exactly, and each was counted: without the repeats the verdict "
-        "might differ"
+        f". {count:,} of the samples repeat another one, exactly or nearly, and each was counted: without the repeats "
+        "the verdict might differ"
     )
 
 
@@ -200,8 +218,13 @@ def too_few(num_heldout: int) -> str:
     )
 
 
-def lone(sought: str) -> str:
-    """The reason where there is a single image to look for, and no sample shows it pixel for pixel."""
+def lone(sought: str, num_equal: int) -> str:
+    """The reason where there is a single image to look for, and no more samples than chance explains equal it."""
+    if num_equal:
+        return (
+            f"samples that show the single {sought} pixel for pixel: {num_equal:,}, which so few held-out images "
+            "cannot tell from chance: look at the pairs, and bring more (--heldout=DIR)"
+        )
     return (
         f"there is a single {sought} to look for, and beyond exact copies an image is close only in comparison with "
         "the next one: add some of the same kind to it"

@@ -13,12 +13,14 @@ minutes once.
 
 import functools
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
 from rich.table import Table
 
 from kgan import cli
+from kgan.config import as_flag
 from kgan.data import sources
 from kgan.errors import UserError
 from kgan.evaluation import features, protocol, reference
@@ -27,6 +29,8 @@ from kgan.runs.results import EVALUATION
 
 FLAGS = flags.FLAGS
 OF_SAMPLES = ("samples", "dataset", "train", "data_dir", "num_heldout")
+OF_RUN = ("data_dir", "checkpoint", "ema")
+_NONE_HELD = ("num_heldout", 0)  # an audit needs some
 
 
 def define_flags() -> None:
@@ -63,11 +67,16 @@ def main(arguments: list[str]) -> None:
     result.save(out)
     show(result)
     print(f"wrote {out}")
-    left_out = {"data_dir"} if FLAGS.train else set()  # it named the place of Inception's graph
-    names = [name for name in OF_SAMPLES if FLAGS[name].present and name not in left_out]
-    what = [run] if run else [f"--{name}={FLAGS[name].value}" for name in names]
     unseen = "" if run or FLAGS.num_heldout else "   # and --heldout=DIR, images that their generator never saw"
-    print(f"next:     {cli.command_line('audit', *what)}{unseen}")
+    same = [run, *_same(OF_RUN)] if run else _same(OF_SAMPLES)
+    print(f"next:     {cli.command_line('audit', *same)}{unseen}")
+
+
+def _same(names: Sequence[str]) -> list[str]:
+    """The flags that were given, of those with these names, as an audit of the same samples takes them."""
+    left_out = {"data_dir"} if FLAGS.train else set()  # it named the place of Inception's graph
+    given = {name: FLAGS[name].value for name in names if FLAGS[name].present and name not in left_out}
+    return [as_flag(name, value) for name, value in given.items() if value is not None and (name, value) != _NONE_HELD]
 
 
 def _out(run: str | None) -> Path:

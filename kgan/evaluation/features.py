@@ -10,6 +10,8 @@ made.
 """
 
 import abc
+import hashlib
+import json
 import os
 
 import numpy as np
@@ -32,7 +34,8 @@ class FeatureNetwork(abc.ABC):
     """A fixed function from images to feature rows, and to class probabilities where it has classes.
 
     Attributes: `name` (one of NAMES), `distance_name` (what its Frechet distance may be called), `sha256` (over its
-    weights, in hexadecimal), `width` (columns of the features), `num_classes` (0 without probabilities), `batch_size`.
+    weights, or what they follow from, in hexadecimal), `width` (columns of the features), `num_classes` (0 without
+    probabilities), `batch_size`.
     """
 
     name: str
@@ -77,12 +80,12 @@ class PcaFeatures(FeatureNetwork):
 
     name = "pca"
     distance_name = "PCA FD"
-    batch_size = _PCA_BATCH
 
-    def __init__(self, mean: np.ndarray, components: np.ndarray):
-        self.mean, self.components = mean, components
+    def __init__(self, mean: np.ndarray, components: np.ndarray, sha256: str):
+        """`sha256` is that of what the components were found from: their last bits differ from machine to machine."""
+        self.mean, self.components, self.sha256 = mean, components, sha256
+        self.batch_size = _rows(len(mean))
         self.width = components.shape[1]
-        self.sha256 = sha256_of_arrays(mean, components)
 
     def _outputs(self, images: np.ndarray) -> tuple[np.ndarray, None]:
         return (_centred(images, self.mean) @ self.components).astype(np.float32), None
@@ -99,7 +102,13 @@ def load_pca(images: Images, cache_folder: str | os.PathLike, components: int = 
         raise UserError("principal components need at least 2 training images")
     key = {"version": 1, "images_sha256": sha256_of_arrays(images), "components": components}
     arrays = cached(cache_folder, "pca", key, lambda: _fit_pca(images, components))
-    return PcaFeatures(arrays["mean"], arrays["components"])
+    found_from = hashlib.sha256(json.dumps(key).encode()).hexdigest()
+    return PcaFeatures(arrays["mean"], arrays["components"], found_from)
+
+
+def _rows(pixels: int) -> int:
+    """How many images of so many pixel values are taken at once: 128 MiB of them in float64."""
+    return max(1, min(_PCA_BATCH, 2**24 // pixels))
 
 
 def _pixels(images: np.ndarray) -> np.ndarray:
@@ -120,7 +129,7 @@ def _fit_pca(images: Images, components: int) -> dict[str, np.ndarray]:
     if pixels > _PCA_LARGEST_MATRIX and len(images) > _PCA_LARGEST_MATRIX:
         images = images[np.linspace(0, len(images) - 1, _PCA_LARGEST_MATRIX).astype(int)]
     count = min(components, len(images) - 1, pixels)
-    batches = [slice(start, start + _PCA_BATCH) for start in range(0, len(images), _PCA_BATCH)]
+    batches = [slice(start, start + _rows(pixels)) for start in range(0, len(images), _rows(pixels))]
     mean = sum(_pixels(images[rows]).sum(axis=0) for rows in batches) / len(images)
     if pixels <= _PCA_LARGEST_MATRIX:
         scatter = np.zeros((pixels, pixels))

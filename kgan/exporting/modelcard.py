@@ -70,7 +70,7 @@ def model_card(facts: Mapping) -> str:
         "scores": _scores(evaluation),
         "floor": _scores({"scores": evaluation.get("floor", {})}),
         "evaluation_protocol": evaluation.get("protocol", {}),
-        "audit": {key.replace("_", " "): audit.get(key) for key in _AUDIT_KEYS} if audit else {},
+        "audit": _audited(audit) if audit else {},
         "audit_protocol": audit.get("protocol", {}),
         "choices": _choices(facts),
     }
@@ -96,7 +96,7 @@ def _front_matter(facts: Mapping) -> Markup:
     config, dataset, scores = facts["config"], facts["dataset"], _scores(facts["evaluation"] or {})
     name, model = _characters(dataset.get("name", "")), _characters(facts["name"])
     trained_on = [dataset, *(ancestor["dataset"] for ancestor in facts["ancestors"])]
-    hub_names = (_hub_name(_characters(data.get("name", ""))) for data in trained_on)
+    hub_names = map(_hub_name, trained_on)
     kind = "unconditional-image-generation"  # the Hub has no other for images from vectors, with classes or without
     meta: dict[str, Any] = _license(facts["license"]) | {
         "library_name": "keras",
@@ -114,8 +114,10 @@ def _front_matter(facts: Mapping) -> Markup:
     return Markup(yaml.dump(meta, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=math.inf))
 
 
-def _hub_name(dataset: str) -> str:
-    return (dataset in SOURCES and SOURCES[dataset].hub_id) or re.sub(r"[^A-Za-z0-9._-]+", "-", dataset).strip("-.")
+def _hub_name(card: Mapping) -> str:
+    """What the Hub calls the data set; "" for one that it may not have, such as a folder of that name."""
+    source = SOURCES.get(str(card.get("name")))
+    return source.hub_id if source and source.train_sha256 in ("", card.get("sha256")) else ""
 
 
 def _characters(text: object) -> str:
@@ -219,6 +221,13 @@ def _scores(report: Mapping) -> dict[str, float]:
     unreliable = how.get("unreliable_scores") or ()
     numbers = {name: found[name] for name in _SCORES if type(found.get(name)) in (int, float)}
     return {name: value for name, value in numbers.items() if math.isfinite(value) and name not in unreliable}
+
+
+def _audited(audit: Mapping) -> dict:
+    """What an audit says. A detection limit that is None is known: copies of that kind are never found."""
+    limits = (audit.get("detection_limit") or {}).items()
+    shown = {kind: "not even if all were" if share is None else f"from {share:.2%} on" for kind, share in limits}
+    return {key.replace("_", " "): audit.get(key) for key in _AUDIT_KEYS} | {"detection limit": shown}
 
 
 def _items(facts: Mapping) -> Markup:

@@ -87,7 +87,7 @@ def check_png(png: Png, name: str) -> CheckResult:
         return CheckResult(Verdict.INCONSISTENT, (str(error),))
     if marks is None:
         return CheckResult(Verdict.INCONSISTENT, ("it has no kgan marks",))
-    reasons = [*_foreign_chunks(png), *_disagreements(marks, xmp), *_wrong_latent(marks)]
+    reasons = [*_foreign_chunks(png), *_orientations(png, xmp), *_disagreements(marks, xmp), *_wrong_latent(marks)]
     image = None
     if png_files.plain_layout(png):
         image = png_files.pixels(png, name)
@@ -105,6 +105,14 @@ def _foreign_chunks(png: Png) -> list[str]:
     return [f"it has chunks that kgan does not write and that can change how it looks: {', '.join(foreign)}"] * bool(
         foreign
     )
+
+
+def _orientations(png: Png, xmp: dict | None) -> list[str]:
+    """Where, but for an eXIf chunk, which is foreign, viewers look for how to turn a picture, or for its colours."""
+    texts = (bytes(chunk.data[:80]).partition(b"\0")[0] for chunk in png.chunks if chunk.kind.lower().endswith(b"txt"))
+    profiles = any(text.replace(b" ", b"").lower().startswith(b"rawprofiletype") for text in texts)
+    turned = any(name.endswith("}Orientation") for name in xmp or ())
+    return ["it has metadata that kgan does not write and that can turn or recolour it"] * (profiles or turned)
 
 
 def _disagreements(marks: Marks, xmp: dict | None) -> list[str]:

@@ -22,6 +22,7 @@ _GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # of NVIDIA, AMD, and
 _INSTRUCTIONS = {"avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16"}
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """Of the packages that decide what a network computes, and how its images are written."""
     return {

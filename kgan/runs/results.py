@@ -43,10 +43,12 @@ def read(run: RunDir, name: str) -> dict | None:
 
 
 def is_of(result: Mapping, **weights) -> bool:
-    """Whether a result is of these weights, given as keys of its protocol; one that it does not have is not held
-    against it."""
+    """Whether a result is of a run's own samples and training images, and of these weights, given as keys of its
+    protocol; one that it does not have is not held against it."""
     how = result.get("protocol") or {}
-    return all(how.get(key, value) == value for key, value in weights.items())
+    of_a_run = "checkpoint_sha256" in how or not {"sha256", "samples_sha256"} & how.keys()
+    agrees = all(how.get(key, value) == value for key, value in weights.items())
+    return of_a_run and "against" not in how and agrees
 
 
 def is_current(run: RunDir, result: Mapping) -> bool:

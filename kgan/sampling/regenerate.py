@@ -59,7 +59,10 @@ class Regenerator:
             except Refused as refused:
                 judgements[number] = refused.judgement
         for key, claims in singles.items():
-            judgements |= self._judge_singles(self._generator(*key), claims)
+            try:
+                judgements |= self._judge_singles(self._generator(*key), claims)
+            except Refused as refused:
+                judgements |= dict.fromkeys(claims, refused.judgement)
         for number, (path, result) in enumerate(window):
             verdict, reason = judgements[number]
             yield path, Judgement(verdict, f"{reason}; {result.note}" if result.note else reason)
@@ -79,7 +82,11 @@ class Regenerator:
     def _generator(self, sha256: str, ema: bool) -> TrainedGenerator:
         path = self._paths[sha256]
         try:
-            return generator.from_arrays(self.config, self.record, checkpoint.read(path), ema)
+            arrays = checkpoint.read(path)
+        except UserError as error:  # a training that goes on removes old ones
+            raise Refused(f"consistent, but its checkpoint is gone: {error}", Verdict.CANNOT_TELL) from None
+        try:
+            return generator.from_arrays(self.config, self.record, arrays, ema)
         except (KeyError, ValueError) as error:
             raise UserError(f"{path}: does not hold the generator that config.json describes ({error})") from None
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from kgan.errors import UserError
+from kgan.pictures.picture import SUFFIXES
 from kgan.progress import Progress
 from kgan.provenance.c2pa import SignatureReader
 from kgan.provenance.check import CheckResult, Verdict, check
@@ -15,7 +16,7 @@ from kgan.provenance.sidecars import check_animation
 from kgan.runs import environment
 from kgan.runs.rundir import AUDIT_RATIOS, RunDir
 
-_SUFFIXES = (".png", ".gif", ".npz")
+_SUFFIXES = (*SUFFIXES, ".npz")  # of the others nothing can be told
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ def verify(
     """Checks the marks of images (PNG, .npz, or GIF with the JSON beside it). Nothing in the files makes it raise.
 
     Args:
-        paths: Files, or folders: of a folder, all the PNGs, GIFs and .npz in it and below, by name. What no network
-            drew is left out of the folder of `run`: its checkpoints, samples/reals.png, curves.png and
+        paths: Files, or folders: of a folder, all the pictures and .npz in it and below, by name. What no network
+            drew is left out of the folder of `run`: its checkpoints, samples/reals.png, curves.png and each
             audit-ratios.png.
         run: The run that made them: each image is regenerated from its latent and compared. Without it, only
             whether a file is consistent with itself is checked, and marks can be forged.
@@ -70,7 +71,7 @@ def verify(
         if value == "":
             raise UserError(f"--{name}= is empty: give it a value, or leave it out")
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    not_drawn = _not_drawn(RunDir(os.path.abspath(run))) if run else set()
+    not_drawn = _not_drawn(RunDir(os.path.realpath(run))) if run else set()
     names = [name for path in given for name in _files(os.fspath(path), not_drawn)]
     if not names:
         raise UserError("name the images, as in kgan verify runs/x/generated --run=runs/x")
@@ -86,7 +87,8 @@ def verify(
 
 def _not_drawn(run: RunDir) -> set[Path]:
     """The files and folders of a run in which there is nothing that its generator drew."""
-    return {run.checkpoints, run.reals_file, run.curves_file, run.path / AUDIT_RATIOS}
+    ratios = (run.path / AUDIT_RATIOS, *run.path.glob(f"*/{AUDIT_RATIOS}"))
+    return {run.checkpoints, run.reals_file, run.curves_file, *ratios}
 
 
 def _files(path: str, not_drawn: set[Path]) -> list[str]:
@@ -96,7 +98,7 @@ def _files(path: str, not_drawn: set[Path]) -> list[str]:
         return [path]
     names = []
     for folder, folders, files in os.walk(path, onerror=_refuse):
-        here = Path(os.path.abspath(folder))
+        here = Path(os.path.realpath(folder))
         folders[:] = [name for name in folders if here / name not in not_drawn]
         shown = (name for name in files if name.lower().endswith(_SUFFIXES) and not name.startswith("."))
         names += [os.path.join(folder, name) for name in shown if here / name not in not_drawn]

@@ -17,6 +17,7 @@ from kgan.searching.vectors import (
 _COMPONENTS = 128
 _COARSE_ELEMENTS = 2**26  # numbers of the coarse vectors whose principal components are taken
 _REFERENCE_BLOCK = 1024
+_MOST_BOUNDS = 2**26  # distances that are bounded at once
 
 
 def shortened(shorter: np.ndarray, basis: np.ndarray) -> np.ndarray:
@@ -60,8 +61,9 @@ def median_distance(vectors: Vectors, pairs: int = 2000) -> float:
 def leaders(space: Space, radius: float) -> np.ndarray:
     """Indices of the vectors with no earlier kept vector within `radius`: no two of those kept are that close."""
     is_kept = np.zeros(len(space), bool)
-    for start in range(0, len(space), _REFERENCE_BLOCK):
-        stop = min(start + _REFERENCE_BLOCK, len(space))
+    block = max(1, min(_REFERENCE_BLOCK, _MOST_BOUNDS // len(space)))
+    for start in range(0, len(space), block):
+        stop = min(start + block, len(space))
         is_kept[start:stop] = True
         bounds = space.lower_bounds(space.reduced.vectors[None, start:stop], slice(stop))
         rows, columns = np.nonzero((bounds <= np.float32(radius**2)) & is_kept[:stop])

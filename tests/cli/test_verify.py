@@ -351,13 +351,16 @@ def test_a_folder_is_verified_with_all_below_it(writer, trained_run, tmp_path):
 def test_of_a_run_folder_only_what_a_network_drew_is_looked_at(trained_run, tmp_path):
     run = tmp_path / "runs" / "run"
     shutil.copytree(trained_run, run)
-    (run / "audit-ratios.png").write_bytes((run / "curves.png").read_bytes())
+    for folder in (run, run / "against-works"):
+        folder.mkdir(exist_ok=True)
+        (folder / "audit-ratios.png").write_bytes((run / "curves.png").read_bytes())
+    (tmp_path / "link").symlink_to(run)
     package.sample(run, num=2, npz=True)
     package.sample(run, num=2, grid=False)
     generated = [f"generated/step-0000004/seed00000000{end}" for end in ("-000000.png", "-000001.png", ".npz")]
     others = ["comparison.png", "samples/step-0000004.png", "training.gif"]
-    for folder in (run, run.parent):
-        result = package.verify(folder, run=run)
+    for folder, name in ((run, run), (run.parent, run), (run, tmp_path / "link")):
+        result = package.verify(folder, run=name)
         assert [os.path.relpath(file.path, run) for file in result.files] == sorted(generated + others)
         assert {file.verdict for file in result.files} == {VERIFIED, UNKNOWN} and result.exit_code == 2
     (run / "checkpoints" / "a.png").write_bytes(b"")
@@ -367,6 +370,13 @@ def test_of_a_run_folder_only_what_a_network_drew_is_looked_at(trained_run, tmp_
     seen = {os.path.relpath(file.path, run) for file in package.verify(run, run=run).files if file.verdict == NO}
     assert seen == {"generated/curves.png", "generated/checkpoints/step-0000004.npz"}
     assert package.verify([run / "curves.png"], run=run).exit_code == 1
+
+
+def test_a_picture_without_marks_is_not_passed_over(made, tmp_path):
+    shutil.copy(made[0], tmp_path / "a.png")
+    Image.new("L", (28, 28)).save(tmp_path / "b.jpg")
+    result = package.verify(tmp_path)
+    assert [file.verdict for file in result.files] == ["consistent", UNKNOWN] and result.exit_code == 2
 
 
 @pytest.mark.parametrize("flag", ["run", "c2pa_trust"])
@@ -433,7 +443,8 @@ def test_claims_of_any_content_are_judged_and_never_verified(made, judge, traine
     except (ValueError, UserError):
         return
     path = next(path for path in made if path.suffix == ".gif")
-    claim = CheckResult(Verdict.CONSISTENT, (), marks, GENERATED, image, labels=labels)
+    content = path.read_bytes() if image is None else None
+    claim = CheckResult(Verdict.CONSISTENT, (), marks, GENERATED, image, labels=labels, content=content)
     ((_, judgement),) = Regenerator(trained_run).judge([(str(path), claim)])
     assert judgement.verdict != VERIFIED and judgement.reason.isprintable()
 

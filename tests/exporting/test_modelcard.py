@@ -7,6 +7,7 @@ import yaml
 from hypothesis import strategies as st
 
 from kgan.data.licensing.card import DatasetCard
+from kgan.data.sources import SOURCES
 from kgan.exporting.modelcard import model_card
 from kgan.runs import schema
 from kgan.text import markdown, one_line
@@ -45,7 +46,7 @@ AUDIT = {
     "measured_false_positive_rate": 0.04,
     "num_samples": 5000,
     "num_flagged": 0,
-    "detection_limit": 0.001,
+    "detection_limit": {"exact": 0.001, "brightness 0.8": None},
     "protocol": {"spaces": ["pixels", "features"]},
 }
 CONFIG = {"arch": "dcgan", "latent_dim": 100, "loss": "ns", "data_dir": "/home/ann/secret", "conditional": False}
@@ -65,7 +66,13 @@ FACTS = {
     "chosen": {"epochs": 50, "run_dir": "/home/ann/runs"},
     "architecture": {"networks": "dcgan", "generator parameters": 1_234_567},
     "objective": "non-saturating",
-    "dataset": DatasetCard(name="mnist", license="CC-BY-SA-3.0", num_images=60_000, classes={"0": 1}).to_dict(),
+    "dataset": DatasetCard(
+        name="mnist",
+        sha256=SOURCES["mnist"].train_sha256,
+        license="CC-BY-SA-3.0",
+        num_images=60_000,
+        classes={"0": 1},
+    ).to_dict(),
     "ancestors": [],
     "evaluation": EVALUATION,
     "audit": AUDIT,
@@ -79,7 +86,9 @@ ANCESTOR = {
     "checkpoint_sha256": "a" * 64,
     "step": 1200,
     "ema": True,
-    "dataset": DatasetCard(name="fashion_mnist", license="MIT", holder="Zalando SE").to_dict(),
+    "dataset": DatasetCard(
+        name="fashion_mnist", sha256=SOURCES["fashion_mnist"].train_sha256, license="MIT", holder="Zalando SE"
+    ).to_dict(),
 }
 
 
@@ -96,6 +105,17 @@ def test_runs_it_started_from_are_named_with_their_data_and_licence():
     assert front_matter(text)["datasets"] == ["ylecun/mnist", "zalando-datasets/fashion_mnist"]
     assert "/home/ann" not in text
     assert "started from" not in model_card(FACTS)
+
+
+def test_a_folder_is_no_data_set_of_the_hub():
+    for name in ("mnist", "imdb"):
+        card = DatasetCard(name=name, sha256="f" * 64, license="MIT").to_dict()
+        assert "datasets" not in front_matter(model_card(FACTS | {"dataset": card}))
+
+
+def test_copies_that_are_never_found_are_said_to_be_so():
+    text = model_card(FACTS)
+    assert "**detection limit:** exact from 0.10% on, brightness 0\\.8 not even if all were" in text
 
 
 def test_scores_that_random_pixels_get_too_stay_out():

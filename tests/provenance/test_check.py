@@ -220,6 +220,33 @@ def test_chunks_that_change_how_the_same_pixels_look_are_noticed(chunk):
     assert verdict == Verdict.INCONSISTENT and chunk[0].decode() in reasons
 
 
+def test_ways_to_turn_the_same_pixels_are_noticed():
+    start, *rest = split(sample_png())
+    orientation = b"\nexif\n      20\n" + b"4d4d002a"
+    for keyword in (b"Raw profile type exif", b"raw profile type APP1", b"RawProfileType icc"):
+        for chunk in (
+            (b"zTXt", keyword + b"\0\0" + zlib.compress(orientation)),
+            (b"tEXt", keyword + b"\0" + orientation),
+        ):
+            verdict, reasons = judge(join([start, chunk, *rest]))
+            assert verdict == Verdict.INCONSISTENT and "turn or recolour it" in reasons
+    turned = [
+        (
+            kind,
+            data.replace(
+                b"<rdf:Description ",
+                b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="3" ',
+                1,
+            ),
+        )
+        for kind, data in rest
+    ]
+    assert turned != rest
+    verdict, reasons = judge(join([start, *turned]))
+    assert verdict == Verdict.INCONSISTENT and "turn or recolour it" in reasons
+    assert judge(join([start, (b"tEXt", b"Comment\0raw profile type"), *rest]))[0] == Verdict.CONSISTENT
+
+
 def test_pixels_stored_in_another_form_are_noticed():
     marks = pnginfo(sample_marks(picture(3)))
     grey = Image.fromarray(picture(3)[..., 0])

@@ -37,6 +37,14 @@ def test_a_result_is_current_if_it_is_of_the_weights_that_samples_are_drawn_from
     assert results.is_current(run, {}) and results.is_current(run, {"protocol": {"step": 8}})  # as far as it says
 
 
+def test_a_result_on_other_samples_or_works_is_not_the_run_s_own():
+    mine = {"protocol": {"checkpoint_sha256": "c" * 64, "sha256": {"samples": "5" * 64}}}
+    assert results.is_of(mine)
+    assert not results.is_of({"protocol": mine["protocol"] | {"against": "works"}})
+    assert not results.is_of({"protocol": {"sha256": {"samples": "5" * 64}}})
+    assert not results.is_of({"protocol": {"samples_sha256": ["5" * 64]}})
+
+
 @dataclass(frozen=True)
 class Row:
     score: float | None
