@@ -12,7 +12,7 @@ from kgan.config import TrainConfig
 from kgan.data.licensing.card import FILE_NAME
 from kgan.errors import UserError
 from kgan.runs import checkpoint
-from kgan.runs.rundir import RunDir
+from kgan.runs.rundir import INTERRUPTED, RunDir
 from kgan.training import start
 from tests.conftest import draw_folder
 
@@ -106,6 +106,8 @@ def test_a_resumed_run_does_not_need_the_ancestor(parent, images, tmp_path, monk
         kgan.train(**settings | {"steps": 7, "init_from": "other"}, run_dir=run.path, resume="auto")
     for path in checkpoint.paths(run.checkpoints):
         path.unlink()
+    run.metrics_file.unlink()  # as if it had been killed before its first checkpoint
+    run.update_record(status=INTERRUPTED, step=0)
     with pytest.raises(UserError, match="--init_from: .*ancestor: not a run folder"):
         kgan.train(run_dir=run.path, resume=True, steps=7)  # nothing of it was left
 
