@@ -8,7 +8,7 @@ images, those of sums over blocks of pixels, see `coarse`):
 - count: samples below a threshold that held-out images set, against the beta-binomial distribution;
 - exceedance: samples below every held-out image, against the hypergeometric one;
 - swap: the search turned round. Training and held-out images are searched for among the samples; without copying the
-  two are exchangeable, however poor the generator is.
+  two are exchangeable, however poor the generator is. Images that stand in both sets are left out of it.
 
 Kinds are the cells of a k-means of the training images, a hundred held-out images each (see `calibration`): a generator
 that makes one kind only is held against that kind.
@@ -22,8 +22,10 @@ flagged. `compare` never says that images are free to use: it says what was look
 the smallest share of copies that it would have detected.
 """
 
+import collections
 import dataclasses
 import hashlib
+import itertools
 from typing import Any
 
 import numpy as np
@@ -33,7 +35,7 @@ from kgan.auditing.calibration import LEVEL, Calibration, Matches
 from kgan.auditing.pairs import closest_pairs
 from kgan.auditing.result import CANNOT_TELL, NONE_DETECTED, AuditResult, Evidence
 from kgan.auditing.statistics import exceedance_pvalue, histograms, k_means, nearest_centre
-from kgan.data.view import Images
+from kgan.data.view import Images, ImageView
 from kgan.progress import Counter, Progress
 from kgan.searching.neighbours import DUPLICATE_RADIUS, PCA, PIXELS, SPACES, NeighbourSearch
 
@@ -96,7 +98,8 @@ def compare(
             swap, result.duplicates["samples_collapsed"] = _swap_test(samples, train, heldout, shifts, mirror, counter)
         result = verdict.judged(result, calibration, swap, planted)
         if is_lone and result.verdict == NONE_DETECTED:
-            reason = verdict.lone(result.protocol["sought"], result.num_flagged)
+            num_equal = int((evidence.samples.neighbours[PIXELS].distances == 0).sum())
+            reason = verdict.lone(result.protocol["sought"], num_equal)
             result = dataclasses.replace(result, verdict=CANNOT_TELL, reason=reason)
     return _with_pairs(result, samples, train, heldout)
 
@@ -142,6 +145,9 @@ def _swap_test(
     Principal components are those of the samples: the training images' own would treat the two unlike.
     """
     search = NeighbourSearch(samples, shifts=shifts, mirror=mirror, collapse=True)
+    train, heldout = _without_twins(train, heldout)
+    if not (len(train) and len(heldout)):
+        return {space: {"swap": 1.0} for space in SPACES}, len(samples) - len(search.kept)
     theirs = search.search(heldout, progress=counter.stage(len(heldout), len(samples)))
     smallest = {space: float(theirs[space].ratios.min()) for space in SPACES}
     exceeding = search.count_below(train, smallest, progress=counter.stage(len(train), len(samples)))
@@ -149,16 +155,31 @@ def _swap_test(
     return p_values, len(samples) - len(search.kept)
 
 
+def _without_twins(*sets: Images) -> list[Images]:
+    """The images of each set that equal no other image of any.
+
+    A held-out image that also stands in the training set is as close as a copy, and would hide all copies. What is left
+    out follows from the images alone, whichever set they are in, so that those left are as exchangeable as before.
+    """
+    digests = [_digests(images) for images in sets]
+    counts = collections.Counter(itertools.chain(*digests))
+    is_alone = [np.array([counts[digest] == 1 for digest in of_set], bool) for of_set in digests]
+    return [
+        images if alone.all() else ImageView(images, np.flatnonzero(alone))
+        for images, alone in zip(sets, is_alone, strict=True)
+    ]
+
+
 def _duplicates(
     search: NeighbourSearch, samples: Images, train: Images, heldout: Images, evidence: Evidence
 ) -> dict[str, int]:
     """Counts only: a duplicate between held-out and training images shows how close images come without copying."""
-    known = {_digest(train[row]) for row in range(len(train))}
+    known = set(_digests(train))
     return {
-        "samples_exact": len(samples) - len({_digest(samples[row]) for row in range(len(samples))}),
+        "samples_exact": len(samples) - len(set(_digests(samples))),
         "train_exact": len(train) - len(known),
         "train_collapsed": len(train) - len(search.kept),
-        "heldout_exact": sum(_digest(heldout[row]) in known for row in range(len(heldout))),
+        "heldout_exact": sum(digest in known for digest in _digests(heldout)),
         "heldout_near": int((evidence.heldout.neighbours[PIXELS].distances <= search.radius).sum()),
     }
 
@@ -182,6 +203,11 @@ def _protocol(search: NeighbourSearch, samples: Images, train: Images, heldout: 
         "power": planting.POWER,
         "sha256": {name: _digest(array) for name, array in arrays.items()},
     }
+
+
+def _digests(images: Images) -> list[str]:
+    """Of each image."""
+    return [_digest(images[row]) for row in range(len(images))]
 
 
 def _digest(array: Images) -> str:

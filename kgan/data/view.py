@@ -9,10 +9,11 @@ class ImageView:
     Indexing gives arrays, as of an array with these rows.
     """
 
-    def __init__(self, images: np.ndarray, rows: np.ndarray):
+    def __init__(self, images: "Images", rows: np.ndarray):
         self.images, self.rows = images, rows
-        self.shape = (len(rows), *images.shape[1:])
-        self.dtype, self.ndim = images.dtype, images.ndim
+        self.shape: tuple[int, ...] = (len(rows), *images.shape[1:])
+        self.dtype: np.dtype = images.dtype
+        self.ndim: int = images.ndim
 
     def __len__(self) -> int:
         return len(self.rows)

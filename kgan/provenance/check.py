@@ -24,7 +24,7 @@ from kgan.provenance.marks import (
     read_marks,
     xmp_fields,
 )
-from kgan.provenance.png import BadMetadata, Png
+from kgan.provenance.png import TEXT_CHUNKS, BadMetadata, Png
 from kgan.provenance.xmp import named
 from kgan.text import one_line
 
@@ -109,7 +109,7 @@ def _foreign_chunks(png: Png) -> list[str]:
 
 def _orientations(png: Png, xmp: dict | None) -> list[str]:
     """Where, but for an eXIf chunk, which is foreign, viewers look for how to turn a picture, or for its colours."""
-    texts = (bytes(chunk.data[:80]).partition(b"\0")[0] for chunk in png.chunks if chunk.kind.lower().endswith(b"txt"))
+    texts = (bytes(chunk.data[:80]).partition(b"\0")[0] for chunk in png.chunks if chunk.kind in TEXT_CHUNKS)
     profiles = any(text.replace(b" ", b"").lower().startswith(b"rawprofiletype") for text in texts)
     turned = any(name.endswith("}Orientation") for name in xmp or ())
     return ["it has metadata that kgan does not write and that can turn or recolour it"] * (profiles or turned)

@@ -32,6 +32,7 @@ _TEXT_STARTS = {
     b"zTXt": re.compile(rb"[^\0]{1,79}\0\0"),
     b"iTXt": re.compile(rb"[^\0]{1,79}\0[\0\1]\0[^\0]*\0[^\0]*\0"),
 }
+TEXT_CHUNKS = frozenset(_TEXT_STARTS)
 _CHANNELS = {0: 1, 2: 3}  # colour type -> channels, for the two that kgan writes
 
 

@@ -408,7 +408,7 @@ def test_one_held_out_image_that_stands_in_the_training_set_does_not_hide_a_memo
 
 def test_a_single_work_that_a_few_samples_show_is_named():
     result = compare(with_copies(HONEST, np.repeat(TRAIN[:1], 3, axis=0)), TRAIN[:1], HELDOUT[:25], exchangeable=False)
-    assert (result.verdict, result.num_flagged) == ("cannot tell", 3)
+    assert result.verdict == "cannot tell"
     assert "show the single known work pixel for pixel: 3" in result.reason
 
 

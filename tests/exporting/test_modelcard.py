@@ -115,7 +115,7 @@ def test_a_folder_is_no_data_set_of_the_hub():
 
 def test_copies_that_are_never_found_are_said_to_be_so():
     text = model_card(FACTS)
-    assert "**detection limit:** exact from 0.10% on, brightness 0\\.8 not even if all were" in text
+    assert "**detection limit:** exact from 0\\.10% on, brightness 0\\.8 not even if all were" in text
 
 
 def test_scores_that_random_pixels_get_too_stay_out():
