@@ -35,7 +35,7 @@ from kgan.auditing.calibration import LEVEL, Calibration, Matches
 from kgan.auditing.pairs import closest_pairs
 from kgan.auditing.result import CANNOT_TELL, NONE_DETECTED, AuditResult, Evidence
 from kgan.auditing.statistics import exceedance_pvalue, histograms, k_means, nearest_centre
-from kgan.data.view import Images, ImageView
+from kgan.data.view import Images, view_of
 from kgan.progress import Counter, Progress
 from kgan.searching.neighbours import DUPLICATE_RADIUS, PCA, PIXELS, SPACES, NeighbourSearch
 
@@ -165,7 +165,7 @@ def _without_twins(*sets: Images) -> list[Images]:
     counts = collections.Counter(itertools.chain(*digests))
     is_alone = [np.array([counts[digest] == 1 for digest in of_set], bool) for of_set in digests]
     return [
-        images if alone.all() else ImageView(images, np.flatnonzero(alone))
+        images if alone.all() else view_of(images, np.flatnonzero(alone))
         for images, alone in zip(sets, is_alone, strict=True)
     ]
 

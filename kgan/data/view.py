@@ -9,11 +9,10 @@ class ImageView:
     Indexing gives arrays, as of an array with these rows.
     """
 
-    def __init__(self, images: "Images", rows: np.ndarray):
+    def __init__(self, images: np.ndarray, rows: np.ndarray):
         self.images, self.rows = images, rows
-        self.shape: tuple[int, ...] = (len(rows), *images.shape[1:])
-        self.dtype: np.dtype = images.dtype
-        self.ndim: int = images.ndim
+        self.shape = (len(rows), *images.shape[1:])
+        self.dtype, self.ndim = images.dtype, images.ndim
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -26,3 +25,8 @@ class ImageView:
 
 
 Images = np.ndarray | ImageView
+
+
+def view_of(images: Images, rows: np.ndarray) -> ImageView:
+    """Some rows of images, or of a view of some."""
+    return ImageView(images.images, images.rows[rows]) if isinstance(images, ImageView) else ImageView(images, rows)
