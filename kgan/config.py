@@ -101,7 +101,12 @@ class TrainConfig:
         None,
         "Spectral norm on every discriminator layer. Default: as the architecture's paper has it (sndcgan, resnet).",
     )
-    bn_momentum: float = setting(0.9, "Momentum of the batch-norm statistics of the live weights; averaged weights get their own.", lower=0.0, below=1.0)
+    bn_momentum: float = setting(
+        0.9,
+        "Momentum of the batch-norm statistics of the live weights; averaged weights get their own.",
+        lower=0.0,
+        below=1.0,
+    )
     init_stddev: float = setting(
         0.02, "Standard deviation of the initial weights; 0 takes Glorot's uniform initialisation.", lower=0.0
     )
