@@ -30,7 +30,9 @@ def place(tmp_path_factory) -> Path:
 
 def audit(place: Path, name: str, *flags, code: int) -> tuple[dict, str]:
     out = place / f"out-{name}-{len(list(place.iterdir()))}"
-    train = [] if any(flag.startswith("--train") for flag in flags) else [f"--train={place / 'train.npz'}"]
+    train = (
+        [] if any(flag.startswith(("--train", "--dataset")) for flag in flags) else [f"--train={place / 'train.npz'}"]
+    )
     done = kgan("audit", f"--samples={place / name}", *train, f"--out={out}", *flags)
     assert (done.returncode, done.stderr) == (code, "")
     return json.loads((out / "audit.json").read_text()), done.stdout
