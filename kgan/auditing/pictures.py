@@ -17,7 +17,7 @@ from kgan.runs.rundir import AUDIT_PAIRS, AUDIT_RATIOS
 def pairs(result: AuditResult) -> Figure:
     """See `AuditResult.pairs`. Where the audit cannot tell, no pair is called flagged."""
     evidence, flags = _evidence(result), result.verdict != CANNOT_TELL
-    blocks = {"AI-generated": evidence.sample_pairs, "held-out (no copies)": evidence.heldout_pairs}
+    blocks = {"AI-generated": evidence.sample_pairs, "held-out (unseen)": evidence.heldout_pairs}
     columns = {
         name: (pairs.images, pairs.neighbours, _captions(pairs, flags)) for name, pairs in blocks.items() if pairs
     }
