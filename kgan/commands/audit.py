@@ -94,7 +94,9 @@ def show(result: AuditResult) -> None:
     sought = f"{how['num_train']:,} {how['sought']}s"
     print(f"{result.num_samples:,} samples, {sought}, {how['num_heldout']:,} held-out images")
     if known := result.duplicates["heldout_exact"]:
-        print(f"{known:,} of the held-out images are {how['sought']}s, pixel for pixel: copies go unseen.")
+        print(
+            f"{known:,} of the held-out images are {how['sought']}s, pixel for pixel, and hide copies: take them out."
+        )
     print(f"{result.verdict}: {result.reason}.")
     if result.p_values:
         aim = max(space["expected_false_positive_rate"] for space in result.calibration.values())
