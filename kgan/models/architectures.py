@@ -212,8 +212,8 @@ def _mlp_discriminator(make: LayerFactory, x):
 
 
 def _sndcgan_generator(make: LayerFactory, x, shapes: Shapes):
-    """The standard CNN of Miyato et al. 2018, table 3, from 4 to 7 pixels on; 28 pixels do without its widest level, and
-    sizes from 64 repeat it."""
+    """The standard CNN of Miyato et al. 2018, table 3, from 4 to 7 pixels on; 28 pixels do without its widest level,
+    and sizes from 64 repeat it."""
     start, levels = doublings(shapes.image_size, 4)
     first, *widths = map(make.channels, [512] * (levels - 2) + [256, 128, 64])
     x = layers.Reshape((start, start, first), name="reshape")(make.dense(start * start * first, name="dense")(x))
