@@ -25,7 +25,6 @@ the smallest share of copies that it would have detected.
 import collections
 import dataclasses
 import hashlib
-import itertools
 from typing import Any
 
 import numpy as np
@@ -73,13 +72,14 @@ def compare(
     num_strata = min(_MOST_STRATA, max(1, len(heldout) // _HELDOUT_PER_STRATUM)) if exchangeable else 1
     search = _Search(train, shifts, mirror, num_strata, counter)
     evidence = Evidence(search.matches(samples), search.matches(heldout))
+    digests = {"samples": _digests(samples), "train": _digests(train), "heldout": _digests(heldout)}
     planted = search.matches_by_kind({kind: planting.altered(train[copied], kind) for kind in kinds})
     result = AuditResult(
         verdict=CANNOT_TELL,
         reason=verdict.too_few(len(heldout)),
         alpha=alpha,
         num_samples=len(samples),
-        duplicates=_duplicates(search.references, samples, train, heldout, evidence),
+        duplicates=_duplicates(search.references, digests, evidence),
         passes_per_image=passes_per_image,
         histograms={
             space: histograms(neighbours.ratios, evidence.heldout.neighbours[space].ratios)
@@ -95,7 +95,9 @@ def compare(
         calibration = Calibration.by_space(evidence.heldout, result.protocol["num_strata"], alpha)
         swap: dict[str, dict[str, float]] = {}
         if exchangeable:
-            swap, result.duplicates["samples_collapsed"] = _swap_test(samples, train, heldout, shifts, mirror, counter)
+            only_train, only_heldout = _without_twins((train, digests["train"]), (heldout, digests["heldout"]))
+            swap, collapsed = _swap_test(samples, only_train, only_heldout, shifts, mirror, counter)
+            result.duplicates["samples_collapsed"] = collapsed
         result = verdict.judged(result, calibration, swap, planted)
         if is_lone and result.verdict == NONE_DETECTED:
             num_equal = int((evidence.samples.neighbours[PIXELS].distances == 0).sum())
@@ -145,7 +147,6 @@ def _swap_test(
     Principal components are those of the samples: the training images' own would treat the two unlike.
     """
     search = NeighbourSearch(samples, shifts=shifts, mirror=mirror, collapse=True)
-    train, heldout = _without_twins(train, heldout)
     if not (len(train) and len(heldout)):
         return {space: {"swap": 1.0} for space in SPACES}, len(samples) - len(search.kept)
     theirs = search.search(heldout, progress=counter.stage(len(heldout), len(samples)))
@@ -155,31 +156,28 @@ def _swap_test(
     return p_values, len(samples) - len(search.kept)
 
 
-def _without_twins(*sets: Images) -> list[Images]:
-    """The images of each set that equal no other image of any.
+def _without_twins(*sets: tuple[Images, list[str]]) -> list[Images]:
+    """The images of each set, given with their digests, that equal no other image of any.
 
     A held-out image that also stands in the training set is as close as a copy, and would hide all copies. What is left
     out follows from the images alone, whichever set they are in, so that those left are as exchangeable as before.
     """
-    digests = [_digests(images) for images in sets]
-    counts = collections.Counter(itertools.chain(*digests))
-    is_alone = [np.array([counts[digest] == 1 for digest in of_set], bool) for of_set in digests]
+    counts = collections.Counter(digest for _, digests in sets for digest in digests)
+    alone = [np.flatnonzero([counts[digest] == 1 for digest in digests]) for _, digests in sets]
     return [
-        images if alone.all() else view_of(images, np.flatnonzero(alone))
-        for images, alone in zip(sets, is_alone, strict=True)
+        images if len(rows) == len(images) else view_of(images, rows)
+        for (images, _), rows in zip(sets, alone, strict=True)
     ]
 
 
-def _duplicates(
-    search: NeighbourSearch, samples: Images, train: Images, heldout: Images, evidence: Evidence
-) -> dict[str, int]:
+def _duplicates(search: NeighbourSearch, digests: dict[str, list[str]], evidence: Evidence) -> dict[str, int]:
     """Counts only: a duplicate between held-out and training images shows how close images come without copying."""
-    known = set(_digests(train))
+    known = set(digests["train"])
     return {
-        "samples_exact": len(samples) - len(set(_digests(samples))),
-        "train_exact": len(train) - len(known),
-        "train_collapsed": len(train) - len(search.kept),
-        "heldout_exact": sum(digest in known for digest in _digests(heldout)),
+        "samples_exact": len(digests["samples"]) - len(set(digests["samples"])),
+        "train_exact": len(digests["train"]) - len(known),
+        "train_collapsed": len(digests["train"]) - len(search.kept),
+        "heldout_exact": sum(digest in known for digest in digests["heldout"]),
         "heldout_near": int((evidence.heldout.neighbours[PIXELS].distances <= search.radius).sum()),
     }
 

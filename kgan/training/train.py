@@ -180,8 +180,8 @@ def _check_resumed(run: RunDir, plan: Plan) -> Mapping:
     that it must have left are gone."""
     record, kept = run.read_record(), checkpoint.paths(run.checkpoints)
     done = checkpoint.step_of(kept[-1]) if kept else 0
-    made = run.step() or 0
-    if made and not kept and (record.get("status") == FINISHED or made >= 2 * (run.read_config().save_every or made)):
+    made = 0 if kept else run.step() or 0
+    if made and (record.get("status") == FINISHED or made >= 2 * (run.read_config().save_every or made)):
         raise UserError(f"{run.checkpoints}: the checkpoints of {made} steps are gone: put them back, or train anew")
     if done > plan.total_steps:
         length = f"--epochs={plan.config.epochs} ({plan.total_steps} steps)" if plan.config.epochs else ""
