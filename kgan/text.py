@@ -1,8 +1,9 @@
-"""Untrusted text made safe to show: in one line of an error, and in Markdown."""
+"""Text to show: untrusted text made safe, in one line of an error or in Markdown; numbers and tables as text."""
 
 import math
 import re
 import unicodedata
+from collections.abc import Iterable, Sequence
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~&$:@/=^\"'])")
 
@@ -31,3 +32,10 @@ def rounded(value: float) -> str:
         digits, exponent = f"{value:.2e}".split("e")
         return f"{digits}e{int(exponent)}"
     return f"{value:,.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Rows of words below a header, in columns that are as wide as their longest entry."""
+    lines = [header, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)

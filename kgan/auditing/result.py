@@ -11,6 +11,7 @@ import numpy as np
 
 from kgan.auditing.calibration import Matches
 from kgan.auditing.pairs import Pairs
+from kgan.auditing.summary import summary
 from kgan.files import write_atomically
 from kgan.provenance.marks import Origin
 
@@ -67,6 +68,10 @@ class AuditResult:
     latent_recovery: dict[str, float | int | bool] | None = None
     evidence: Evidence | None = dataclasses.field(default=None, repr=False, compare=False)
     skipped: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """The audit in words, as `kgan audit` prints it."""
+        return summary(self)
 
     def with_files(self, files: Sequence[str]) -> "AuditResult":
         """The same audit; each flagged sample has the name of its file too, of those in `files` (n,)."""

@@ -17,7 +17,6 @@ import os
 from pathlib import Path
 
 from absl import flags
-from rich.table import Table
 
 from kgan import cli
 from kgan.auditing import audit
@@ -63,7 +62,7 @@ def main(arguments: list[str]) -> int:
     out.mkdir(parents=True, exist_ok=True)
     pictures = result.save_pictures(out)
     result.save(out / AUDIT)
-    show(result)
+    print(result)
     print(f"wrote {AUDIT}, {' and '.join(path.name for path in pictures)} to {out}")
     _say_what_next(run, result, out)
     return EXIT_CODES[result.verdict]
@@ -84,35 +83,6 @@ def _out(run: str | None) -> Path:
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise UserError(f"{path}: cannot be written to; name a folder with --out")
     return path
-
-
-def show(result: AuditResult) -> None:
-    """The verdict in a paragraph, and what it could have missed."""
-    for line in result.skipped:
-        print(f"skipped {line}")
-    how = result.protocol
-    sought = f"{how['num_train']:,} {how['sought']}s"
-    print(f"{result.num_samples:,} samples, {sought}, {how['num_heldout']:,} held-out images")
-    if known := result.duplicates["heldout_exact"]:
-        print(
-            f"{known:,} of the held-out images are {how['sought']}s, pixel for pixel, and hide copies: take them out."
-        )
-    print(f"{result.verdict}: {result.reason}.")
-    if result.p_values:
-        aim = max(space["expected_false_positive_rate"] for space in result.calibration.values())
-        rate = result.measured_false_positive_rate
-        print(
-            f"{rate:.2%} of the held-out images are flagged by thresholds of the others ({aim:.2%} expected a space)."
-        )
-        print("The smallest shares of copies that would have been detected:")
-        table = Table("kind of copy", "share, 95 times in 100", "single copies flagged", box=None, pad_edge=False)
-        for kind, limit in result.detection_limit.items():
-            share = "not even all of them" if limit is None else f"{limit:.2%}"
-            table.add_row(kind, share, f"{result.planted_flagged[kind]:.0%}")
-        cli.console().print(table)
-    if recovery := result.latent_recovery:
-        said = "recovers training images better" if recovery["recovers_training_images"] else "treats both alike"
-        print(f"Latent recovery: the generator {said} (p = {recovery['p_value']:.2g}, gap {recovery['gap']:.1%}).")
 
 
 def _say_what_next(run: str | None, result: AuditResult, out: Path) -> None:

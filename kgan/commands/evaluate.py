@@ -17,14 +17,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
-from rich.table import Table
 
 from kgan import cli
 from kgan.config import as_flag
 from kgan.data import sources
 from kgan.errors import UserError
-from kgan.evaluation import features, protocol, reference
-from kgan.evaluation.evaluate import Evaluation, evaluate
+from kgan.evaluation import features, reference
+from kgan.evaluation.evaluate import evaluate
 from kgan.runs.results import EVALUATION
 
 FLAGS = flags.FLAGS
@@ -65,7 +64,7 @@ def main(arguments: list[str]) -> None:
     with cli.progress("features") as progress:
         result = evaluate(run, **cli.flag_values(evaluate), progress=progress, log=print)
     result.save(out)
-    show(result)
+    print(result)
     print(f"wrote {out}")
     unseen = "" if run or FLAGS.num_heldout else "   # and --heldout=DIR, images that their generator never saw"
     same = [run, *_same(OF_RUN)] if run else _same(OF_SAMPLES)
@@ -88,37 +87,6 @@ def _out(run: str | None) -> Path:
     if place.exists() and not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
         raise UserError(f"{path}: this folder cannot be written to; name a file with --out")
     return path
-
-
-def show(result: Evaluation) -> None:
-    """The scores beside the real-data baseline, and in words what they are of."""
-    for line in result.skipped:
-        print(f"skipped {line}")
-    how = result.protocol
-    print(f"features: {how['features']} ({how['features_reason']}), sha256 {how['features_sha256'][:12]}")
-    count = how["num_samples"]
-    print(
-        f"N = {count:,} ({how['num_samples_reason']}): samples against {count:,} of {how['reference_images']:,} "
-        f"{how['reference']} images of {how['dataset']}; baseline: {count:,} others of them against the same"
-    )
-    columns = ["score", f"mean of {len(how['seeds'])} seeds" if result.spread else "samples", "real-data baseline"]
-    table = Table(*columns, *(["sd over seeds"] if result.spread else []), "better", box=None, pad_edge=False)
-    for name in protocol.TITLES:
-        if name in result.scores:
-            title = protocol.title_of(name, how) + " (!)" * (name in how.get("unreliable_scores", ()))
-            row = [title, _number(result.scores, name), _number(result.floor, name)]
-            row += [f"{result.spread[name]:.4g}"] if result.spread else []
-            table.add_row(*row, protocol.direction(name))
-    cli.console().print(table)
-    if "warning" in how:
-        print(f"(!): {how['warning']}")
-    of_splits = ", of the Inception-score form over 10 splits" if "inception_score" in result.scores else ""
-    print(f"(sd): of {protocol.title_of('kernel_distance', how)} over 100 subsets{of_splits}; not standard errors")
-
-
-def _number(scores: dict[str, float], name: str) -> str:
-    deviation = scores.get(f"{name}_std")
-    return f"{scores[name]:.4g}" + ("" if deviation is None else f" (sd {deviation:.2g})")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import importlib.util
 import os
 from pathlib import Path
 
-from kgan import downloads
+from kgan.data import downloads
 from kgan.data.source import Source
 from kgan.errors import UserError
 

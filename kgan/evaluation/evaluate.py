@@ -10,6 +10,7 @@ from kgan.arguments import check_range, check_run_or_samples, refuse_changed
 from kgan.errors import UserError
 from kgan.evaluation import inputs, protocol
 from kgan.evaluation.cache import sha256_of_arrays
+from kgan.evaluation.summary import summary
 from kgan.files import cache_folder, write_atomically
 from kgan.latents import MAX_SEED
 from kgan.progress import Counter, Progress
@@ -33,6 +34,10 @@ class Evaluation:
     protocol: dict[str, Any]
     spread: dict[str, float] | None = None
     skipped: tuple[str, ...] = field(default=(), compare=False)
+
+    def __str__(self) -> str:
+        """The scores in words, as `kgan evaluate` prints them."""
+        return summary(self)
 
     def to_dict(self) -> dict[str, Any]:
         """The content of evaluation.json, as JSON values."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kgan import downloads
+from kgan.data import downloads
 from kgan.errors import UserError
 from kgan.evaluation.features import FeatureNetwork
 from kgan.files import read_bounded

@@ -38,6 +38,14 @@ def test_arrays_of_any_generator(copied):
     assert in_order.to_dict() == copied.to_dict()
 
 
+def test_printed_it_says_the_verdict_why_and_the_copies_that_it_would_have_found(copied):
+    first, verdict, *others = str(copied).splitlines()
+    assert first == f"{len(COPIES)} samples, 400 training images, {len(HELDOUT)} held-out images"
+    assert verdict == f"copies found: {copied.reason}."
+    rows = [line.split() for line in others if line.startswith("exact ")]
+    assert rows == [["exact", f"{copied.detection_limit['exact']:.2%}", "100%"]]
+
+
 def test_a_file_is_its_array(copied, tmp_path):
     np.save(tmp_path / "samples.npy", COPIES)
     np.savez(tmp_path / "train.npz", TRAIN)

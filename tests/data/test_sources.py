@@ -6,8 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kgan import downloads
-from kgan.data import places, sources
+from kgan.data import downloads, places, sources
 from kgan.data.split import split
 from kgan.errors import UserError
 from tests.conftest import draw_folder, real_data

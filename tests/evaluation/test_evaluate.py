@@ -33,6 +33,17 @@ def test_arrays_against_arrays(tmp_path):
     assert again.scores == result.scores and again.protocol["samples_sha256"] == result.protocol["samples_sha256"]
 
 
+def test_printed_each_score_stands_beside_that_of_real_images():
+    result = kgan.evaluate(samples=SAMPLES, train=REAL)
+    row = next(line.split("  ") for line in str(result).splitlines() if line.startswith("recall"))
+    words = [word.strip() for word in row if word.strip()]
+    assert words[1:] == [
+        f"{result.scores['recall']:.4g}",
+        f"{result.floor['recall']:.4g}",
+        "higher, up to the baseline",
+    ]
+
+
 def test_worse_samples_have_worse_scores():
     noise = np.random.default_rng(0).integers(0, 256, SAMPLES.shape, np.uint8)
     result = kgan.evaluate(samples=noise, train=REAL)

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from kgan import downloads
+from kgan.data import downloads
 from kgan.errors import UserError
 
 CONTENT = bytes(range(256)) * 1000
