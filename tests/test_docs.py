@@ -35,6 +35,15 @@ def test_files_that_the_documents_name_exist():
             assert (page.parent / name).exists(), f"{page.name} links to {name}"
 
 
+def test_results_that_are_quoted_have_files_and_all_files_are_quoted():
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("experiments/*.flags")]
+    text = "\n".join(page.read_text("utf-8") for page in pages)
+    quoted = set(re.findall(r"experiments/results/([\w.-]*\w)", text)) - {"results.py"}
+    quoted |= set(re.findall(r"^#   (\w+)  +\S", text, re.MULTILINE))  # quickstart.flags: a setting a line
+    there = {folder.name for folder in (ROOT / "experiments/results").iterdir() if folder.is_dir()}
+    assert quoted == there - {"__pycache__"}
+
+
 def test_the_table_of_results_is_made_from_the_files():
     results = loaded("experiments/results/results.py")
     text = results.README.read_text("utf-8")

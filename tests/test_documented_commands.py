@@ -1,7 +1,8 @@
 """The commands in README.md, docs/ and the headers of experiments/ are ones that work.
 
-All are parsed: each names a command and flags that it has. The slow tests also run them, in order, in a folder with two
-small runs and made-up data. Training is shortened to --dry_run, and `make` to the command that it would run.
+All are parsed: each names a command and flags that it has. The slow tests also run them, but for the bodies of a
+shell's loops, in order, in a folder with two small runs and made-up data. Training is shortened to --dry_run, and
+`make` to the command that it would run.
 """
 
 import contextlib
@@ -47,12 +48,13 @@ SHORTER = {
 ANSWERS = {"audit": (0, 1, 2), "verify": (0, 2)}  # of untrained runs; what a projection draws cannot be regenerated
 
 
-def commands(page: Path) -> list[str]:
-    """Those in indented blocks, tables and spans of code, in order, without comments and with examples for DIR etc."""
+def commands(page: Path, loops: bool = True) -> list[str]:
+    """Those in indented blocks, tables and spans of code, in order, without comments and with examples for DIR etc.;
+    those in a shell's loops, which are indented further, only if they are wanted."""
     text = page.read_text("utf-8").replace("\\\n", " ")
     if page.suffix == ".flags":
         text = re.sub(r"^#   ", "    ", text, flags=re.MULTILINE)
-    block = rf"^    {BEFORE}({START}[^\n]*)$"
+    block = rf"^    {' *' if loops else ''}{BEFORE}({START}[^\n]*)$"
     span = r"`((?:kgan|make) (?!data inspect`)[a-z]+ [^`\n]+)`"
     found = [one or other for one, other in re.findall(rf"{block}|{span}", text, flags=re.MULTILINE)]
     lines = [part.strip() for line in found for part in re.split(r"\s#\s|\s>\s|;\s", line)[0].split(" && ")]
@@ -155,7 +157,7 @@ def test_documented_commands_run(page, workplace, monkeypatch):
     shutil.rmtree(workplace / "exported", ignore_errors=True)
     ran = 0
     with contextlib.chdir(workplace):
-        for line in commands(page):
+        for line in commands(page, loops=False):
             words = as_kgan(line)
             if words and words[0] != "bench" and "--help" not in words:  # bench has a test of its own
                 longer = ["--epochs=100"] if "--resume=runs/x" in words else []

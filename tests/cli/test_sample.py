@@ -185,8 +185,7 @@ def test_other_files_are_overwritten_on_request(trained_run, tmp_path):
     assert check(mine).verdict == Verdict.CONSISTENT
 
 
-def test_the_second_day(trained_run, tmp_path):
-    """Sampling after more training, with other weights and settings, and of one class leaves the earlier files."""
+def test_samples_of_other_weights_settings_and_steps_leave_the_earlier_files(trained_run, tmp_path):
     run = tmp_path / "серый 28 px"
     shutil.copytree(trained_run, run, ignore=shutil.ignore_patterns("generated"))
     flags = [[], ["--noema"], ["--truncation=0.5"], ["--label=class1"], ["--label=0", "--truncation=0.5", "--noema"]]

@@ -96,7 +96,7 @@ def test_audits_join_the_table(sweep, tmp_path):
 
 @pytest.mark.slow
 def test_a_killed_sweep_goes_on_where_it_was(tmp_path):
-    """Ctrl-C while cells train: they save, and the same command resumes them to what a whole run gives."""
+    """Ctrl-C while cells train: they save, and the same command resumes them to the weights that a whole run gives."""
     draw_folder(tmp_path / "images", 48)
     flags = ["--dataset=folder", "--data_dir=images", "--image_size=28", "--channels=1", "--arch=mlp"]
     flags += ["--batch_size=8", "--steps=2000", "--save_every=100", "--grid=seed=0,1", "--jobs=2", "--deterministic"]
@@ -117,9 +117,6 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path):
     for folder in "bc":
         done = kgan("sweep", *flags, f"--sweep_dir={folder}", cwd=tmp_path)
         assert done.returncode == 0, done
-    for name in ("seed=0/checkpoints/step-0002000.npz", "seed=1/metrics.jsonl"):
-        whole, resumed = (tmp_path / folder / name for folder in "cb")
-        if name.endswith("npz"):
-            assert whole.read_bytes() == resumed.read_bytes()
-        else:
-            assert whole.read_text().count("\n") == resumed.read_text().count("\n")
+    for cell in ("seed=0", "seed=1"):
+        whole, resumed = (tmp_path / folder / cell / "checkpoints/step-0002000.npz" for folder in "cb")
+        assert whole.read_bytes() == resumed.read_bytes()

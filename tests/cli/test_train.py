@@ -1,4 +1,4 @@
-"""`kgan train` as its users meet it: real commands in subprocesses."""
+"""`kgan train` as its users meet it: whole commands, from flags to files and exit codes."""
 
 import contextlib
 import json
