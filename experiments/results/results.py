@@ -153,9 +153,10 @@ def _warning(name: str, runs: list[dict]) -> str:
 
 
 def _processor(run: dict) -> str:
-    """How many threads trained, and the kind of processor, without what it can do."""
+    """How many threads trained, the kind of processor, without what it can do, and the precision."""
     kind, threads = run["hardware"]["processor"].rsplit(", ", 1)
-    return f"{'one thread' if threads == '1 threads' else threads} of {', '.join(kind.split(', ')[:3])}"
+    count, model = "one thread" if threads == "1 threads" else threads, ", ".join(kind.split(", ")[:3])
+    return f"{count} of {model}, in {run['hardware']['precision']}"
 
 
 def _spread(values: list[float]) -> str:
