@@ -100,10 +100,15 @@ def compare(
             result.duplicates["samples_collapsed"] = collapsed
         result = verdict.judged(result, calibration, swap, planted)
         if is_lone and result.verdict == NONE_DETECTED:
-            num_equal = int((evidence.samples.neighbours[PIXELS].distances == 0).sum())
-            reason = verdict.lone(result.protocol["sought"], num_equal)
-            result = dataclasses.replace(result, verdict=CANNOT_TELL, reason=reason)
+            result = _untold(result, evidence)
     return _with_pairs(result, samples, train, heldout)
+
+
+def _untold(result: AuditResult, evidence: Evidence) -> AuditResult:
+    """The result where a single image was looked for: of that, less than exact copies cannot be told."""
+    num_equal = int((evidence.samples.neighbours[PIXELS].distances == 0).sum())
+    reason = verdict.lone(result.protocol["sought"], num_equal)
+    return dataclasses.replace(result, verdict=CANNOT_TELL, reason=reason)
 
 
 class _Search:
