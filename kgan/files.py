@@ -48,9 +48,10 @@ def write_atomically(path: str | os.PathLike, content: bytes) -> None:
 
 
 def nearest_existing(path: str | os.PathLike) -> Path:
-    """The path, or the nearest of the folders above it that is there: what the path can be made in."""
+    """The path, or the nearest of the folders above it that is there, as far as can be seen: what the path can be made
+    in."""
     path = Path(path)
-    return next(place for place in (path, *path.absolute().parents) if place.exists())
+    return next(place for place in (path, *path.absolute().parents) if os.path.exists(place))
 
 
 def open_regular(path: str | os.PathLike) -> io.BufferedReader:

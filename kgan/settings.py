@@ -50,8 +50,8 @@ def checked(field: dataclasses.Field, value):
     kept = legal["normal"](value) if legal["normal"] else kind(value)
     if kind is str and not (_fits_a_flagfile(value) and _fits_a_flagfile(kept)):
         raise UserError(
-            f"--{field.name}={one_line(value)}: must be UTF-8 on one line, and not empty, or flags.txt could not hold "
-            "it"
+            f"--{field.name}={one_line(value)}: must be UTF-8 on one line, not empty and without blanks at its end, or "
+            "flags.txt could not hold it"
         )
     return kept
 
@@ -71,7 +71,7 @@ def _fits_a_flagfile(text: str) -> bool:
         text.encode()
     except UnicodeEncodeError:
         return False
-    return text.strip() != "" and not {"\n", "\r"} & set(text)
+    return text != "" and text == text.rstrip() and not {"\n", "\r"} & set(text)
 
 
 def _describe(legal) -> str:

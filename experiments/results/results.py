@@ -20,7 +20,7 @@ from pathlib import Path
 from kgan.config import TrainConfig, as_flag, may_change
 from kgan.data.sources import source_of
 from kgan.settings import value_type
-from kgan.training.plan import DEFAULT_EPOCHS
+from kgan.training.plan import with_usual
 
 HERE = Path(__file__).parent
 README = HERE.parents[1] / "README.md"
@@ -138,8 +138,7 @@ def _settings(flags: Iterable[str]) -> TrainConfig:
     config = TrainConfig(**given)
     labelled = len(source_of(config.dataset).class_names) > 1
     conditional = labelled if config.conditional is None else config.conditional
-    epochs = config.epochs or (None if config.steps else DEFAULT_EPOCHS)
-    return config.replace(conditional=conditional, epochs=epochs, **config.penalties._asdict())
+    return with_usual(config.replace(conditional=conditional))
 
 
 def _of_other_features(run: dict) -> str:

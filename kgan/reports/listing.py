@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kgan import text
 from kgan.errors import UserError
 from kgan.runs import results
 from kgan.runs.rundir import RUNS, RunDir
@@ -54,14 +55,13 @@ def runs_here(folder: str | Path = ".") -> list[RunSummary]:
 
 def table(runs: list[RunSummary]) -> str:
     """The runs as aligned text, a line each, and a line that says so if their scores cannot be compared."""
-    rows = [("run", "status", "step", "score (lower is better)", "audit")]
+    rows = []
     for run in runs:
         steps = "" if run.step is None else f"{run.step:,}" + (f" of {run.total_steps:,}" if run.total_steps else "")
         score = "" if run.score is None else f"{run.score_name} {rounded(run.score)}"
         rows.append((one_line(run.path), one_line(run.status), steps, one_line(score), one_line(run.verdict)))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([*lines, *filter(None, [results.objection(runs)])])
+    aligned = text.table(("run", "status", "step", "score (lower is better)", "audit"), rows)
+    return "\n".join([aligned, *filter(None, [results.objection(runs)])])
 
 
 def summarise(path: Path) -> RunSummary:

@@ -104,7 +104,7 @@ def import_tensorflow() -> None:
     TensorFlow, so that this is the one place for settings that it reads at import: GPU memory is allocated as needed
     (`set_memory_growth` raises once a GPU is initialised, which `load().generate()` before `train()` does).
 
-    Raises UserError if Keras is told to use anything but TensorFlow.
+    Raises UserError if Keras is told to use anything but TensorFlow, or to put channels first.
     """
     backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow") or "tensorflow"
     if "keras" in sys.modules:  # this program imported it, perhaps with another backend in its keras.json
@@ -117,6 +117,7 @@ def import_tensorflow() -> None:
         stderr = os.dup(2)
         os.dup2(messages.fileno(), 2)
         try:
+            import keras
             import tensorflow  # noqa: F401
         except BaseException:
             messages.seek(0)
@@ -125,6 +126,8 @@ def import_tensorflow() -> None:
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+    if keras.config.image_data_format() != "channels_last":
+        raise UserError("Keras is set to channels_first in its keras.json, and kgan's images are channels_last")
 
 
 def accelerator() -> ModuleType | None:

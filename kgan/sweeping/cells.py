@@ -17,7 +17,7 @@ from kgan.errors import UserError
 from kgan.runs import results
 from kgan.runs.rundir import FINISHED, NON_FINITE, RUNNING, RunDir
 from kgan.sweeping.grid import Settings, shown
-from kgan.training.plan import RESOLVED, make_plan, resolve
+from kgan.training.plan import RESOLVED, make_plan, resolve, with_usual
 
 _MAX_NAME = 120
 # may differ from one place to another
@@ -84,9 +84,10 @@ def make_cells(shared: Mapping, grid: Sequence[Settings], folder: Path) -> list[
             config = TrainConfig(**given)
         except UserError as error:
             raise UserError(f"the cell {_described(settings)} cannot be: {error}") from None
+        settings = {name: value if value is None else getattr(config, name) for name, value in settings.items()}
+        given = {name: getattr(config, name) for name, value in given.items() if value is not None}
         if config.data_dir:
             config = config.replace(data_dir=os.path.abspath(config.data_dir))  # as a run keeps it
-        given = {name: value for name, value in given.items() if value is not None}
         cells.append(Cell(settings, given, config, RunDir(folder / folder_name(settings))))
     return cells
 
@@ -129,16 +130,16 @@ def resolved_in(folder: Path, cells: Sequence[Cell], cards: Mapping[str, dict] |
     resolved = []
     for cell in cells:
         card = cards[cell.name] if cards else None
-        config = resolve(cell.config, card)[0] if card else cell.config
+        config = resolve(cell.config, card)[0] if card else with_usual(cell.config)
         path = cell.run.path
         if path not in saved:
-            path = next((other for other in saved if not _differences(cell, config, saved[other])), path)
+            same = (other for other in saved if _is_same_run(cell, config, card, RunDir(other), saved[other]))
+            path = next(same, path)
         elif different := _differences(cell, config, saved[path]):
             listed = ", ".join(f"--{name} was {was} and is {now}" for name, (now, was) in different.items())
             raise UserError(f"{path} holds another run: {listed}; name another --sweep_dir, or remove it")
         run = RunDir(path)
-        trained_on = run.read_record().get("dataset", {}).get("sha256")
-        if card and trained_on and trained_on != card["sha256"]:
+        if card and (_trained_on(run) or card["sha256"]) != card["sha256"]:
             raise UserError(f"{path} was trained on other images than are there now: name another --sweep_dir")
         resolved.append(replace(cell, run=run))
     return resolved
@@ -152,6 +153,17 @@ def _saved_configs(folder: Path) -> dict[Path, TrainConfig]:
         except (UserError, OSError) as error:
             raise UserError(f"{path}: {error}") from None
     return configs
+
+
+def _trained_on(run: RunDir) -> str | None:
+    """The hash of the images, if the run has come so far as to record it."""
+    return run.read_record().get("dataset", {}).get("sha256")
+
+
+def _is_same_run(cell: Cell, config: TrainConfig, card: Mapping | None, run: RunDir, saved: TrainConfig) -> bool:
+    """Whether a run of another name is this cell's: with the same settings, on the same images, as far as is known."""
+    same_images = _trained_on(run) == card["sha256"] if card else saved.data_dir == config.data_dir
+    return same_images and not _differences(cell, config, saved)
 
 
 def _differences(cell: Cell, config: TrainConfig, saved: TrainConfig) -> dict[str, tuple]:

@@ -50,6 +50,7 @@ class TrainingRun:
         size, _, channels = plan.data.images.shape[1:]
         shapes = Shapes(size, channels, num_classes)
         self.peers = hardware.peers
+        self._check_peers(origin.sha256 if origin else None)  # networks that differ cannot even be made together
         with self.peers.watched(), hardware.strategy.scope():
             self.state = create_state(self.config, shapes, plan.total_steps, hardware.precision)
             self._fresh = start.put_in_place(origin, self.state, self.config, num_classes) if origin else []
@@ -237,7 +238,9 @@ class TrainingRun:
         total = self.plan.total_steps
         iterator = iter(self._batches())
         with stop_signals() as stop:
-            self._check_peers()
+            self.peers.check_same(
+                self.step, "another step", "give all workers the same --run_dir, on a file system they share"
+            )
             while self.step < total and not self._is_to_end(recorder, stop.received):
                 count = min(self.plan.next_event(self.step) - self.step, self.hardware.steps_per_call)
                 with self.peers.watched():
@@ -250,6 +253,8 @@ class TrainingRun:
                 self.meter.add(rows)
                 if recorder:
                     recorder.after(self.step, waited)
+            if recorder:
+                recorder.writer.wait()  # a signal must not cut off the last checkpoint
 
     def _is_to_end(self, recorder: Recorder | None, signal_number: int) -> bool:
         """What all workers agree on: whether the run ends early. Raises Stopped if one of them got a signal."""
@@ -259,15 +264,11 @@ class TrainingRun:
             self._stop(recorder, decision)
         return decision == _END
 
-    def _check_peers(self) -> None:
-        self.peers.check_same(
-            self.step, "another step", "give all workers the same --run_dir, on a file system they share"
-        )
+    def _check_peers(self, origin_sha256: str | None) -> None:
         precision = zlib.crc32(self.hardware.precision.encode())
         self.peers.check_same(precision, "another precision", "give all workers the same --precision")
         own = dict.fromkeys(("data_dir", "init_from", "strategy"))  # each machine may have its own
-        origin = self.origin and self.origin.sha256
-        shared = ({**vars(self.config), **own}, self.plan.card["sha256"], self.plan.total_steps, origin)
+        shared = ({**vars(self.config), **own}, self.plan.card["sha256"], self.plan.total_steps, origin_sha256)
         fingerprint = zlib.crc32(repr(shared).encode())
         self.peers.check_same(fingerprint, "other settings or images", "start all workers with the same flags and data")
 

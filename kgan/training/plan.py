@@ -102,6 +102,12 @@ def make_plan(config: TrainConfig) -> Plan:
     )
 
 
+def with_usual(config: TrainConfig) -> TrainConfig:
+    """The settings with those filled in that need no data: how long to train, and the objective's penalties."""
+    epochs = config.epochs or (None if config.steps else DEFAULT_EPOCHS)
+    return config.replace(epochs=epochs, **config.penalties._asdict())
+
+
 def resolve(config: TrainConfig, card: dict) -> tuple[TrainConfig, int, int]:
     """The settings with those filled in that the data on this card decide, the batches of an epoch, and the steps.
 
@@ -113,8 +119,8 @@ def resolve(config: TrainConfig, card: dict) -> tuple[TrainConfig, int, int]:
     if config.batch_size > num_train:
         raise UserError(f"--batch_size={config.batch_size} is more than the {num_train} training images")
     batches = num_train // config.batch_size
-    epochs = config.epochs or (None if config.steps else DEFAULT_EPOCHS)
-    total_steps = config.steps or -(-(epochs or 0) * batches // config.d_steps)
+    config = with_usual(config)
+    total_steps = config.steps or -(-(config.epochs or 0) * batches // config.d_steps)
     steps_per_epoch = -(-batches // config.d_steps)
     height, _, channels = card["image_shape"]
     resolved = config.replace(
@@ -122,11 +128,9 @@ def resolve(config: TrainConfig, card: dict) -> tuple[TrainConfig, int, int]:
         channels=channels,
         conditional=len(card["classes"]) > 1 if config.conditional is None else config.conditional,
         num_heldout=card["num_heldout"],
-        epochs=epochs,
         log_every=config.log_every or int(np.clip(steps_per_epoch // 20, 10, 100)),
         sample_every=config.sample_every or max(25, min(steps_per_epoch, total_steps // 10)),
         save_every=config.save_every or max(100, steps_per_epoch),
-        **config.penalties._asdict(),
     )
     return resolved, batches, total_steps
 

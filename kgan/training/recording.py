@@ -1,6 +1,6 @@
 """What is recorded of a run between its steps: log lines, scores, sample grids and checkpoints."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -156,21 +156,17 @@ class Recorder:
         history = scoring.history(self.run)
         if advice := scoring.collapse_advice(history):
             self.reporter.warn(advice)
-        self._note_end(history)
+        self.note_end()
 
     def note_end(self) -> None:
-        """Sets `end_reason` if --stop_when_worse was reached before this run was interrupted."""
-        if self.plan.config.stop_when_worse and (history := scoring.history(self.run)):
-            self._note_end(history)
-
-    def _note_end(self, history: Sequence[tuple[int, float]]) -> None:
+        """Sets `end_reason` if --stop_when_worse is reached, now or before this run was interrupted."""
         patience = self.plan.config.stop_when_worse
-        if not patience:
+        if not patience or not (history := scoring.history(self.run)):
             return
         best_step, _ = scoring.since_best(history)
-        waiting = sum(step > max(best_step, self._lengthened) for step, _ in history)
+        since = max(best_step, self._lengthened)
+        waiting = sum(step > since for step, _ in history)
         if waiting >= patience:
-            since = max(best_step, self._lengthened)
             self.end_reason = f"no better score in {waiting} since step {since} (--stop_when_worse={patience})"
 
 

@@ -121,7 +121,7 @@ def _resolve(config: TrainConfig | None, run_dir, resume: bool | str, settings: 
         check_name(name)
     if resume and run_dir is None:
         raise UserError("name the run to resume with --run_dir")
-    if run_dir is None or not resume or (resume == "auto" and not RunDir(run_dir).config_file.exists()):
+    if run_dir is None or not resume or (resume == "auto" and not os.path.exists(RunDir(run_dir).config_file)):
         config = (config or TrainConfig()).replace(**settings)
         if run_dir is None and cluster.is_multiworker(config):
             raise UserError("name the run folder with --run_dir: several workers must agree on it")

@@ -264,6 +264,14 @@ def test_another_keras_backend_is_named(folder_flags, tmp_path):
     assert "Keras is set to use jax" in words and not (tmp_path / "run").exists()
 
 
+def test_channels_first_in_the_settings_of_keras_is_named(folder_flags, tmp_path):
+    (tmp_path / "keras.json").write_text('{"image_data_format": "channels_first"}')
+    words = refused(
+        "train", *folder_flags, f"--run_dir={tmp_path / 'run'}", env={**os.environ, "KERAS_HOME": str(tmp_path)}
+    )
+    assert "channels_first" in words and not (tmp_path / "run").exists()
+
+
 def test_a_folder_with_spaces_can_be_pasted(folder_flags, tmp_path):
     run = tmp_path / "серый 128 px"
     done = kgan("train", *folder_flags, f"--run_dir={run}")

@@ -39,6 +39,13 @@ def test_a_folder_with_something_in_it_is_refused(tmp_path):
         RunDir.open(tmp_path)
 
 
+def test_a_name_that_the_system_refuses_is_a_user_error(tmp_path):
+    with pytest.raises(UserError, match="cannot"):
+        RunDir.create(tmp_path / ("x" * 300), CONFIG)
+    with pytest.raises(UserError, match="not a run folder"):
+        RunDir.open(tmp_path / ("x" * 300))
+
+
 def test_a_second_writer_is_kept_out(tmp_path):
     run = RunDir.create(tmp_path / "x", CONFIG)
     with pytest.raises(UserError, match="another process is training here"):

@@ -1,6 +1,7 @@
 """A cell's folder, what is left to do in it, and how it is told from another run's."""
 
 import json
+import shutil
 
 import pytest
 
@@ -105,6 +106,41 @@ def test_another_grid_finds_the_runs_with_its_settings(tmp_path):
     cells = resolved_in(tmp_path, wide, {cell.name: CARD for cell in wide})
     assert [cell.name for cell in cells] == ["loss=ns", "loss=ns_seed=1"]
     assert [cell.run.status() for cell in cells] == ["finished", "waiting"]
+
+
+def test_a_run_of_other_length_or_penalties_is_not_the_cell_that_leaves_them_to_the_defaults(tmp_path):
+    """Where the data are not read, as in a dry run, too."""
+    shared = {"dataset": "mnist5k"}
+    for given in ({"epochs": 10}, {"r1_weight": 0.0}):
+        (other,) = make_cells(shared | given, [{"seed": 1}], tmp_path)
+        run = train(other, path=tmp_path / "other")
+        (cell,) = make_cells(shared, [{"seed": 1}], tmp_path)
+        for cards in (None, {cell.name: CARD}):
+            assert resolved_in(tmp_path, [cell], cards)[0].run.path == cell.run.path
+        shutil.rmtree(run.path)
+        train(other)
+        with pytest.raises(UserError, match=rf"holds another run: --{next(iter(given))} was"):
+            resolved_in(tmp_path, [cell])
+        shutil.rmtree(other.run.path)
+
+
+def test_a_run_of_another_name_is_a_cell_only_on_the_same_images(tmp_path):
+    shared = {"dataset": "folder", "image_size": 28, "channels": 1, "steps": 4}
+    (old,) = make_cells(shared, [{"data_dir": "a", "seed": 1}], tmp_path)
+    train(old)
+    for folder, found in (("a", True), ("b", False)):
+        (cell,) = make_cells({**shared, "data_dir": folder}, [{"seed": 1}], tmp_path)
+        card = CARD | {"sha256": (CARD["sha256"] if found else "e" * 64)}
+        for cards in (None, {cell.name: card}):
+            assert (resolved_in(tmp_path, [cell], cards)[0].run.path == old.run.path) == found
+
+
+def test_settings_are_passed_on_as_they_are_kept(tmp_path):
+    """An `os.PathLike`, such as what `kgan.train` returns, as its path."""
+    (cell,) = make(tmp_path, {"seed": 1}, init_from=tmp_path / "earlier")
+    assert f"--init_from={tmp_path / 'earlier'}" in cell.commands(False, False)[0]
+    (cell,) = make(tmp_path, {"init_from": tmp_path / "earlier"})
+    assert cell.name == make(tmp_path, {"init_from": str(tmp_path / "earlier")})[0].name
 
 
 def test_sweep_csv_has_a_row_a_cell(tmp_path):

@@ -129,7 +129,12 @@ def test_all_end_when_one_is_killed_and_name_it(start, tmp_path, folder_flags, k
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "flag, words", [("--seed=5", "other settings or images"), ("--precision=bfloat16", "another precision")]
+    "flag, words",
+    [
+        ("--seed=5", "other settings or images"),
+        ("--precision=bfloat16", "another precision"),
+        ("--width=0.5", "other settings or images"),  # other networks cannot even be made together
+    ],
 )
 def test_workers_with_other_flags_are_refused_by_all(start, tmp_path, folder_flags, flag, words):
     flags = [*folder_flags, "--precision=float32", f"--run_dir={tmp_path / 'run'}"]
