@@ -118,9 +118,9 @@ def check_recipe(recipe: Mapping) -> None:
         indices, frames = recipe["indices"], recipe["frames"]
         good = (
             isinstance(indices, list)
-            and 2 <= len(indices) <= MAX_RECIPE_ROWS
-            and all(_whole(index, 0, 2**64 - 1) for index in indices)
             and _whole(frames, 2, MAX_RECIPE_ROWS)
+            and 2 <= len(indices) <= frames
+            and all(_whole(index, 0, 2**64 - 1) for index in indices)
         )
     else:
         good = False

@@ -115,6 +115,7 @@ def test_recipes_give_the_latents_they_name():
         {"recipe": "slerp", "indices": [0, 1], "frames": 1},
         {"recipe": "slerp", "indices": [0, 1], "frames": 3, "frame": 1},
         {"recipe": "slerp", "indices": "01", "frames": 3},
+        {"recipe": "slerp", "indices": [0] * 1000, "frames": 2},  # hours of draws from one text chunk
         {"recipe": "slerp", "indices": [0, 0.5], "frames": 3},
     ],
 )

@@ -11,14 +11,12 @@ forged. Of the folder of RUN, what no network drew is left out: checkpoints, rea
 from collections import Counter
 
 from absl import flags
-from rich.table import Table
-from rich.text import Text
 
 import kgan
 from kgan import cli
 from kgan.provenance.check import Verdict
 from kgan.sampling.verify import FileResult, VerifyResult
-from kgan.text import one_line
+from kgan.text import one_line, table
 
 FLAGS = flags.FLAGS
 FORGEABLE = "marks can be forged: only --run=RUN compares an image with what made it"
@@ -42,11 +40,8 @@ def show(result: VerifyResult) -> None:
         (file,) = result.files
         print(f"{one_line(file.path)}: {file.verdict}: {_reason(file)}")
     else:
-        table = Table("image", "verdict", "why", box=None, pad_edge=False)
-        for file in result.files:
-            name, why = Text(one_line(file.path), overflow="fold"), Text(_reason(file), overflow="fold")
-            table.add_row(name, file.verdict.value, why)
-        cli.console().print(table)
+        rows = [(one_line(file.path), file.verdict.value, _reason(file)) for file in result.files]
+        print(table(("image", "verdict", "why"), rows))
         counts = Counter(file.verdict for file in result.files)
         parts = (f"{counts[verdict]:,} {verdict}" for verdict in Verdict if counts[verdict])
         print(f"{len(result.files):,} images: " + ", ".join(parts))

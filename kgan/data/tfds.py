@@ -153,7 +153,7 @@ def _features(title: str, info: Any) -> tuple[str, str]:
 def _own_process(title: str, *arguments: str) -> Iterator[IO[bytes]]:
     """What this module, run as a program, writes to stdout. Raises UserError with its last words if it fails."""
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, "-m", "kgan.data.tfds", *arguments]
+    command = [sys.executable, "-P", "-m", "kgan.data.tfds", *arguments]  # -P: nothing is imported from this folder
     with (
         tempfile.TemporaryFile() as messages,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=messages, env=environment) as process,

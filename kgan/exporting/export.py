@@ -69,12 +69,12 @@ def export(
 
 def _workplace(out: Path) -> Path:
     """A folder beside `out`, to be moved there when all is written. Raises UserError if `out` is taken."""
-    folder = out.absolute().with_name(f".{out.absolute().name}.{os.getpid()}.tmp")
     try:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise UserError(f"--out={out} is there already: name a new folder")
         if out.is_symlink() or os.path.ismount(out) or out.resolve() == Path.cwd():
             raise UserError(f"--out={out} cannot be replaced by a folder: name one that is not there yet")
+        folder = out.absolute().with_name(f".{out.absolute().name}.{os.getpid()}.tmp")
         folder.mkdir(parents=True)
     except OSError as error:
         raise UserError(f"--out={out}: cannot make this folder ({error.strerror})") from None

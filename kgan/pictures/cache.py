@@ -104,8 +104,9 @@ def clear() -> int:
         return sum(path.stat().st_size for path in there)
 
     before = num_bytes()
-    shutil.rmtree(_decoded(), ignore_errors=True)
-    shutil.rmtree(cache_folder() / "manifests", ignore_errors=True)
+    for folder in (_decoded(), cache_folder() / "manifests"):  # which may be links to another disk
+        for path in folder.glob("*"):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
     if left := num_bytes():
         raise UserError(f"{_decoded()}: {left / 1e6:,.1f} MB in it could not be removed; see who owns this folder")
     return before

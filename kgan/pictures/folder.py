@@ -21,7 +21,8 @@ OTHER_SUFFIXES = {
 
 
 class Folder(Pictures):
-    """The image files below a folder, ordered by their paths relative to it; no hidden files, no links to folders.
+    """The image files below a folder, ordered by their paths relative to it; no hidden files. Links to folders are
+    followed at the first level, where they are classes.
 
     Raises UserError, with what may be the reason, if it is no folder or there are none.
     """
@@ -80,19 +81,31 @@ def _listed(root: Path) -> tuple[list[str], dict[str, int]]:
     suffix, the most frequent first. Raises UserError if a folder cannot be read."""
     names: list[str] = []
     others: Counter[str] = Counter()
-    for folder, folders, files in os.walk(root, onerror=_refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+    broken: list[str] = []
+    for folder, files in _walked(root):
         inner = Path(folder).relative_to(root).as_posix()
         prefix = "" if inner == "." else f"{inner}/"
         for name in files:
             suffix = os.path.splitext(name)[1].lower()
-            if name.startswith("."):
-                continue
             if suffix in SUFFIXES:
-                names.append(prefix + name)
+                (names if os.path.isfile(os.path.join(folder, name)) else broken).append(prefix + name)
             elif suffix in OTHER_SUFFIXES:
                 others[suffix] += 1
+    if broken:
+        logging.warning("%s: %d passed over that are no files: %s", root, len(broken), one_line(min(broken)))
     return sorted(names), dict(others.most_common())
+
+
+def _walked(root: Path) -> Iterator[tuple[str, list[str]]]:
+    """Each folder from `root` on with the names of its files, none of them hidden; links to folders at the first level
+    only, so that none leads in a circle."""
+    starts = [str(root)]
+    for start in starts:
+        for folder, folders, files in os.walk(start, onerror=_refuse):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            yield folder, [name for name in files if not name.startswith(".")]
+            if folder == str(root):
+                starts += [path for name in folders if os.path.islink(path := os.path.join(folder, name))]
 
 
 def _refuse(error: OSError) -> None:

@@ -15,10 +15,10 @@ FILES: dict[str, type[PictureFile]] = {".npy": ArrayFile, ".npz": ArrayFile, ".z
 
 def open_pictures(place: Path) -> Pictures:
     """What lies at `place`. Raises UserError if that is nothing of the kind, or a folder without images."""
-    if place.is_dir():
+    if os.path.isdir(place):
         return Folder(place)
     kind = FILES.get(place.suffix.lower())
-    if kind and place.exists():
+    if kind and os.path.exists(place):
         return kind(place)
     raise UserError(f"{place}: not a folder of images, nor a file of them ({', '.join(FILES)})")
 

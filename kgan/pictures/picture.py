@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import os
+import re
 import threading
 import warnings
 from collections.abc import Iterator
@@ -10,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from kgan.errors import UserError
 from kgan.files import open_regular
@@ -24,6 +26,18 @@ MAX_SIDE = 65_535
 # threads that each decoded one large picture. Blocks of more than 32 MB go back to the system.
 Image.core.set_block_size(64 << 20)
 _MAX_SCANS = 1_000_000_000  # pixels times scans of a JPEG, each of which goes over all pixels
+_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")  # of a JPEG, less those that nothing belongs to
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ON_ITS_SIDE = {_TURNS[orientation] for orientation in (5, 6, 7, 8)}
 
 
 @dataclass(frozen=True)
@@ -60,8 +74,9 @@ def read_image(picture: Picture, size: int, channels: int) -> np.ndarray:
 
 def image_shape(picture: Picture) -> tuple[int, int, int]:
     """The (h, w, c) of a picture as its header has it: c is 1 for grey, else 3. Raises UserError as `decoded` does."""
-    with _opened(picture) as image:
-        return image.height, image.width, 1 if image.mode in ("1", "L", "I", "I;16") else 3
+    with _opened(picture) as image, _as_user_error(picture):
+        width, height = reversed(image.size) if _turn(image) in _ON_ITS_SIDE else image.size
+        return height, width, 1 if image.mode in ("1", "L", "I", "I;16") else 3
 
 
 @contextlib.contextmanager
@@ -78,8 +93,9 @@ def decoded(picture: Picture, channels: int, draft: int | None = None) -> Iterat
             source.draft("RGB" if channels == 3 else "L", (draft, draft))
         with _PIXELS.reserved(source.width * source.height), contextlib.closing(source):
             with _as_user_error(picture):
-                ImageOps.exif_transpose(source, in_place=True)
-                image = _flatten(source).convert("L" if channels == 1 else "RGB")
+                turn = _turn(source)
+                upright = source if turn is None else source.transpose(turn)
+                image = _flatten(upright).convert("L" if channels == 1 else "RGB")
             with contextlib.closing(image):
                 yield image
 
@@ -132,17 +148,42 @@ def _as_user_error(picture: Picture) -> Iterator[None]:
         raise UserError(f"{picture}: not a readable image ({one_line(error) or type(error).__name__})") from None
 
 
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What sets a picture upright, by its EXIF orientation. Pillow's own `exif_transpose` also writes the EXIF data
+    anew, and fails where they are odd."""
+    return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+
+
 def _check_scans(picture: Picture, stream: BinaryIO, num_pixels: int) -> None:
     """A progressive JPEG of few bytes can ask for thousands of passes over millions of pixels."""
     place = stream.tell()
-    stream.seek(0)
-    scans, last = 0, b""
-    while piece := stream.read(1 << 20):
-        scans += (last + piece).count(b"\xff\xda")
-        last = piece[-1:]
+    scans = _num_scans(stream)
     stream.seek(place)
     if scans * num_pixels > _MAX_SCANS:
         raise UserError(f"{picture}: a JPEG of {scans:,} scans over {num_pixels:,} pixels is not decoded")
+
+
+def _num_scans(stream: BinaryIO) -> int:
+    """The scans of a JPEG up to its end (ISO/IEC 10918-1, B.1): phones append videos."""
+    stream.seek(2)
+    scans = 0
+    while marker := _next_marker(stream):
+        if marker == _END_OF_IMAGE:
+            break
+        scans += marker == _START_OF_SCAN
+        stream.seek(max(0, int.from_bytes(stream.read(2), "big") - 2), os.SEEK_CUR)
+    return scans
+
+
+def _next_marker(stream: BinaryIO) -> int:
+    """The next marker with a segment, or that of the end, behind which the stream is left; 0 if there is none."""
+    last = b""
+    while piece := stream.read(1 << 16):
+        if found := _MARKER.search(last + piece):
+            stream.seek(found.end() - len(last + piece), os.SEEK_CUR)
+            return found[0][1]
+        last = piece[-1:]
+    return 0
 
 
 class _Budget:

@@ -69,7 +69,7 @@ def read_run(run: RunDir, max_frames: int, max_bytes: int) -> Run:
     """
     config, record, metrics = run.read_config(), run.read_record(), run.read_metrics()
     card = record.get("dataset", {})
-    name, path = one_line(run.path.resolve().name), _typed(run.path)
+    name, path = one_line(run.path.resolve().name), shlex.quote(_typed(run.path))
     measured = {"evaluation": results.read(run, results.EVALUATION), "audit": results.read(run, results.AUDIT)}
     settings, usual = public(dataclasses.asdict(config)), defaults(config, card)
     changed = {key: value for key, value in settings.items() if value != usual[key]}
@@ -169,13 +169,13 @@ def _reproduce(config: TrainConfig, changed: Mapping, record: Mapping, path: str
     commands = []
     if revision := record.get("git_revision"):
         changes = ["# and changes of its own"] if revision.endswith("+") else []
-        commands.append(["git", "checkout", revision.rstrip("+"), *changes])
+        commands.append(["git", "checkout", shlex.quote(revision.rstrip("+")), *changes])
     flags = [as_flag(name, value) for name, value in changed.items() if value is not None]
     place = ["--data_dir=DIR"] * (config.dataset == "folder") + ["--init_from=RUN"] * bool(config.init_from)
     training = ["kgan", "train", *dict.fromkeys([f"--dataset={config.dataset}", *place, *flags])]
     return [
         *commands,
         list(map(shlex.quote, training)),
-        ["kgan", "sample", shlex.quote(path), "--num=64"],
-        ["kgan", "verify", f"{shlex.quote(path)}/generated/*", f"--run={shlex.quote(path)}"],
+        ["kgan", "sample", path, "--num=64"],
+        ["kgan", "verify", f"{path}/generated/*", f"--run={path}"],
     ]

@@ -49,8 +49,8 @@ def list_runs(folder: str | Path) -> list[RunSummary]:
 
 
 def runs_here(folder: str | Path = ".") -> list[RunSummary]:
-    """The runs in FOLDER/runs, or else in the folder itself."""
-    return list_runs(Path(folder) / RUNS) or list_runs(folder)
+    """The runs in FOLDER/runs, or else those in the folder itself; other programs have a config.json too."""
+    return list_runs(Path(folder) / RUNS) or [run for run in list_runs(folder) if run.status != UNREADABLE]
 
 
 def table(runs: list[RunSummary]) -> str:

@@ -1,5 +1,6 @@
 """Reading the images of any generator: an array, a folder of image files, an .npz or an .npy."""
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,17 +46,19 @@ def check_exists(source: Source | None, flag: str) -> None:
 
 
 def image_shape(source: Source) -> tuple[int, int, int]:
-    """The (h, w, c) of all images in an array, .npz or .npy, or of the first single one in a folder.
+    """The (h, w, c) of all images in an array, .npz or .npy; in a folder (h, w) is that of the first single one, and c
+    is 3 if any has colour.
 
     Raises UserError as `read_samples` does.
     """
     if isinstance(source, np.ndarray) or not Path(source).is_dir():
         height, width, channels = _read_array(source).shape[1:]
         return height, width, channels
-    single = next((file for file in Folder(Path(source)) if not _is_grid(file)), None)
-    if single is None:
+    singles = (file for file in Folder(Path(source)) if not _is_grid(file))
+    if (first := next(singles, None)) is None:
         raise _only_grids(source)
-    return picture.image_shape(single)
+    height, width, channels = picture.image_shape(first)
+    return height, width, 3 if channels == 3 or any(map(_has_colour, singles)) else 1
 
 
 def read_samples(
@@ -95,6 +98,13 @@ def read_images(source: Source, shape: tuple[int, int, int], flag: str) -> Sampl
         )
     read = cache.read(Folder(Path(source)), shape[0], shape[2])
     return Samples(read.images, read.unreadable)
+
+
+def _has_colour(file: Path) -> bool:
+    """False also for what cannot be read, which is passed over later."""
+    with contextlib.suppress(UserError):
+        return picture.image_shape(file)[2] == 3
+    return False
 
 
 def _read_array(source: Source) -> np.ndarray:

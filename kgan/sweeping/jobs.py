@@ -132,7 +132,7 @@ def run_tasks(
 def _start(task: Task, slot: Slot, position: int = 0) -> _Running:
     """The process has a session of its own, which keeps the terminal's Ctrl-C from it: `run_tasks` passes that on
     once."""
-    command = [sys.executable, "-m", "kgan", *task.commands[position]]
+    command = [sys.executable, "-P", "-m", "kgan", *task.commands[position]]  # -P: nothing is imported from this folder
     with open(task.log, "ab") as log:
         log.write(f"$ kgan {shlex.join(task.commands[position])}\n".encode("utf-8", "surrogateescape"))
         log.flush()

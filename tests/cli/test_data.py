@@ -147,6 +147,10 @@ def test_overrides_are_on_record(bare):
     assert plan.make_plan(settings(bare, accept_unknown_license=True, ignore_datamining=True)).card["overrides"] == [
         "ignore_datamining"
     ]
+    says_nothing = {"name": "x", "license": "MIT", "files_sha256": inspect(bare).card.files_sha256}
+    (bare / "dataset.json").write_text(json.dumps(says_nothing))
+    with pytest.raises(UserError, match="2 images of x forbid data mining"):
+        plan.make_plan(settings(bare))
 
 
 def test_a_card_speaks_for_the_files_it_was_written_for(folder):

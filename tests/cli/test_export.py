@@ -148,6 +148,7 @@ def test_results_of_the_other_weights_are_left_out_of_the_card(trained_run, tmp_
         (["--out=x", "--license="], "--license= is empty: give it a value, or leave it out"),
         (["--out=x", "--license=MITT"], "'MITT' is no SPDX licence"),
         (["--out=full", "--license=MIT"], "--out=full is there already"),
+        (["--out=/", "--license=MIT"], "--out=/ is there already"),
         (["--out=link", "--license=MIT"], "--out=link cannot be replaced by a folder: name one that is not there yet"),
         (["--out=x", "--license=MIT", "--checkpoint=9"], "--checkpoint=9: must be best, last or one of the steps 4"),
     ],

@@ -24,6 +24,18 @@ def test_first_level_folders_are_the_classes(tmp_path):
     assert read.unreadable == ()
 
 
+def test_a_link_to_a_folder_is_a_class_and_one_to_nothing_is_passed_over(tmp_path, caplog):
+    draw_folder(tmp_path / "data", 6, classes=2)
+    draw_folder(tmp_path / "other", 3, classes=0)
+    (tmp_path / "data" / "class2").symlink_to(tmp_path / "other")
+    (tmp_path / "other" / "circle").symlink_to(tmp_path / "data")
+    (tmp_path / "data" / "class0" / "gone.png").symlink_to("nowhere.png")
+    os.mkfifo(tmp_path / "data" / "class1" / "pipe.png")
+    read = cache.read(open_pictures(tmp_path / "data"), 28, 1)
+    assert read.class_names == ("class0", "class1", "class2") and np.bincount(read.labels).tolist() == [3, 3, 3]
+    assert f"{tmp_path / 'data'}: 2 passed over that are no files: class0/gone.png" in caplog.messages
+
+
 def test_images_outside_every_class_leave_the_set_unlabelled_and_are_named(tmp_path, caplog):
     draw_folder(tmp_path / "a", 3, classes=0)
     read = cache.read(open_pictures(tmp_path / "a"), 28, 1)

@@ -2,6 +2,7 @@
 
 import io
 import os
+import struct
 import threading
 import time
 
@@ -84,6 +85,31 @@ def test_levels_of_16_bits_are_rounded(tmp_path):
 def _progressive(extra_scans: int) -> bytes:
     content = saved(Image.new("RGB", (2000, 2000)), "JPEG", progressive=True)
     return content[:-2] + content[content.rindex(b"\xff\xda") : -2] * extra_scans + content[-2:]
+
+
+def test_what_is_appended_to_a_jpeg_counts_as_no_scan(tmp_path):
+    """Phones append videos, in which any two bytes stand."""
+    (tmp_path / "motion.jpg").write_bytes(_progressive(0) + b"\xff\xda" * 1000)
+    assert (picture.read_image(tmp_path / "motion.jpg", 32, 3) < 3).all()
+    content, thumbnail = _progressive(300), b"\xff\xe1\x00\x06\xff\xd9\xff\xd9"  # an end, inside a segment
+    (tmp_path / "scans.jpg").write_bytes(content[:2] + thumbnail + content[2:])
+    with pytest.raises(UserError, match="a JPEG of 310 scans"):
+        picture.read_image(tmp_path / "scans.jpg", 32, 3)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_is_set_upright_whatever_else_its_exif_data_say(tmp_path, orientation):
+    pixels = np.zeros((20, 30), np.uint8)
+    pixels[:10, :15], pixels[10:, :15] = 250, 120
+    entries = struct.pack("<HHIHH", 0x0112, 3, 1, orientation, 0)
+    entries += struct.pack("<HHII", 0x0128, 2, 5, 38) + bytes(4)  # a ResolutionUnit that is a text
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + entries + b"inch\0"
+    (tmp_path / "odd.png").write_bytes(saved(Image.fromarray(pixels), "PNG", exif=exif))
+    upright = {1: pixels, 2: pixels[:, ::-1], 3: pixels[::-1, ::-1], 4: pixels[::-1]}
+    upright |= {5: pixels.T, 6: pixels[::-1].T, 7: pixels[::-1, ::-1].T, 8: pixels.T[::-1]}
+    with picture.decoded(tmp_path / "odd.png", 1) as image:
+        assert np.array_equal(np.asarray(image), upright[orientation])
+    assert picture.image_shape(tmp_path / "odd.png") == (*upright[orientation].shape, 1)
 
 
 def test_bombs_are_not_decoded(tmp_path):

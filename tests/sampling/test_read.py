@@ -54,6 +54,9 @@ def test_grey_and_colour(tmp_path):
     assert read_samples(tmp_path / "rgb", (4, 4, 3)).images.tolist() == np.full((1, 4, 4, 3), 7).tolist()
     write(tmp_path / "l" / "0.png", 7)
     assert image_shape(tmp_path / "l") == (4, 4, 1)
+    write(tmp_path / "l" / "1.png", 7, mode="RGB")  # one grey picture among those in colour takes nobody's colours
+    (tmp_path / "l" / "2.png").write_bytes(b"damaged")
+    assert image_shape(tmp_path / "l") == (4, 4, 3)
 
 
 def test_an_npz_is_read_in_its_order_and_of_a_larger_one_some_at_random(tmp_path):

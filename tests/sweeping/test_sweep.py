@@ -17,7 +17,7 @@ from pathlib import Path
 from kgan import TrainConfig
 from kgan.runs.rundir import RunDir
 from kgan.training.plan import make_plan
-command, *arguments = sys.argv[4:]
+command, *arguments = sys.argv[1:]
 if command == "evaluate":
     run = RunDir.open(arguments[0])
     record = {"run_id": run.read_record()["id"], "step": 4, "distance_name": "classifier FD"}
@@ -46,7 +46,9 @@ def sweep(tmp_path, monkeypatch):
     monkeypatch.setattr(
         jobs.subprocess,
         "Popen",
-        lambda command, **options: popen([command[0], "-c", STAND_IN, *command[1:3], "", *command[3:]], **options),
+        lambda command, **options: popen(
+            [command[0], "-c", STAND_IN, *command[command.index("kgan") + 1 :]], **options
+        ),
     )
     settings = {"dataset": "folder", "data_dir": str(tmp_path / "images"), "image_size": 28, "channels": 1}
     settings |= {"arch": "mlp", "steps": 4, "batch_size": 16, "d_lr": 4e-4}

@@ -1,6 +1,7 @@
 """What can be seen of a folder or file of images before anyone trains on it; the facts of its dataset.json."""
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,8 +47,10 @@ def put_on_record(place: Path, said: Mapping) -> Inspection:
     """
     before = read_card(place) if place.exists() else None
     kept = {name: getattr(before, name) for name in (*SAID, "citation")} if before else {}
-    inspection = inspect(place, **kept | dict(said))
     path = card_file(place)
+    if path.parent.exists() and not os.access(path.parent, os.W_OK):
+        raise UserError(f"{path}: this folder cannot be written to")
+    inspection = inspect(place, **kept | dict(said))
     try:
         write_atomically(path, inspection.card.to_json().encode("utf-8"))
     except OSError as error:
@@ -71,7 +74,7 @@ def inspect(place: Path, **facts) -> Inspection:
     sizes = Counter(one.size for one in read)
     prohibited = tuple(one.mining for one in seen if one.mining)
     card = DatasetCard(
-        **{"name": pictures.name} | facts,
+        **facts | {"name": (facts.get("name") or "").strip() or pictures.name.strip() or "pictures"},
         files_sha256=files_hash,
         num_images=len(read),
         unreadable=len(seen) - len(read),

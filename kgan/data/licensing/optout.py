@@ -56,7 +56,7 @@ def data_mining(picture: Path | Encoded) -> DataMining:
                     values += _terms(packet)
                 except BadMetadata as error:
                     problem = str(error)
-                    prohibited |= b"DMI-PROHIBITED" in packet
+                    prohibited |= b"DMI-PROHIBITED" in packet.replace(b"\0", b"")  # UTF-16 too
         except BadMetadata as error:  # nobody knows what else stands there
             problem, prohibited = str(error), True
     prohibited |= any(value not in _PERMITTING for value in values)
@@ -160,14 +160,17 @@ def _jpeg_packets(stream: BinaryIO) -> Iterator[bytes]:
             yield segment[len(_JPEG_XMP) :]
         elif segment.startswith(_JPEG_EXTENSION):
             rest = segment[len(_JPEG_EXTENSION) :]  # a digest of 32 letters, the whole length, this part's offset
-            extensions[rest[:32]][int.from_bytes(rest[36:40], "big")] = rest[40:]
+            extensions[rest[:36]][int.from_bytes(rest[36:40], "big")] = rest[40:]
             extended += len(rest)
             if extended > MAX_BYTES:
                 raise BadMetadata("the extended XMP is too long")
     else:
         raise BadMetadata("too many segments")
-    for parts in extensions.values():
-        yield b"".join(part for _, part in sorted(parts.items()))
+    for head, parts in extensions.items():
+        whole = b"".join(part for _, part in sorted(parts.items()))
+        if len(whole) != int.from_bytes(head[32:], "big"):
+            raise BadMetadata("a part of the extended XMP is missing")
+        yield whole
 
 
 def _webp_packets(stream: BinaryIO) -> Iterator[bytes]:

@@ -47,14 +47,16 @@ def permitted(
     card, file = read_card(pictures.place), card_file(pictures.place)
     command = f"kgan data inspect {shlex.quote(str(pictures.place))}"
     if card is None:
-        count = remembered(
-            pictures, "datamining_prohibited", lambda: inspection.count_prohibited(pictures), verify_data
-        )
-        card = DatasetCard(pictures.name, datamining_prohibited=count)
+        card = DatasetCard(pictures.name)
     elif not card.files_sha256:
         raise UserError(f"{file} names no files: write it with `{command}`")
     elif card.files_sha256 != files_hash:
         raise UserError(f"the images in {pictures.place} changed since {file.name} was written: run `{command}` again")
+    if card.datamining_prohibited is None:  # nobody looked
+        count = remembered(
+            pictures, "datamining_prohibited", lambda: inspection.count_prohibited(pictures), verify_data
+        )
+        card = replace(card, datamining_prohibited=count)
     return permit(
         card, pictures.place, accept_unknown_license=accept_unknown_license, ignore_datamining=ignore_datamining
     )

@@ -110,6 +110,17 @@ def test_extended_xmp_of_a_jpeg_is_put_together(tmp_path):
     extended = content[:2] + joined + content[2:]
     Image.open(io.BytesIO(extended)).load()
     assert look(tmp_path, extended).prohibited
+    allowed = packet("DMI-ALLOWED").ljust(len(xmp))
+    for kept, prohibited in ((2, False), (1, True)):  # nobody knows what the missing part said
+        segments = [head + struct.pack(">I", offset) + allowed[offset:end] for offset, end in ((0, 100), (100, None))]
+        joined = b"".join(b"\xff\xe1" + struct.pack(">H", len(part) + 2) + part for part in segments[:kept])
+        assert look(tmp_path, content[:2] + joined + content[2:]).prohibited == prohibited
+
+
+def test_broken_xmp_in_utf_16_prohibits_when_it_says_so(tmp_path):
+    broken = packet("DMI-PROHIBITED").decode().replace("</", "<", 1).encode("utf-16")
+    found = look(tmp_path, saved("JPEG", broken))
+    assert found.prohibited and found.problem
 
 
 @pytest.mark.parametrize("kind", KINDS)
