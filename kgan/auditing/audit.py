@@ -112,6 +112,7 @@ def _audited(images: inputs.AuditImages, recover: bool, progress: Progress | Non
         images.samples,
         images.train,
         images.heldout,
+        flipped=images.flipped,
         passes_per_image=images.passes_per_image,
         progress=progress,
         **settings,

@@ -49,43 +49,43 @@ def compare(
     alpha: float = 1e-3,
     shifts: int = 1,
     exchangeable: bool = True,
+    flipped: bool = False,
     passes_per_image: float | None = None,
     progress: Progress | None = None,
 ) -> AuditResult:
     """Tests whether `samples` contain more near-copies of `train` than `heldout`, images of the same origin, does.
 
     All three are uint8 (n, h, w, c): arrays, memory maps or views of them. `alpha` is the false-positive rate that
-    flagging an image is calibrated to. Mirror images are looked for in colour only. `exchangeable=False` where `train`
-    is a collection of known works, not of one origin with `heldout`: no strata then, and no swap test.
+    flagging an image is calibrated to. Mirror images are looked for in colour, and where the generator was trained on
+    `flipped` images. `exchangeable=False` where `train` is a collection of known works, not of one origin with
+    `heldout`: no strata then, and no swap test. Held-out images that repeat each other calibrate once.
     `progress(done, total)` counts pairs of images. Fewer than 20 held-out images give "cannot tell", and so does a
     single image to look for, unless too many samples show it pixel for pixel. Raises ValueError for arrays of other
     types or shapes that differ, without samples or training images, and for alpha outside (0, 1).
     """
     _check(samples, train, heldout, alpha)
-    mirror = train.shape[-1] == 3
-    tested = len(heldout) >= verdict.MIN_HELDOUT
+    mirror = flipped or train.shape[-1] == 3
+    digests = {"samples": _digests(samples), "train": _digests(train), "heldout": _digests(heldout)}
+    distinct = _distinct(heldout, mirror)
+    tested = len(distinct) >= verdict.MIN_HELDOUT
     copied = planting.planted_indices(len(train)) if tested else np.zeros(0, np.int64)
     kinds = planting.kinds_of_copy(mirror) if tested else ()
-    counter = Counter(
-        progress, _num_pairs(len(samples), len(train), len(heldout), len(kinds) * len(copied), tested and exchangeable)
-    )
-    num_strata = min(_MOST_STRATA, max(1, len(heldout) // _HELDOUT_PER_STRATUM)) if exchangeable else 1
+    searched = len(samples) + len(distinct) + len(kinds) * len(copied)
+    swapped = len(heldout) + len(train) if tested and exchangeable else 0
+    counter = Counter(progress, searched * len(train) + swapped * len(samples))
+    num_strata = min(_MOST_STRATA, max(1, len(distinct) // _HELDOUT_PER_STRATUM)) if exchangeable else 1
     search = _Search(train, shifts, mirror, num_strata, counter)
-    evidence = Evidence(search.matches(samples), search.matches(heldout))
-    digests = {"samples": _digests(samples), "train": _digests(train), "heldout": _digests(heldout)}
+    evidence = Evidence(search.matches(samples), search.matches(distinct))
     planted = search.matches_by_kind({kind: planting.altered(train[copied], kind) for kind in kinds})
     result = AuditResult(
         verdict=CANNOT_TELL,
-        reason=verdict.too_few(len(heldout)),
+        reason=verdict.too_few(len(distinct)),
         alpha=alpha,
         num_samples=len(samples),
         duplicates=_duplicates(search.references, digests, evidence),
         passes_per_image=passes_per_image,
-        histograms={
-            space: histograms(neighbours.ratios, evidence.heldout.neighbours[space].ratios)
-            for space, neighbours in evidence.samples.neighbours.items()
-        },
-        protocol=_protocol(search.references, samples, train, heldout)
+        histograms=_histograms(evidence),
+        protocol=_protocol(search.references, samples, train, distinct)
         | {"sought": "training image" if exchangeable else "known work", "num_strata": len(search.centres)},
         evidence=evidence,
     )
@@ -101,7 +101,14 @@ def compare(
         result = verdict.judged(result, calibration, swap, planted)
         if is_lone and result.verdict == NONE_DETECTED:
             result = _untold(result, evidence)
-    return _with_pairs(result, samples, train, heldout)
+    return _with_pairs(result, samples, train, distinct)
+
+
+def _histograms(evidence: Evidence) -> dict[str, dict[str, Any]]:
+    return {
+        space: histograms(neighbours.ratios, evidence.heldout.neighbours[space].ratios)
+        for space, neighbours in evidence.samples.neighbours.items()
+    }
 
 
 def _untold(result: AuditResult, evidence: Evidence) -> AuditResult:
@@ -161,6 +168,16 @@ def _swap_test(
     return p_values, len(samples) - len(search.kept)
 
 
+def _distinct(images: Images, mirror: bool) -> Images:
+    """The first of each image, and of its mirror image if the search takes the two for the same: counted twice, an
+    image that lies far from the training images would make those of samples look close."""
+    first: dict[str, int] = {}
+    for row in range(len(images)):
+        digest = _digest(images[row])
+        first.setdefault(min(digest, _digest(images[row][:, ::-1])) if mirror else digest, row)
+    return images if len(first) == len(images) else view_of(images, np.array([*first.values()]))
+
+
 def _without_twins(*sets: tuple[Images, list[str]]) -> list[Images]:
     """The images of each set, given with their digests, that equal no other image of any.
 
@@ -183,6 +200,7 @@ def _duplicates(search: NeighbourSearch, digests: dict[str, list[str]], evidence
         "train_exact": len(digests["train"]) - len(known),
         "train_collapsed": len(digests["train"]) - len(search.kept),
         "heldout_exact": sum(digest in known for digest in digests["heldout"]),
+        "heldout_repeated": len(digests["heldout"]) - len(evidence.heldout.strata),
         "heldout_near": int((evidence.heldout.neighbours[PIXELS].distances <= search.radius).sum()),
     }
 
@@ -232,8 +250,3 @@ def _check(samples: Images, train: Images, heldout: Images, alpha: float) -> Non
             raise ValueError(f"{name} are {images.shape[1:]} images, the training images {train.shape[1:]}")
     if len(samples) == 0 or len(train) == 0:
         raise ValueError("there must be samples and training images")
-
-
-def _num_pairs(num_samples: int, num_train: int, num_heldout: int, num_planted: int, swap: bool) -> int:
-    pairs = (num_samples + num_heldout + num_planted) * num_train
-    return pairs + (num_heldout + num_train) * num_samples * swap

@@ -26,7 +26,7 @@ class AuditImages:
 
     `places` (n,) says where in an array the samples stood, None if in this order; `files` has the name of each in a
     folder. `recover`, where there is a generator, measures latent recovery when it is called with a progress callback.
-    `remarks` are sentences that end the reason of the verdict.
+    `remarks` are sentences that end the reason of the verdict. `flipped` says that mirror images were trained on too.
     """
 
     samples: Images
@@ -40,6 +40,7 @@ class AuditImages:
     recover: Callable[[Progress], dict[str, Any]] | None = None
     skipped: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    flipped: bool = False
 
 
 def of_run(
@@ -94,6 +95,7 @@ def of_run(
         recover=lambda progress: latent_recovery(trained, train, theirs, progress),
         skipped=unseen.skipped,
         remarks=tuple(filter(None, (division.seen if heldout is None else "", division.elsewhere))),
+        flipped=config.flip,
     )
 
 

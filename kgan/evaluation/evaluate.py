@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from kgan.arguments import check_range, check_run_or_samples, refuse_changed
 from kgan.errors import UserError
 from kgan.evaluation import inputs, protocol
@@ -50,7 +52,7 @@ class Evaluation:
 
 
 def evaluate(
-    run: str | os.PathLike | None = None,
+    run: str | os.PathLike | np.ndarray | None = None,
     *,
     samples: Source | None = None,
     dataset: str | None = None,
@@ -100,6 +102,8 @@ def evaluate(
         UserError: for arguments that do not fit together, files that cannot be read, too few images for the features,
             and images that do not match.
     """
+    if isinstance(run, np.ndarray) and samples is None:
+        run, samples = None, run
     check_run_or_samples(run, samples)
     for name, source in {"samples": samples, "train": train}.items():
         check_exists(source, name)
@@ -109,7 +113,7 @@ def evaluate(
     if seed + repeats > MAX_SEED + 1:
         raise UserError(f"--repeats={repeats}: goes beyond the last seed, {MAX_SEED}")
     if samples is None:
-        assert run is not None
+        assert run is not None and not isinstance(run, np.ndarray)
         others = {"dataset": dataset, "num_heldout": num_heldout, "train": train}
         refuse_changed(evaluate, others, "--samples; a run has its own")
         opened = RunDir.open(run)
@@ -153,6 +157,7 @@ def _scored(
     for drawn in sets:
         digests.append(sha256_of_arrays(drawn))
         results.append(evaluator.scores(drawn, counter.stage(count)))
+        del drawn  # before the next are drawn: they may take gigabytes
     scores, spread = protocol.summarise(results)
     about = {"features_reason": choice.reason, "num_samples_reason": reason, **about, "samples_sha256": digests}
     if spread:

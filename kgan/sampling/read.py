@@ -1,6 +1,7 @@
 """Reading the images of any generator: an array, a folder of image files, an .npz or an .npy."""
 
 import contextlib
+import itertools
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,25 +143,31 @@ def _some(total: int) -> np.ndarray:
 
 def _read_folder(path: Path, shape: tuple[int, int, int], limit: int | None) -> Samples:
     files = list(Folder(path))
-    read: dict[int, np.ndarray] = {}
+    order = _some(len(files)) if limit is not None and limit < len(files) else np.arange(len(files))
+    chosen, others = np.sort(order[:limit]), order[len(order) if limit is None else limit :]
+    images = np.empty((len(chosen), *shape), np.uint8)
+    numbers: list[int] = []
     skipped = []
-    for number in _some(len(files)) if limit is not None and limit < len(files) else range(len(files)):
-        if len(read) == limit:
+    for number in itertools.chain(chosen, others):
+        if len(numbers) == len(images):
             break
         image = _read_single(files[number], shape)
         if image is None:
             skipped.append(f"{one_line(files[number].name)}: a grid of several images")
         else:
-            read[int(number)] = image
-    if not read:
+            images[len(numbers)] = image
+            numbers.append(number)
+    if not numbers:
         raise _only_grids(path)
-    numbers = sorted(read)
+    images = images[: len(numbers)]
+    if skipped and len(others):  # others came in the places of grids
+        images, numbers = images[np.argsort(numbers)], sorted(numbers)
     return Samples(
-        np.stack([read[number] for number in numbers]),
+        images,
         tuple(skipped),
-        f"all {len(read)} images in {path.name}"
-        if len(read) + len(skipped) == len(files)
-        else f"{len(read)} of the {len(files)} image files in {path.name}, at random",
+        f"all {len(numbers)} images in {path.name}"
+        if len(numbers) + len(skipped) == len(files)
+        else f"{len(numbers)} of the {len(files)} image files in {path.name}, at random",
         files=tuple(files[number].relative_to(path).as_posix() for number in numbers),
     )
 

@@ -377,9 +377,36 @@ def test_duplicates_are_counted():
     heldout = np.concatenate([HELDOUT, TRAIN[:1]])
     result = compare(np.concatenate([HONEST[:40], HONEST[:2]]), train, heldout)
     assert result.duplicates == {
-        "samples_exact": 2, "train_exact": 4, "train_collapsed": 5, "heldout_exact": 1, "heldout_near": 1,
-        "samples_collapsed": 2,
+        "samples_exact": 2, "train_exact": 4, "train_collapsed": 5, "heldout_exact": 1, "heldout_repeated": 0,
+        "heldout_near": 1, "samples_collapsed": 2,
     }  # fmt: skip
+
+
+def test_held_out_images_that_repeat_each_other_calibrate_once():
+    """Thirty of one that lies far from the training images would make all others look close."""
+    once, often = HELDOUT[:60], np.concatenate([HELDOUT[:60], *[HELDOUT[:20]] * 5])
+    results = [compare(HONEST, TRAIN, heldout) for heldout in (once, often)]
+    assert results[1].duplicates["heldout_repeated"] == 100
+    assert results[0].calibration == results[1].calibration and results[0].verdict == results[1].verdict
+    counts = [{space: tests["count"] for space, tests in result.p_values.items()} for result in results]
+    assert counts[0] == counts[1]
+    few = compare(HONEST[:20], TRAIN, np.repeat(HELDOUT[:10], 10, axis=0))
+    assert few.verdict == "cannot tell"
+
+
+def test_a_mirror_image_repeats_another_in_colour_only():
+    colour = np.repeat(HELDOUT[:40], 3, axis=-1)
+    for images, repeated in ((colour, 40), (HELDOUT[:40], 0)):
+        train, samples = (np.repeat(array, images.shape[-1], axis=-1) for array in (TRAIN[:60], HONEST[:20]))
+        result = compare(samples, train, np.concatenate([images, images[:, :, ::-1]]))
+        assert result.duplicates["heldout_repeated"] == repeated
+
+
+def test_mirrored_copies_of_grey_images_are_found_where_the_generator_was_trained_on_flipped_ones():
+    copies = with_copies(HONEST, TRAIN[:30, :, ::-1])
+    found, passed_over = compare(copies, TRAIN, HELDOUT, flipped=True), compare(copies, TRAIN, HELDOUT)
+    assert found.verdict == "copies found" and "mirror" in found.detection_limit
+    assert passed_over.verdict == "no copying detected" and "mirror" not in passed_over.detection_limit
 
 
 def test_copies_among_samples_that_repeat_each_other_are_found_with_a_warning():

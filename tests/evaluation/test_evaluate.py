@@ -28,6 +28,7 @@ def test_arrays_against_arrays(tmp_path):
     result.save(tmp_path / "evaluation.json")
     record = json.loads((tmp_path / "evaluation.json").read_text())
     assert record == {"scores": result.scores, "floor": result.floor, "protocol": result.protocol}
+    assert kgan.evaluate(SAMPLES, train=REAL).scores == result.scores
     np.savez(tmp_path / "samples.npz", SAMPLES)
     again = kgan.evaluate(samples=tmp_path / "samples.npz", train=REAL)
     assert again.scores == result.scores and again.protocol["samples_sha256"] == result.protocol["samples_sha256"]
