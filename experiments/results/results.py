@@ -86,14 +86,16 @@ def table() -> str:
 
 
 def _row(name: str, runs: list[dict], has_pictures: bool) -> str:
-    scores = [run["evaluation"]["scores"] for run in runs]
+    scores, floors = ([run["evaluation"][key] for run in runs] for key in ("scores", "floor"))
+    if any(floor != floors[0] for floor in floors):
+        raise ValueError(f"{name}: its runs were scored in different features: evaluate them again on one machine")
     audits = [run["audit"] for run in runs if run["audit"]]
     cells = [
         _linked(name, has_pictures) + _otherwise(name, runs),
         f"{runs[0]['epochs']:g}",
         str(len(runs)),
         _spread([score["frechet_distance"] for score in scores]) + _of_other_features(runs[0]),
-        f"{runs[0]['evaluation']['floor']['frechet_distance']:.3g}",
+        f"{floors[0]['frechet_distance']:.3g}",
         *(_spread([score[name] for score in scores]) + _warning(name, runs) for name in ("precision", "recall")),
         _audited(audits),
         f"{statistics.median(run['images_per_second'] for run in runs):,.0f}",

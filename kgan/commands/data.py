@@ -28,8 +28,6 @@ from kgan.pictures import cache
 from kgan.text import one_line
 
 FLAGS = flags.FLAGS
-FEW_IMAGES = 10_000
-"""A discriminator soon memorises fewer, unless they are augmented."""
 
 
 def define_flags() -> None:
@@ -108,7 +106,7 @@ def _next(place: Path, card: DatasetCard) -> str:
             f"{card.datamining_prohibited:,} images forbid mining, and `kgan train` stops for them: take them out, or, "
             f"with the right to use them:\nNext: {command}"
         )
-    return f"Next: {cli.command_line(*training, *(['--augment=diffaug'] if card.num_images < FEW_IMAGES else []))}"
+    return f"Next: {cli.command_line(*training)}"
 
 
 def _show(inspected: Inspection) -> None:

@@ -199,4 +199,4 @@ def test_inspect_says_what_comes_next(bare):
     assert lines[-2].startswith("No licence is on record")
     assert lines[-1] == f"Next: kgan data inspect {bare} --license=SPDX-ID --source=..."
     lines = kgan("data", "inspect", bare, "--license=MIT").stdout.splitlines()
-    assert lines[-1] == f"Next: kgan train --dataset=folder --data_dir={bare} --augment=diffaug"
+    assert lines[-1] == f"Next: kgan train --dataset=folder --data_dir={bare}"
