@@ -106,7 +106,8 @@ def clear() -> int:
     before = num_bytes()
     for folder in (_decoded(), cache_folder() / "manifests"):  # which may be links to another disk
         for path in folder.glob("*"):
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
     if left := num_bytes():
         raise UserError(f"{_decoded()}: {left / 1e6:,.1f} MB in it could not be removed; see who owns this folder")
     return before

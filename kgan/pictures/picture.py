@@ -27,6 +27,7 @@ MAX_SIDE = 65_535
 Image.core.set_block_size(64 << 20)
 _MAX_SCANS = 1_000_000_000  # pixels times scans of a JPEG, each of which goes over all pixels
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")  # of a JPEG, less those that nothing belongs to
+_MAX_SEGMENTS = 100_000
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -157,32 +158,37 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
 def _check_scans(picture: Picture, stream: BinaryIO, num_pixels: int) -> None:
     """A progressive JPEG of few bytes can ask for thousands of passes over millions of pixels."""
     place = stream.tell()
-    scans = _num_scans(stream)
+    try:
+        scans = _num_scans(stream)
+    except UserError as error:
+        raise UserError(f"{picture}: {error}") from None
     stream.seek(place)
     if scans * num_pixels > _MAX_SCANS:
         raise UserError(f"{picture}: a JPEG of {scans:,} scans over {num_pixels:,} pixels is not decoded")
 
 
 def _num_scans(stream: BinaryIO) -> int:
-    """The scans of a JPEG up to its end (ISO/IEC 10918-1, B.1): phones append videos."""
+    """The scans of a JPEG up to its end (ISO/IEC 10918-1, B.1): phones append videos. Raises UserError, without the
+    picture's name, for more segments than any JPEG has."""
     stream.seek(2)
     scans = 0
-    while marker := _next_marker(stream):
-        if marker == _END_OF_IMAGE:
-            break
+    for _ in range(_MAX_SEGMENTS):
+        marker = _next_marker(stream)
+        if marker in (0, _END_OF_IMAGE):
+            return scans
         scans += marker == _START_OF_SCAN
         stream.seek(max(0, int.from_bytes(stream.read(2), "big") - 2), os.SEEK_CUR)
-    return scans
+    raise UserError(f"a JPEG of more than {_MAX_SEGMENTS:,} segments is not decoded")
 
 
 def _next_marker(stream: BinaryIO) -> int:
     """The next marker with a segment, or that of the end, behind which the stream is left; 0 if there is none."""
-    last = b""
-    while piece := stream.read(1 << 16):
+    last, size = b"", 1 << 6  # most follow at once
+    while piece := stream.read(size):
         if found := _MARKER.search(last + piece):
             stream.seek(found.end() - len(last + piece), os.SEEK_CUR)
             return found[0][1]
-        last = piece[-1:]
+        last, size = piece[-1:], 1 << 16
     return 0
 
 

@@ -141,7 +141,7 @@ def test_the_licence_lies_beside_the_file_and_the_name_is_the_files(tmp_path, mo
     done = kgan("data", "inspect", path, "--license=cc0-1.0", "--source=drawn")
     assert done.returncode == 0, done
     assert f"wrote {path}.dataset.json" in done.stdout and "forbid mining" in done.stdout
-    assert done.stdout.splitlines()[-1] == f"Next: kgan train --dataset=folder '--data_dir={path}' --augment=diffaug"
+    assert done.stdout.splitlines()[-1] == f"Next: kgan train --dataset=folder '--data_dir={path}'"
     card = json.loads((tmp_path / "cats & dogs.zip.dataset.json").read_text())
     assert (card["license"], card["origin"], card["name"]) == ("CC0-1.0", "drawn", "cats & dogs")
     assert card["classes"] == {"0": 7, "1": 7, "2": 6} and card["sizes"] == {"32x32": 20}

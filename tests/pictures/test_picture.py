@@ -95,6 +95,9 @@ def test_what_is_appended_to_a_jpeg_counts_as_no_scan(tmp_path):
     (tmp_path / "scans.jpg").write_bytes(content[:2] + thumbnail + content[2:])
     with pytest.raises(UserError, match="a JPEG of 310 scans"):
         picture.read_image(tmp_path / "scans.jpg", 32, 3)
+    (tmp_path / "comments.jpg").write_bytes(content[:2] + b"\xff\xfe\x00\x02" * 200_000 + content[2:])
+    with pytest.raises(UserError, match=r"comments.jpg: a JPEG of more than 100,000 segments"):
+        picture.read_image(tmp_path / "comments.jpg", 32, 3)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
