@@ -66,7 +66,7 @@ def compare(
     _check(samples, train, heldout, alpha)
     mirror = flipped or train.shape[-1] == 3
     digests = {"samples": _digests(samples), "train": _digests(train), "heldout": _digests(heldout)}
-    distinct = _distinct(heldout, mirror)
+    distinct = _distinct(heldout, digests["heldout"], mirror)
     tested = len(distinct) >= verdict.MIN_HELDOUT
     copied = planting.planted_indices(len(train)) if tested else np.zeros(0, np.int64)
     kinds = planting.kinds_of_copy(mirror) if tested else ()
@@ -168,12 +168,11 @@ def _swap_test(
     return p_values, len(samples) - len(search.kept)
 
 
-def _distinct(images: Images, mirror: bool) -> Images:
+def _distinct(images: Images, digests: list[str], mirror: bool) -> Images:
     """The first of each image, and of its mirror image if the search takes the two for the same: counted twice, an
     image that lies far from the training images would make those of samples look close."""
     first: dict[str, int] = {}
-    for row in range(len(images)):
-        digest = _digest(images[row])
+    for row, digest in enumerate(digests):
         first.setdefault(min(digest, _digest(images[row][:, ::-1])) if mirror else digest, row)
     return images if len(first) == len(images) else view_of(images, np.array([*first.values()]))
 

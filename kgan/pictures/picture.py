@@ -158,18 +158,15 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
 def _check_scans(picture: Picture, stream: BinaryIO, num_pixels: int) -> None:
     """A progressive JPEG of few bytes can ask for thousands of passes over millions of pixels."""
     place = stream.tell()
-    try:
-        scans = _num_scans(stream)
-    except UserError as error:
-        raise UserError(f"{picture}: {error}") from None
+    scans = _num_scans(picture, stream)
     stream.seek(place)
     if scans * num_pixels > _MAX_SCANS:
         raise UserError(f"{picture}: a JPEG of {scans:,} scans over {num_pixels:,} pixels is not decoded")
 
 
-def _num_scans(stream: BinaryIO) -> int:
-    """The scans of a JPEG up to its end (ISO/IEC 10918-1, B.1): phones append videos. Raises UserError, without the
-    picture's name, for more segments than any JPEG has."""
+def _num_scans(picture: Picture, stream: BinaryIO) -> int:
+    """The scans of a JPEG up to its end (ISO/IEC 10918-1, B.1): phones append videos. Raises UserError for more
+    segments than any JPEG has."""
     stream.seek(2)
     scans = 0
     for _ in range(_MAX_SEGMENTS):
@@ -178,7 +175,7 @@ def _num_scans(stream: BinaryIO) -> int:
             return scans
         scans += marker == _START_OF_SCAN
         stream.seek(max(0, int.from_bytes(stream.read(2), "big") - 2), os.SEEK_CUR)
-    raise UserError(f"a JPEG of more than {_MAX_SEGMENTS:,} segments is not decoded")
+    raise UserError(f"{picture}: a JPEG of more than {_MAX_SEGMENTS:,} segments is not decoded")
 
 
 def _next_marker(stream: BinaryIO) -> int:

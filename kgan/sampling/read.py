@@ -55,11 +55,12 @@ def image_shape(source: Source) -> tuple[int, int, int]:
     if isinstance(source, np.ndarray) or not Path(source).is_dir():
         height, width, channels = _read_array(source).shape[1:]
         return height, width, channels
-    singles = (file for file in Folder(Path(source)) if not _is_grid(file))
-    if (first := next(singles, None)) is None:
+    files = iter(Folder(Path(source)))
+    if (first := next((file for file in files if not _is_grid(file)), None)) is None:
         raise _only_grids(source)
     height, width, channels = picture.image_shape(first)
-    return height, width, 3 if channels == 3 or any(map(_has_colour, singles)) else 1
+    in_colour = channels == 3 or any(_has_colour(file) and not _is_grid(file) for file in files)
+    return height, width, 3 if in_colour else 1
 
 
 def read_samples(

@@ -124,7 +124,7 @@ class TrainingRun:
                     if self.origin:
                         recorder.begin()
                     if not goes_on_past_its_end:
-                        recorder.note_end()
+                        recorder.note_end(scoring.history(run))
                     self._run_steps(recorder)
                     if recorder.end_reason:
                         reporter.say(f"ended at step {self.step}: {recorder.end_reason}")

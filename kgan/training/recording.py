@@ -1,6 +1,6 @@
 """What is recorded of a run between its steps: log lines, scores, sample grids and checkpoints."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -156,12 +156,12 @@ class Recorder:
         history = scoring.history(self.run)
         if advice := scoring.collapse_advice(history):
             self.reporter.warn(advice)
-        self.note_end()
+        self.note_end(history)
 
-    def note_end(self) -> None:
-        """Sets `end_reason` if --stop_when_worse is reached, now or before this run was interrupted."""
+    def note_end(self, history: Sequence[tuple[int, float]]) -> None:
+        """Sets `end_reason` if --stop_when_worse is reached by the scores so far, those before an interruption too."""
         patience = self.plan.config.stop_when_worse
-        if not patience or not (history := scoring.history(self.run)):
+        if not patience or not history:
             return
         best_step, _ = scoring.since_best(history)
         since = max(best_step, self._lengthened)

@@ -383,7 +383,7 @@ def test_duplicates_are_counted():
 
 
 def test_held_out_images_that_repeat_each_other_calibrate_once():
-    """Thirty of one that lies far from the training images would make all others look close."""
+    """Counted each time, repeats of images that lie far from the training images would make all others look close."""
     once, often = HELDOUT[:60], np.concatenate([HELDOUT[:60], *[HELDOUT[:20]] * 5])
     results = [compare(HONEST, TRAIN, heldout) for heldout in (once, often)]
     assert results[1].duplicates["heldout_repeated"] == 100

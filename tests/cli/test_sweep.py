@@ -120,3 +120,5 @@ def test_a_killed_sweep_goes_on_where_it_was(tmp_path):
     for cell in ("seed=0", "seed=1"):
         whole, resumed = (tmp_path / folder / cell / "checkpoints/step-0002000.npz" for folder in "cb")
         assert whole.read_bytes() == resumed.read_bytes()
+        lines = [(tmp_path / folder / cell / "metrics.jsonl").read_text().count("\n") for folder in "cb"]
+        assert lines[0] == lines[1]

@@ -94,9 +94,9 @@ def test_the_best_outlives_a_crash(run, config, tmp_path, monkeypatch, moment):
         with pytest.raises(RuntimeError, match="killed"):
             package.train(config, run_dir=crashed)
     package.train(config, run_dir=crashed, resume=True)
-    assert scores(crashed) == pytest.approx(scores(run), rel=1e-3)
+    assert scores(crashed) == pytest.approx(scores(run), rel=1e-6)
     best = [json.loads((path / "checkpoints" / "best.json").read_text()) for path in (crashed, run)]
-    assert best[0] == pytest.approx(best[1], rel=1e-3)
+    assert best[0] == pytest.approx(best[1], rel=1e-6)
 
 
 def test_what_a_crash_left_out_of_best_json_is_entered_on_resuming(run, tmp_path):
@@ -116,7 +116,7 @@ def test_a_run_that_goes_on_from_an_earlier_checkpoint_forgets_a_later_best(run,
     opened.update_record(status="interrupted")
     package.train(run_dir=opened.path, resume=True)
     assert newest.exists() and newest.with_name(f"{newest.name}.damaged").read_bytes() == b"damaged"
-    assert checkpoint.best(opened.checkpoints)[1] == pytest.approx(min(scores(run).values()), rel=1e-3)
+    assert checkpoint.best(opened.checkpoints)[1] == pytest.approx(min(scores(run).values()), rel=1e-6)
 
 
 def test_a_run_that_goes_on_is_scored_in_the_features_that_it_had(config, monkeypatch):
