@@ -48,7 +48,7 @@ def define_flags() -> None:
     )
     flags.DEFINE_integer("shifts", default("shifts"), "Look for copies moved by up to this many pixels, 0 to 2.")
     flags.DEFINE_bool("recover", default("recover"), "Also steer the generator to given images (minutes more).")
-    flags.DEFINE_integer("seed", default("seed"), "Of the samples: images 0 .. N-1, as kgan sample draws them.")
+    flags.DEFINE_integer("seed", default("seed"), "Of the samples: images 0 .. N-1 of it.")
     flags.DEFINE_string("checkpoint", default("checkpoint"), "best (if one was scored, else last), last, or a step.")
     flags.DEFINE_bool("ema", default("ema"), "Draw with the averaged weights, if the run has them.")
     flags.DEFINE_string("out", None, "The folder to write to.")

@@ -49,7 +49,7 @@ def define_flags() -> None:
         "reference", default("reference"), reference.SPLITS, "The real images: trained on, test or held out."
     )
     flags.DEFINE_integer("num_samples", default("num_samples"), "Samples to score; at most half the real images.")
-    flags.DEFINE_integer("seed", default("seed"), "Of the samples: images 0 .. N-1, as kgan sample draws them.")
+    flags.DEFINE_integer("seed", default("seed"), "Of the samples: images 0 .. N-1 of it.")
     flags.DEFINE_integer("repeats", default("repeats"), "Score this many sets of samples, of seeds --seed, + 1, ...")
     flags.DEFINE_string("checkpoint", default("checkpoint"), "best (if one was scored, else last), last, or a step.")
     flags.DEFINE_bool("ema", default("ema"), "Draw with the averaged weights, if the run has them.")

@@ -51,15 +51,17 @@ def of_run(
         from kgan.runs import generator
 
         trained = generator.load(run.path, checkpoint, ema)
+        labels = trained.labels_in_proportion(count)
+        classes = "" if labels is None else ", classes in the data set's proportions"
         about = {
-            "samples": f"images 0 to {count - 1} of each seed, as kgan sample draws them",
+            "samples": f"images 0 to {count - 1} of each seed{classes}",
             "run_id": record.get("id"),
             "checkpoint_sha256": trained.checkpoint_sha256,
             "step": trained.step,
             "ema": trained.ema,
             "seeds": list(seeds),
         }
-        return about, (trained.generate(count, seed, progress=counter.stage(count)) for seed in seeds)
+        return about, (trained.generate(count, seed, labels, progress=counter.stage(count)) for seed in seeds)
 
     return EvaluationImages(real, None, draw, len(seeds))
 

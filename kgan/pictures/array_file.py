@@ -56,7 +56,7 @@ class ArrayFile(PictureFile):
         least, most = int(found.min()), int(found.max())
         if least < 0 or most >= MAX_CLASSES:
             raise UserError(f"{self.place}: labels from {least} to {most}, not from 0 to {MAX_CLASSES - 1}")
-        return found.astype(np.int64)[rows], numbered(found)
+        return numbered(found[rows])
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[tuple[tuple[int, int, int, int], Stream]]:

@@ -29,7 +29,7 @@ from kgan.pictures.pictures import Pictures, in_parallel
 from kgan.text import one_line
 
 MAX_BROKEN = 0.1  # of the pictures; where there are more of them, they are probably not what the user meant
-_VERSION = 1  # raise it when the same files would be decoded to other pixels
+_VERSION = 2  # raise it when the same files would be decoded to other pixels or labels
 _MAX_RECORD = 1 << 26
 _MARGIN = 1 << 26  # bytes of a disk that stay free
 _IMAGES, _LABELS, _RECORD = "images.npy", "labels.npy", "record.json"

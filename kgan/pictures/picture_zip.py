@@ -52,8 +52,7 @@ class PictureZip(PictureFile):
         missing = [name for name in self._names if name not in by_name]
         if missing:
             raise UserError(f"{self.place}: {LABELS} has no label for {one_line(missing[0], 80)}")
-        labels = np.array([by_name[name] for name in self._names], np.int64)
-        return labels[rows], numbered(labels)
+        return numbered(np.array([by_name[name] for name in self._names], np.int64)[rows])
 
     @functools.cached_property
     def _names(self) -> list[str]:

@@ -1,10 +1,10 @@
 """Pictures of someone's own, before they are decoded: what a folder of them and a file of them have in common."""
 
 import abc
+import collections
 import functools
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ from kgan.pictures.picture import Picture, quiet
 
 Shape = tuple[int, int, int]
 Result = TypeVar("Result")
-_CHUNK = 64  # pictures for each thread at a time
+_WAITING = 4  # pictures for each thread, those that it is at among them
 
 
 class Pictures(abc.ABC):
@@ -84,13 +84,20 @@ def in_parallel(
     """`function` of each picture, in their order, on all cores; few pictures are held at a time. `advance` is called
     with the number of those that are done since the last call."""
     num_threads = len(cores.usable())
-    remaining = iter(pictures)
+    waiting: collections.deque[Future] = collections.deque()
     with ThreadPoolExecutor(num_threads) as pool, quiet():
-        while chunk := list(itertools.islice(remaining, _CHUNK * num_threads)):
-            yield from pool.map(function, chunk)
-            advance(len(chunk))
+        for one in pictures:
+            waiting.append(pool.submit(function, one))
+            if len(waiting) >= _WAITING * num_threads:
+                yield waiting.popleft().result()
+                advance(1)
+        while waiting:
+            yield waiting.popleft().result()
+            advance(1)
 
 
-def numbered(labels: np.ndarray) -> tuple[str, ...]:
-    """The names of classes that have only numbers: "0" to the largest of `labels`."""
-    return tuple(map(str, range(int(labels.max()) + 1))) if len(labels) else ()
+def numbered(labels: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The labels from 0 on, int64 (n,), of classes that have only numbers, and these numbers as their names. A number
+    that no picture has is no class: nothing could be learnt of it."""
+    numbers, labels = np.unique(labels, return_inverse=True)
+    return labels.astype(np.int64), tuple(map(str, numbers.tolist()))

@@ -108,6 +108,11 @@ class TrainedGenerator:
         except ValueError:
             raise UserError(f"there must be one label, or one for each of {len(indices)} images") from None
 
+    def labels_in_proportion(self, n: int) -> np.ndarray | None:
+        """Labels for n images that are to be held against real ones, int64 (n,): each class as often as the data set
+        has it, as in training; None where the generator takes no labels."""
+        return in_proportion(list(self.record["dataset"]["classes"].values()), n) if self.num_classes else None
+
     def decode(self, z: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """The images of latents, float32 (n, latent_dim), with their labels (n,), as uint8 (n, h, w, c).
 
@@ -121,6 +126,19 @@ class TrainedGenerator:
             made = sample(self.generator, np.pad(z[rows], (missing, (0, 0))), np.pad(labels[rows], missing))
             images[rows] = to_uint8(made[: len(z[rows])])
         return images
+
+
+def in_proportion(counts: Sequence[int], n: int) -> np.ndarray:
+    """n numbers of classes, int64 (n,), of which any first few have class c about counts[c] times in sum(counts): the
+    classes in turn where all counts are equal, and those with a count of 0 never."""
+    sizes = np.maximum(np.asarray(counts, np.float64), 0)
+    if not sizes.any():
+        sizes = np.ones(len(sizes))
+    turns = np.where(sizes > 0, np.ceil(n * sizes / sizes.sum()) + 1, 0).astype(np.int64)
+    classes = np.repeat(np.arange(len(sizes)), turns)
+    turn = np.arange(len(classes)) - np.repeat(np.cumsum(turns) - turns, turns)
+    due = (turn + 0.5) / sizes[classes]
+    return classes[np.argsort(due, kind="stable")[:n]]
 
 
 def _checked_count(n: object) -> int:

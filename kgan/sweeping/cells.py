@@ -7,6 +7,7 @@ the same one; a run with the same settings that an earlier grid left under anoth
 import hashlib
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -89,6 +90,9 @@ def make_cells(shared: Mapping, grid: Sequence[Settings], folder: Path) -> list[
         if config.data_dir:
             config = config.replace(data_dir=os.path.abspath(config.data_dir))  # as a run keeps it
         cells.append(Cell(settings, given, config, RunDir(folder / folder_name(settings))))
+    places = Counter(cell.run.path.name for cell in cells)
+    if twice := [name for name, count in places.items() if count > 1]:
+        raise UserError(f"two cells of the grid are {twice[0]}: values of a setting that mean the same count once")
     return cells
 
 

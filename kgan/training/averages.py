@@ -38,7 +38,10 @@ def estimate_statistics(trained: TrainedGenerator) -> dict[str, np.ndarray]:
 
 
 def _labels(trained: TrainedGenerator) -> np.ndarray:
-    """The classes in turn, int64 (batches, 100); of more than there are images some, at even distances."""
+    """Classes in the data set's proportions, int64 (batches, 100); of more than there are images some, at even
+    distances."""
     count = _BATCHES * BATCH
     spread = max(1.0, trained.num_classes / count)
-    return trained.labels_for((np.arange(count) * spread).astype(np.int64)).reshape(_BATCHES, BATCH)
+    labels = trained.labels_in_proportion(max(count, trained.num_classes))
+    places = (np.arange(count) * spread).astype(np.int64)
+    return (np.zeros(count, np.int64) if labels is None else labels[places]).reshape(_BATCHES, BATCH)

@@ -122,13 +122,14 @@ def resolve(config: TrainConfig, card: dict) -> tuple[TrainConfig, int, int]:
     config = with_usual(config)
     total_steps = config.steps or -(-(config.epochs or 0) * batches // config.d_steps)
     steps_per_epoch = -(-batches // config.d_steps)
+    whole = config.penalty_every or 1  # so that each line of the log is of as many steps with penalties
     height, _, channels = card["image_shape"]
     resolved = config.replace(
         image_size=height,
         channels=channels,
         conditional=len(card["classes"]) > 1 if config.conditional is None else config.conditional,
         num_heldout=card["num_heldout"],
-        log_every=config.log_every or int(np.clip(steps_per_epoch // 20, 10, 100)),
+        log_every=config.log_every or whole * -(-int(np.clip(steps_per_epoch // 20, 10, 100)) // whole),
         sample_every=config.sample_every or max(25, min(steps_per_epoch, total_steps // 10)),
         save_every=config.save_every or max(100, steps_per_epoch),
     )

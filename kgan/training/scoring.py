@@ -79,8 +79,9 @@ class Scorer:
         return {"protocol": self._evaluator.protocol() | samples, "floor": self.floor}
 
     def __call__(self, trained: TrainedGenerator) -> dict[str, float]:
-        """The SCORES of the generator's images 0 to N - 1."""
-        found = self._evaluator.scores(trained.generate(self._evaluator.count, self.seed))
+        """The SCORES of the generator's images 0 to N - 1, of classes in the data set's proportions."""
+        count = self._evaluator.count
+        found = self._evaluator.scores(trained.generate(count, self.seed, trained.labels_in_proportion(count)))
         return {name: found[name] for name in SCORES}
 
 

@@ -33,4 +33,5 @@ def stop_signals() -> Iterator[Stop]:
         yield stop
     finally:
         for number, handler in previous.items():
-            signal.signal(number, handler)
+            if handler is not None:  # None: one of another language, which Python cannot give back
+                signal.signal(number, handler)

@@ -17,7 +17,7 @@ from kgan.training import scoring, start
 from kgan.training.logging import LOGGER
 from kgan.training.plan import RESOLVED, Plan, make_plan, resume_config
 
-_OPEN = {*RESOLVED, "steps"}
+_OPEN = {*RESOLVED, "steps", "data_dir"}
 """Settings that stay as the run has them where None is given."""
 
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from kgan import TrainConfig
+from kgan import TrainConfig, cores
 from kgan.data import sources
 from kgan.data.licensing.inspection import inspect
 from kgan.errors import UserError
@@ -106,13 +106,23 @@ def test_another_size_is_cropped_and_resampled_as_files_are(tmp_path):
     assert read(tmp_path / "odd.npy").images.shape == (2, 96, 96, 1)  # the networks have no size between
 
 
-def test_an_array_is_never_held_whole(tmp_path):
-    np.savez(tmp_path / "large.npz", images=np.zeros((640, 256, 256), np.uint8), labels=np.zeros(640, np.uint8))
+def test_labels_that_no_picture_has_are_no_classes(tmp_path):
+    np.savez(tmp_path / "a.npz", images=COLOUR, labels=np.resize([3, 7], 20))
+    write_zip(tmp_path / "b.zip", COLOUR, np.resize([3, 7], 20))
+    for name in ("a.npz", "b.zip"):
+        data = read(tmp_path / name)
+        assert data.class_names == ("3", "7") and data.labels.tolist() == [0, 1] * 10
+
+
+@pytest.mark.parametrize("num_cores", [1, 16])
+def test_an_array_is_never_held_whole(tmp_path, monkeypatch, num_cores):
+    monkeypatch.setattr(cores, "usable", lambda: list(range(num_cores)))
+    np.savez(tmp_path / "large.npz", images=np.zeros((1280, 256, 256), np.uint8), labels=np.zeros(1280, np.uint8))
     tracemalloc.start()
-    assert read(tmp_path / "large.npz").images.shape == (640, 256, 256, 1)
+    assert read(tmp_path / "large.npz").images.shape == (1280, 256, 256, 1)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 25e6  # of 42 MB
+    assert peak < 25e6  # of 84 MB
 
 
 def test_pictures_that_are_not_read_are_named(tmp_path):

@@ -11,7 +11,7 @@ from kgan.config import TrainConfig
 from kgan.errors import UserError
 from kgan.latents import latents
 from kgan.models.architectures import Shapes, build_generator
-from kgan.runs.generator import TrainedGenerator, class_number
+from kgan.runs.generator import TrainedGenerator, class_number, in_proportion
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +55,18 @@ def test_labels_are_numbers_or_names():
             class_number(wrong, names)
     with pytest.raises(UserError, match="a label must be one of 0 to 1$"):
         class_number("cat", ["0", "1"])
+
+
+@pytest.mark.parametrize("counts", [[1, 1, 1], [9, 1], [0, 6, 0, 3], [5421, 6742, 5958], [1] * 300, [0, 0]])
+def test_labels_are_in_the_proportions_of_the_data_from_the_first_on(counts):
+    shares = np.array(counts) / sum(counts) if any(counts) else np.full(len(counts), 1 / len(counts))
+    labels = in_proportion(counts, 1000)
+    assert labels.shape == (1000,) and labels.dtype == np.int64
+    for n in (0, 1, 7, 100, 1000):
+        assert np.array_equal(in_proportion(counts, n), labels[:n])
+        assert np.all(np.abs(np.bincount(labels[:n], minlength=len(counts)) - n * shares) <= 1)
+    if len(set(counts)) == 1:
+        assert np.array_equal(labels, np.arange(1000) % len(counts))
 
 
 def test_labels_that_are_none_are_refused(trained):

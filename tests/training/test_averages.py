@@ -1,5 +1,6 @@
 """Averaged weights are sampled with batch-norm statistics of their own."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import kgan
 from kgan.latents import latents
 from kgan.runs import checkpoint
+from kgan.runs.generator import in_proportion
 from kgan.training import averages
 from kgan.training.averages import estimate_statistics
 
@@ -26,7 +28,7 @@ def test_they_are_means_over_batches_of_what_the_weights_make(run):
     layers = [layer for layer in trained.generator.layers if layer.name.startswith(("dense", "relu", "bn", "embed"))]
     normal = next(layer for layer in layers if layer.name.startswith("bn"))
     z = latents(trained.config.seed, range(2**63, 2**63 + 500), 100)
-    labels = trained.labels_for(range(500))
+    labels = trained.labels_in_proportion(500)
     before = type(trained.generator)(trained.generator.inputs, normal.input)
     values = np.asarray(before([z, labels] if trained.num_classes else z)).reshape(5, 100, -1)
     np.testing.assert_allclose(normal.moving_mean, values.mean(axis=(0, 1)), rtol=1e-4, atol=1e-5)
@@ -46,10 +48,8 @@ def test_every_checkpoint_has_them_and_the_live_weights_keep_theirs(run):
 
 @pytest.mark.parametrize("classes", [2, 102, 750, 1200])
 def test_all_classes_take_part_or_some_at_even_distances(classes):
-    def labels_for(indices):
-        return np.asarray(indices, np.int64) % classes
-
-    labels = averages._labels(SimpleNamespace(num_classes=classes, labels_for=labels_for))
+    trained = SimpleNamespace(num_classes=classes, labels_in_proportion=partial(in_proportion, [7] * classes))
+    labels = averages._labels(trained)
     assert labels.shape == (5, 100)
     seen = np.unique(labels)
     assert len(seen) == min(classes, 500) and seen[0] == 0 and seen[-1] >= classes - 1 - classes // 500
