@@ -203,7 +203,10 @@ class TrainConfig:
 
     # what is recorded
     log_every: int | None = setting(
-        None, "Steps between log lines. Default: a twentieth of an epoch, 10 to 100, a multiple of --penalty_every.", lower=1, may_change=True
+        None,
+        "Steps between log lines. Default: a twentieth of an epoch, 10 to 100, a multiple of --penalty_every.",
+        lower=1,
+        may_change=True,
     )
     sample_every: int | None = setting(
         None,

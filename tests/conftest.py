@@ -19,16 +19,20 @@ from kgan.__main__ import main as kgan_main
 from kgan.data.licensing.card import FILE_NAME
 from kgan.data.licensing.inspection import inspect
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # a GPU rounds otherwise; set it to run the tests on one
 settings.register_profile("kgan", deadline=None)  # no test depends on the speed of a machine
 settings.load_profile("kgan")
-_OF_THE_USER = ("FORCE_COLOR", "TTY_COMPATIBLE", "KGAN_PRODUCER", "TF_CONFIG")
+_OF_THE_USER = ("FORCE_COLOR", "TTY_COMPATIBLE", "KGAN_PRODUCER", "TF_CONFIG", "KERAS_BACKEND")
 for _name in (*_OF_THE_USER, *(name for name in os.environ if name.startswith("SLURM_"))):
     os.environ.pop(_name, None)
 if "PYTEST_XDIST_WORKER" not in os.environ:  # workers share the folder of the process that started them
     _cache = tempfile.TemporaryDirectory(prefix="kgan-tests-")
-    os.environ["KGAN_CACHE_DIR"] = _cache.name
+    os.environ |= {"KGAN_CACHE_DIR": _cache.name, "MPLCONFIGDIR": f"{_cache.name}/matplotlib"}
+    os.environ["KERAS_HOME"] = f"{_cache.name}/keras"
+    for _name in ("no_proxy", "NO_PROXY"):  # TensorFlow would reach its other workers on this machine through a proxy
+        os.environ[_name] = ",".join(filter(None, [os.environ.get(_name), "localhost,127.0.0.1"]))
+    import matplotlib.font_manager  # noqa: F401  # says on stderr when it looks for fonts the first time
 
 
 def draw_folder(

