@@ -1,4 +1,4 @@
-"""kgan trains DCGANs with TensorFlow and Keras, measures them, and says where every image came from.
+"""kgan trains small GANs with TensorFlow and Keras, scores them, looks for copies, and marks where images came from.
 
     import kgan
     run = kgan.train(dataset="mnist5k", epochs=10, run_dir="runs/first")

@@ -54,7 +54,11 @@ def _runs_here() -> str | None:
     from kgan.reports import listing
 
     runs = listing.runs_here()
-    return f"{listing.table(runs)}\n\n`kgan report RUN` shows one; `kgan --help` lists the commands." if runs else None
+    return (
+        f"{listing.table(runs)}\n\n`kgan report RUN` writes a page about one; `kgan --help` lists the commands."
+        if runs
+        else None
+    )
 
 
 def _usage(commands: list[str]) -> str:

@@ -134,7 +134,7 @@ def run_or_samples(arguments: Sequence[str], samples: str | None) -> str | None:
     """The run folder that a command is to look at, or None for the images of its flag --samples."""
     run = arguments[0] if arguments else None
     if len(arguments) > 1:
-        raise UserError(f"one run folder at a time: {', '.join(arguments)} are {len(arguments)}")
+        raise UserError(f"name one run folder, not several: {', '.join(arguments)}")
     check_run_or_samples(run, samples)
     return run
 

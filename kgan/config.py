@@ -75,7 +75,7 @@ class TrainConfig:
         "Read the files of --dataset=folder and their decoded images again even if sizes and times are as they were.",
         may_change=True,
     )
-    flip: bool = setting(False, "Mirror half of the real images, at random.")
+    flip: bool = setting(False, "Flip half of the real images horizontally, at random.")
     dequantize: bool = setting(False, "Add uniform noise of one grey level to the real images.")
     augment: str = setting(
         NO_AUGMENTATION,
@@ -141,7 +141,7 @@ class TrainConfig:
     )
     penalty_every: int | None = setting(
         None,
-        "Take the penalties only every N steps, at N times their weight. Default: "
+        "Take the penalties only every N steps, at N times their weight (lazy regularisation). Default: "
         f"{usual_with_losses('penalty_every')}.",
         lower=1,
         upper=64,
@@ -173,7 +173,7 @@ class TrainConfig:
     clip_norm: float = setting(0.0, "Clip each network's summed gradient to this norm; 0: never.", lower=0.0)
     ema_decay: float = setting(
         0.999,
-        "Decay of the averaged weights that samples are drawn with; 0: no average.",
+        "Decay of the exponential moving average (EMA) of weights that samples are drawn with; 0: no average.",
         lower=0.0,
         below=1.0,
     )

@@ -34,7 +34,10 @@ def _lines(result: "AuditResult") -> Iterator[str]:
 def _sensitivity(result: "AuditResult") -> Iterator[str]:
     aim = max(space["expected_false_positive_rate"] for space in result.calibration.values())
     rate = result.measured_false_positive_rate
-    yield f"{rate:.2%} of the held-out images are flagged by thresholds of the others ({aim:.2%} expected a space)."
+    yield (
+        f"{rate:.2%} of the held-out images are flagged, each half by the other half's thresholds (expected: {aim:.2%} "
+        "each in pixels and in principal components)."
+    )
     yield "The smallest shares of copies that would have been detected:"
     shares = {
         kind: "not even all of them" if limit is None else f"{limit:.2%}"

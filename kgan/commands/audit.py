@@ -47,7 +47,11 @@ def define_flags() -> None:
         "alpha", default("alpha"), "Share of held-out images that may be flagged; at least 1/(held-out images + 1)."
     )
     flags.DEFINE_integer("shifts", default("shifts"), "Look for copies moved by up to this many pixels, 0 to 2.")
-    flags.DEFINE_bool("recover", default("recover"), "Also steer the generator to given images (minutes more).")
+    flags.DEFINE_bool(
+        "recover",
+        default("recover"),
+        "Also search for latents that reproduce training and held-out images (minutes more).",
+    )
     flags.DEFINE_integer("seed", default("seed"), "Of the samples: images 0 .. N-1 of it.")
     flags.DEFINE_string("checkpoint", default("checkpoint"), "best (if one was scored, else last), last, or a step.")
     flags.DEFINE_bool("ema", default("ema"), "Draw with the averaged weights, if the run has them.")

@@ -6,7 +6,8 @@ usage: kgan evaluate RUN [--reference=train] [--num_samples=10000] [--repeats=3]
 
 A FILE is an .npz or .npy of uint8 images, (n, h, w, c) or (n, h, w).
 
-Writes evaluation.json: into the folder of the run or of the samples, beside a file of samples, or where --out says.
+Writes evaluation.json into the folder of the run or of the samples, NAME-evaluation.json beside a file of samples, or
+where --out says.
 Features of the real images and trained classifiers are kept in $KGAN_CACHE_DIR, else ~/.cache/kgan; a classifier takes
 minutes once.
 """
@@ -54,7 +55,9 @@ def define_flags() -> None:
     flags.DEFINE_string("checkpoint", default("checkpoint"), "best (if one was scored, else last), last, or a step.")
     flags.DEFINE_bool("ema", default("ema"), "Draw with the averaged weights, if the run has them.")
     flags.DEFINE_string(
-        "out", None, "The JSON file, or a folder for it. Default: evaluation.json in RUN or DIR, else beside FILE."
+        "out",
+        None,
+        "The JSON file, or a folder for it. Default: evaluation.json in RUN or DIR, NAME-evaluation.json beside FILE.",
     )
 
 

@@ -33,7 +33,10 @@ def define_flags() -> None:
     flags.DEFINE_string("checkpoint", default("checkpoint"), "best (if one was scored, else last), last, or a step.")
     flags.DEFINE_bool("ema", default("ema"), "Draw with the averaged weights, if the run has them.")
     flags.DEFINE_float(
-        "truncation", None, "Redraw components of z beyond this: fewer kinds of images.", lower_bound=MIN_TRUNCATION
+        "truncation",
+        None,
+        "Truncation trick: redraw components of z whose absolute value is above this. Less variety.",
+        lower_bound=MIN_TRUNCATION,
     )
     flags.DEFINE_bool(
         "interpolate",

@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> None:
 def show_plan(description: dict) -> None:
     config = description.pop("config")
     print(config.to_flags() + json.dumps(description, indent=2))
-    print(f"disk: up to {description['disk_bytes'] / 2**20:,.0f} MiB; nothing was written")
+    print(f"disk: up to {description['disk_bytes'] / 2**20:,.0f} MiB; no run folder was made")
 
 
 def show_result(result: TrainResult) -> None:

@@ -203,7 +203,7 @@ class RunDir:
         if dataset.get("sha256") != sha256:
             raise UserError(
                 f"{self.path} was trained on other images than {dataset.get('name', 'its data set')} holds now: "
-                "see --data_dir"
+                "name the place of those by --data_dir"
             )
 
     def append_metrics(self, values: dict) -> None:

@@ -102,8 +102,8 @@ def describe(
 ) -> dict:
     """What `train` with these arguments would do: settings, data, parameter counts, steps, bytes on disk.
 
-    Of a run that resume="auto" would leave as it is: its settings, status and steps. Writes nothing. Raises what
-    `train` raises before it makes or locks the run folder.
+    Of a run that resume="auto" would leave as it is: its settings, status and steps. Makes no run folder; data that are
+    not here yet are downloaded and decoded. Raises what `train` raises before it makes or locks the run folder.
     """
     request = _resolve(config, run_dir, resume, settings)
     if finished := _left_as_it_is(request, resume):

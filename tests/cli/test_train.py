@@ -115,7 +115,7 @@ def test_resume_auto_starts_resumes_or_leaves_finished(folder_flags, tmp_path):
     assert done.returncode == 0 and done.stdout.startswith(f"{run} is finished already\n")
     assert "--seed was 0 and is 3" in refused(*command, "--seed=3")
     dry = kgan(*command, "--dry_run")
-    assert dry.returncode == 0 and '"status": "finished"' in dry.stdout and "nothing was written" in dry.stdout
+    assert dry.returncode == 0 and '"status": "finished"' in dry.stdout and "no run folder was made" in dry.stdout
     record = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps(record | {"status": "running"}))
     (run / "training.gif").unlink()

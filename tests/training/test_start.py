@@ -203,7 +203,9 @@ def test_permission_is_asked_for_the_ancestors_data_too(images, tmp_path):
     override = {"accept_unknown_license": True}
     first = kgan.train(**SETTINGS, **override, data_dir=str(unlicensed), run_dir=tmp_path / "first")
     settings = {**SETTINGS, "data_dir": images}
-    with pytest.raises(UserError, match="start from was trained on found with --accept_unknown_license: answer for it"):
+    with pytest.raises(
+        UserError, match="start from was trained on found with --accept_unknown_license: give that here"
+    ):
         kgan.train(**settings, init_from=first, run_dir=tmp_path / "second")
     second = kgan.train(**settings, **override, init_from=first, run_dir=tmp_path / "second")
     record = RunDir(second).read_record()

@@ -156,7 +156,7 @@ def permit(
         if not ignore_datamining:
             raise UserError(
                 f"{card.datamining_prohibited} images of {name} forbid data mining (plus:DataMining in their XMP): "
-                "take them out, or answer for it with --ignore_datamining"
+                "take them out, or, if you have the right to use them, give --ignore_datamining"
             )
         overrides.append(IGNORED_DATAMINING)
     return replace(card, overrides=tuple(dict.fromkeys(overrides)))

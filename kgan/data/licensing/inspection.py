@@ -49,7 +49,7 @@ def put_on_record(place: Path, said: Mapping) -> Inspection:
     kept = {name: getattr(before, name) for name in (*SAID, "citation")} if before else {}
     path = card_file(place)
     if path.parent.exists() and not os.access(path.parent, os.W_OK):
-        raise UserError(f"{path}: this folder cannot be written to")
+        raise UserError(f"{path}: cannot be written to: copy the images to a folder of yours")
     inspection = inspect(place, **kept | dict(said))
     try:
         write_atomically(path, inspection.card.to_json().encode("utf-8"))

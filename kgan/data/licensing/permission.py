@@ -72,7 +72,7 @@ def inherited(card: dict, *, accept_unknown_license: bool = False, ignore_datami
     if missing:
         raise UserError(
             f"the run to start from was trained on {one_line(card.get('name', 'images'), 80)} with "
-            f"{' '.join(f'--{one_line(name, 40)}' for name in missing)}: answer for it here too, or start from another"
+            f"{' '.join(f'--{one_line(name, 40)}' for name in missing)}: give that here too, or start from another run"
         )
 
 
