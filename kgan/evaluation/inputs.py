@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from kgan.data.sources import source_of
 from kgan.errors import UserError
 from kgan.evaluation.reference import Reference, load_reference, reference_of_images
 from kgan.progress import Counter
 from kgan.runs import checkpoint as checkpoints
 from kgan.runs.rundir import RunDir
-from kgan.sampling.read import Source, image_shape, name_of, read_images, read_samples
+from kgan.sampling.read import Source, image_shape, name_of, read_images, read_samples, size_settings
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def of_samples(
         given = read_images(train, image_shape(samples), "train")
         real, skipped = reference_of_images(given.images, name_of(train)), given.skipped
     else:
-        size = {} if source_of(str(dataset)).image_shape else _size_of(samples, str(dataset))
+        size: dict[str, Any] = size_settings(samples, str(dataset))
         real = load_reference(str(dataset), reference, data_dir=data_dir, num_heldout=num_heldout, **size)
     drawn = read_samples(samples, real.image_shape, real.largest_comparison(num_samples))
 
@@ -93,12 +92,3 @@ def of_samples(
         return {"samples": drawn.which}, [drawn.images[:]]
 
     return EvaluationImages(real, len(drawn.images), draw, skipped=skipped + drawn.skipped)
-
-
-def _size_of(samples: Source, dataset: str) -> dict[str, Any]:
-    height, width, channels = image_shape(samples)
-    if height != width:
-        raise UserError(
-            f"--samples={name_of(samples)}: images of {height}x{width}; --dataset={dataset} has square ones"
-        )
-    return {"image_size": height, "channels": channels}
