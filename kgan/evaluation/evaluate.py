@@ -129,8 +129,7 @@ def evaluate(
             samples, dataset=dataset, train=train, reference=reference, data_dir=data_dir, num_heldout=num_heldout,
             num_samples=num_samples,
         )  # fmt: skip
-    counter = Counter(progress)
-    return _scored(images, num_samples, features, inception_graph, data_dir, run is not None, counter, log)
+    return _scored(images, num_samples, features, inception_graph, data_dir, progress, log)
 
 
 def _scored(
@@ -139,18 +138,17 @@ def _scored(
     features: str,
     graph: str | os.PathLike | None,
     data_dir: str | None,
-    draws: bool,
-    counter: Counter,
+    progress: Progress | None,
     log: Callable[[str], None] | None,
 ) -> Evaluation:
-    real = images.reference
+    real, draws = images.reference, images.available is None
     count, reason = protocol.common_count(real, num_samples, images.available)
     choice = protocol.select_features(features, real, count, graph, data_dir)
     protocol.check_count(choice, real, count)
     if draws or choice.name != "pca":
         environment.import_tensorflow()
     network = protocol.load_network(choice, real, log or (lambda line: None))
-    counter.total = (2 + images.num_sets * (2 if draws else 1)) * count
+    counter = Counter(progress, (2 + images.num_sets * (2 if draws else 1)) * count)
     evaluator = protocol.Evaluator(network, real, count, counter.stage(2 * count))
     about, sets = images.draw(count, counter)
     digests, results = [], []

@@ -33,7 +33,7 @@ def of_run(
     run: RunDir, *, reference: str, data_dir: str | None, seeds: range, checkpoint: str | int, ema: bool
 ) -> EvaluationImages:
     """A set of samples of a run for each seed, against images of its own data set."""
-    config, record = run.read_config(), run.read_record()
+    config = run.read_config()
     checkpoints.find(run.checkpoints, str(checkpoint))
     real = load_reference(
         config.dataset,
@@ -52,7 +52,7 @@ def of_run(
         trained = generator.load(run.path, checkpoint, ema)
         about = {
             "samples": f"images 0 to {count - 1} of each seed, as kgan sample draws them",
-            "run_id": record.get("id"),
+            "run_id": trained.record.get("id"),
             "checkpoint_sha256": trained.checkpoint_sha256,
             "step": trained.step,
             "ema": trained.ema,
