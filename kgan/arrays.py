@@ -75,13 +75,13 @@ def read_npz(
         return {name: _read_member(archive, info, name, schema[name]) for name, info in wanted.items()}
 
 
-def read_npy(path: str | os.PathLike, wanted: Array | None = None, max_bytes: int = MAX_BYTES) -> np.ndarray:
+def read_npy(path: str | os.PathLike) -> np.ndarray:
     """The array of an .npy file. Raises UserError as `read_npz` does."""
     with open_regular(path) as stream, _in_one_line(path, "not a readable .npy"):
         size = os.fstat(stream.fileno()).st_size
-        if size > max_bytes:
-            raise UserError(f"it takes {size:,} bytes, and at most {max_bytes:,} are read")
-        return _read_array(stream, size, "the array", wanted or Array())
+        if size > MAX_BYTES:
+            raise UserError(f"it takes {size:,} bytes, and at most {MAX_BYTES:,} are read")
+        return _read_array(stream, size, "the array", Array())
 
 
 @contextlib.contextmanager

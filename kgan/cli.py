@@ -33,7 +33,7 @@ def define_settings() -> None:
     for field in dataclasses.fields(config.TrainConfig):
         text = field.metadata["help"]
         if field.default is not None:
-            text += f" Default: {str(field.default).lower() if isinstance(field.default, bool) else field.default}."
+            text += f" Default: {config.flag_value(field.default)}."
         kind, choices = settings.value_type(field), field.metadata["choices"]
         module = sys.argv[0]
         if kind is bool:

@@ -311,6 +311,11 @@ def as_flag(name: str, value: bool | int | float | str) -> str:
     return f"--{'no' * (value is False)}{name}" + ("" if isinstance(value, bool) else f"={value}")
 
 
+def flag_value(value: object) -> str:
+    """A setting as its flag would have it: true, false, 0.0002."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _check_together(config: TrainConfig) -> None:
     """Settings that are legal one by one and contradict each other."""
     if config.stop_when_worse and not config.eval_every:

@@ -119,7 +119,7 @@ def animation_frames(pictures: np.ndarray, caption: bool = True) -> np.ndarray:
 
 
 def captioned(image: np.ndarray, caption: str = CAPTION) -> np.ndarray:
-    """The (h, w, c) uint8 image above a white band that says "AI-generated"; widened where it is narrower than that."""
+    """The (h, w, c) uint8 image above a white band with the caption; widened where it is narrower than that."""
     text = _drawn(caption, 2 if image.shape[1] >= _WIDE else 1)
     height, width, channels = image.shape
     grid = np.full((height + text.shape[0], max(width, text.shape[1]), channels), 255, np.uint8)

@@ -155,9 +155,9 @@ def to_png(figure: Figure, dpi: int = _DPI) -> bytes:
     return buffer.getvalue()
 
 
-def to_pixels(figure: Figure, dpi: int = _DPI) -> np.ndarray:
+def to_pixels(figure: Figure) -> np.ndarray:
     """The figure as an image, (H, W, 3) uint8, for a PNG that carries marks."""
-    figure.set_dpi(dpi)
+    figure.set_dpi(_DPI)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -6,9 +6,9 @@ Progress = Callable[[int, int], None]
 
 
 class Counter:
-    """Adds up the stages of a computation for one progress callback. `total` may be set when it is known."""
+    """Adds up the stages of a computation for one progress callback; `total` is that of all of them."""
 
-    def __init__(self, progress: Progress | None, total: int = 0):
+    def __init__(self, progress: Progress | None, total: int):
         self.progress, self.total, self._begun = progress, total, 0
 
     def stage(self, count: int, weight: int = 1) -> Progress:

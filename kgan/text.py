@@ -5,6 +5,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
+_MAX_PROSE = 2000  # characters
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~&$:@/=^\"'])")
 
 
@@ -18,9 +19,9 @@ def one_line(text: object, limit: int = 200) -> str:
     return kept if len(kept) <= limit else kept[: limit - 1] + "…"
 
 
-def markdown(text: object, limit: int = 2000) -> str:
+def markdown(text: object) -> str:
     """The text as CommonMark prose that shows it literally: no markup, no HTML, no link, one line."""
-    return _MARKDOWN.sub(r"\\\1", " ".join(one_line(text, limit).split()))
+    return _MARKDOWN.sub(r"\\\1", " ".join(one_line(text, _MAX_PROSE).split()))
 
 
 def rounded(value: float) -> str:

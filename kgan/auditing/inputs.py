@@ -17,7 +17,7 @@ from kgan.provenance.marks import Origin
 from kgan.runs import checkpoint as checkpoints
 from kgan.runs import environment
 from kgan.runs.rundir import RunDir
-from kgan.sampling.read import Samples, Source, image_shape, name_of, read_images, read_samples
+from kgan.sampling.read import Samples, Source, image_shape, name_of, read_images, read_samples, size_settings
 
 
 @dataclass(frozen=True)
@@ -152,11 +152,9 @@ def of_samples(
         raise UserError("--num_heldout divides --dataset; it does not go with --heldout, nor without --dataset")
     if data_dir is not None and dataset is None:
         raise UserError("--data_dir says where --dataset lies; it does not go without one")
-    shape = image_shape(samples)
     protocol: dict[str, Any] = {}
     if dataset is not None:
-        fixed = sources.source_of(dataset).image_shape
-        size: dict[str, Any] = {} if fixed else {"image_size": shape[0], "channels": shape[2]}
+        size: dict[str, Any] = size_settings(samples, dataset)
         data = sources.load(dataset, data_dir, **size)
         parts = data.split(num_heldout or 0)
         given = Samples(ImageView(data.images, parts.training))
@@ -164,6 +162,7 @@ def of_samples(
         source = f"kgan's choice of {num_heldout}, said to be unseen" if num_heldout else "none named"
         protocol |= {"dataset": dataset, "data_sha256": data.sha256}
     else:
+        shape = image_shape(samples)
         nothing = Samples(np.zeros((0, *shape), np.uint8))
         given = nothing if train is None else read_images(train, shape, "train")
         theirs, source = nothing, "none named"

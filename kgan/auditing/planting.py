@@ -10,6 +10,7 @@ from kgan.auditing.calibration import DecisionRule, Outcomes
 
 POWER = 0.95
 _TRIALS = 400
+_PLANTED = 200
 _LEVELS = 255.0
 
 
@@ -68,9 +69,9 @@ def detection_limit(samples: Outcomes, planted: Outcomes, rule: DecisionRule) ->
     return high / total
 
 
-def planted_indices(count: int, size: int = 200) -> np.ndarray:
-    """Indices of the training images that copies are made of: up to `size`, the same every time."""
-    return np.sort(np.random.default_rng(0).choice(count, min(size, count), replace=False))
+def planted_indices(count: int) -> np.ndarray:
+    """Indices of the training images that copies are made of: up to 200, the same every time."""
+    return np.sort(np.random.default_rng(0).choice(count, min(_PLANTED, count), replace=False))
 
 
 def _shifted(images: np.ndarray, pixels: int, random: np.random.Generator) -> np.ndarray:

@@ -8,6 +8,8 @@ from scipy.spatial.distance import cdist
 from scipy.special import gammaln
 
 _TINY = np.finfo(np.float64).tiny  # what a p-value too small for a float is given as: no p-value is 0
+_LLOYD_ITERATIONS = 25
+_BINS = 60  # of a histogram
 
 
 def exceedance_pvalue(m: int, n: int, e: int) -> float:
@@ -84,7 +86,7 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
     return adjusted
 
 
-def k_means(points: np.ndarray, count: int, iterations: int = 25) -> np.ndarray:
+def k_means(points: np.ndarray, count: int) -> np.ndarray:
     """Up to `count` centres of (n, p) points: k-means++ (Arthur & Vassilvitskii 2007), then Lloyd's iterations."""
     random = np.random.default_rng(0)
     points = points[random.permutation(len(points))[:10_000]].astype(np.float64)
@@ -94,7 +96,7 @@ def k_means(points: np.ndarray, count: int, iterations: int = 25) -> np.ndarray:
         if squares.sum() == 0:
             break
         centres = np.concatenate([centres, points[random.choice(len(points), 1, p=squares / squares.sum())]])
-    for _ in range(iterations):
+    for _ in range(_LLOYD_ITERATIONS):
         cells = nearest_centre(points, centres)
         means = [
             points[cells == cell].mean(axis=0) if (cells == cell).any() else centres[cell]
@@ -109,12 +111,12 @@ def nearest_centre(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
     return cdist(points, centres, "sqeuclidean").argmin(axis=1)
 
 
-def histograms(samples: np.ndarray, heldout: np.ndarray, num_bins: int = 60) -> dict[str, float | list[float]]:
+def histograms(samples: np.ndarray, heldout: np.ndarray) -> dict[str, float | list[float]]:
     """How ratios (m,) and (n,) are spread, as JSON values: the shares "samples" and "heldout" of each in equal bins
     from 0 to "top"; no shares where there are no ratios."""
     top = max(1e-6, *(float(ratios.max()) for ratios in (samples, heldout) if len(ratios)))
     shares = {
-        name: (np.histogram(ratios, num_bins, (0, top))[0] / len(ratios)).round(8).tolist() if len(ratios) else []
+        name: (np.histogram(ratios, _BINS, (0, top))[0] / len(ratios)).round(8).tolist() if len(ratios) else []
         for name, ratios in (("samples", samples), ("heldout", heldout))
     }
     return {"top": top, **shares}

@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras import layers
 
 _SIDE = 2048  # of the matrices that are multiplied
+_SECONDS = 0.5  # for how long at least
 
 # Passes through the generator and the discriminator for each real image, one update of each. A backward pass counts
 # twice a forward one: once for the inputs' gradient, once for the weights'. All generators run forward and back once.
@@ -45,14 +46,14 @@ def _multiplications(layer) -> int:
     return 0
 
 
-def matmul_flops(precision: str, seconds: float = 0.5) -> float:
+def matmul_flops(precision: str) -> float:
     """Floating-point operations a second of a product of two 2048x2048 matrices in `precision`, on the first device."""
     dtype = {"float32": tf.float32, "bfloat16": tf.bfloat16}[precision]
     matrix = tf.cast(tf.random.stateless_normal((_SIDE, _SIDE), (0, 0)), dtype)
     multiply = tf.function(lambda: tf.reduce_sum(tf.matmul(matrix, matrix)))
     multiply().numpy()
     begin, products = time.perf_counter(), 0
-    while (taken := time.perf_counter() - begin) < seconds or not products:
+    while (taken := time.perf_counter() - begin) < _SECONDS or not products:
         multiply().numpy()
         products += 1
     return products * 2 * _SIDE**3 / taken

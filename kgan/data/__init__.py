@@ -1,1 +1,1 @@
-"""Data sets: their sources, licences, hashes, formats and the tf.data pipeline."""
+"""Data sets: their sources, licences, formats, splits and the tf.data pipeline."""

@@ -9,7 +9,6 @@ import hashlib
 import io
 import json
 import logging
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import numpy as np
 from kgan.arrays import read_npz
 from kgan.data.view import Images
 from kgan.errors import UserError
-from kgan.files import exclusive, write_atomically
+from kgan.files import cache_folder, exclusive, write_atomically
 
 Arrays = dict[str, np.ndarray]
 
@@ -36,15 +35,15 @@ def sha256_of_arrays(*arrays: Images) -> str:
     return digest.hexdigest()
 
 
-def cached(folder: str | os.PathLike, kind: str, key: Mapping[str, object], compute: Callable[[], Arrays]) -> Arrays:
-    """The arrays of `compute()`, from the file for (`kind`, `key`) in `folder` if there is one; else they are saved.
+def cached(kind: str, key: Mapping[str, object], compute: Callable[[], Arrays]) -> Arrays:
+    """The arrays of `compute()`, from the cache folder's file for (`kind`, `key`) if there is one; else they are saved.
 
     `key` is everything that the arrays depend on, as JSON values; change it when the computation changes. Of several
     processes at once one computes and the others wait for it. A killed one leaves nothing that is in the way.
     Raises UserError if the folder cannot be made; arrays that cannot be saved (disk full) are returned with a warning.
     """
     text = json.dumps({"kind": kind, **key}, sort_keys=True)
-    path = Path(folder) / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:32]}.npz"
+    path = cache_folder() / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:32]}.npz"
     arrays = _read(path, text)
     if arrays is not None:
         return arrays

@@ -6,7 +6,6 @@ another unit.
 """
 
 import itertools
-import os
 import time
 from collections.abc import Callable, Iterator
 
@@ -60,7 +59,6 @@ def load_classifier(
     images: Images,
     labels: np.ndarray,
     num_classes: int,
-    cache_folder: str | os.PathLike,
     unseen: Callable[[], tuple[Images, np.ndarray] | None] = lambda: None,
     log: Callable[[str], None] = lambda line: None,
 ) -> ClassifierFeatures:
@@ -74,13 +72,13 @@ def load_classifier(
     trains.
     """
     key = {"version": _VERSION, "data_sha256": sha256_of_arrays(images, labels), "num_classes": num_classes}
-    arrays = cached(cache_folder, "classifier", key, lambda: _train(images, labels, num_classes, log))
+    arrays = cached("classifier", key, lambda: _train(images, labels, num_classes, log))
     network = ClassifierFeatures([arrays[name] for name in sorted(arrays)], images.shape[1:], num_classes)
     test = unseen()
     if test and len(test[0]):
         test_images, test_labels = test
         key = {"classifier_sha256": network.sha256, "test_sha256": sha256_of_arrays(test_images, test_labels)}
-        arrays = cached(cache_folder, "accuracy", key, lambda: _accuracy(network, test_images, test_labels))
+        arrays = cached("accuracy", key, lambda: _accuracy(network, test_images, test_labels))
         network.test_accuracy = float(arrays["accuracy"])
         log(f"the classifier gets {network.test_accuracy:.2%} of {len(test_images)} unseen images right")
     return network

@@ -13,7 +13,7 @@ from kgan.errors import UserError
 from kgan.evaluation import inputs, protocol
 from kgan.evaluation.cache import sha256_of_arrays
 from kgan.evaluation.summary import summary
-from kgan.files import cache_folder, write_atomically
+from kgan.files import write_atomically
 from kgan.latents import MAX_SEED
 from kgan.progress import Counter, Progress
 from kgan.runs import environment
@@ -129,8 +129,7 @@ def evaluate(
             samples, dataset=dataset, train=train, reference=reference, data_dir=data_dir, num_heldout=num_heldout,
             num_samples=num_samples,
         )  # fmt: skip
-    counter = Counter(progress)
-    return _scored(images, num_samples, features, inception_graph, data_dir, run is not None, counter, log)
+    return _scored(images, num_samples, features, inception_graph, data_dir, progress, log)
 
 
 def _scored(
@@ -139,19 +138,18 @@ def _scored(
     features: str,
     graph: str | os.PathLike | None,
     data_dir: str | None,
-    draws: bool,
-    counter: Counter,
+    progress: Progress | None,
     log: Callable[[str], None] | None,
 ) -> Evaluation:
-    real, cache = images.reference, cache_folder()
+    real, draws = images.reference, images.available is None
     count, reason = protocol.common_count(real, num_samples, images.available)
-    choice = protocol.select_features(features, real, count, cache, graph, data_dir)
+    choice = protocol.select_features(features, real, count, graph, data_dir)
     protocol.check_count(choice, real, count)
     if draws or choice.name != "pca":
         environment.import_tensorflow()
-    network = protocol.load_network(choice, real, cache, log or (lambda line: None))
-    counter.total = (2 + images.num_sets * (2 if draws else 1)) * count
-    evaluator = protocol.Evaluator(network, real, count, cache, counter.stage(2 * count))
+    network = protocol.load_network(choice, real, log or (lambda line: None))
+    counter = Counter(progress, (2 + images.num_sets * (2 if draws else 1)) * count)
+    evaluator = protocol.Evaluator(network, real, count, counter.stage(2 * count))
     about, sets = images.draw(count, counter)
     digests, results = [], []
     for drawn in sets:

@@ -12,7 +12,6 @@ made.
 import abc
 import hashlib
 import json
-import os
 
 import numpy as np
 import scipy.linalg
@@ -91,7 +90,7 @@ class PcaFeatures(FeatureNetwork):
         return (_centred(images, self.mean) @ self.components).astype(np.float32), None
 
 
-def load_pca(images: Images, cache_folder: str | os.PathLike, components: int = PCA_COMPONENTS) -> PcaFeatures:
+def load_pca(images: Images, components: int = PCA_COMPONENTS) -> PcaFeatures:
     """The first principal components of the training images (n, h, w, c), uint8.
 
     At most min(components, n - 1, pixels) of them, by decreasing variance, each with its largest entry positive. Found
@@ -101,7 +100,7 @@ def load_pca(images: Images, cache_folder: str | os.PathLike, components: int = 
     if len(images) < 2:
         raise UserError("principal components need at least 2 training images")
     key = {"version": 1, "images_sha256": sha256_of_arrays(images), "components": components}
-    arrays = cached(cache_folder, "pca", key, lambda: _fit_pca(images, components))
+    arrays = cached("pca", key, lambda: _fit_pca(images, components))
     found_from = hashlib.sha256(json.dumps(key).encode()).hexdigest()
     return PcaFeatures(arrays["mean"], arrays["components"], found_from)
 

@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from kgan.data.sources import source_of
 from kgan.errors import UserError
 from kgan.evaluation.reference import Reference, load_reference, reference_of_images
 from kgan.progress import Counter
 from kgan.runs import checkpoint as checkpoints
 from kgan.runs.rundir import RunDir
-from kgan.sampling.read import Source, image_shape, name_of, read_images, read_samples
+from kgan.sampling.read import Source, image_shape, name_of, read_images, read_samples, size_settings
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ def of_run(
     run: RunDir, *, reference: str, data_dir: str | None, seeds: range, checkpoint: str | int, ema: bool
 ) -> EvaluationImages:
     """A set of samples of a run for each seed, against images of its own data set."""
-    config, record = run.read_config(), run.read_record()
+    config = run.read_config()
     checkpoints.find(run.checkpoints, str(checkpoint))
     real = load_reference(
         config.dataset,
@@ -55,7 +54,7 @@ def of_run(
         classes = "" if labels is None else ", classes in the data set's proportions"
         about = {
             "samples": f"images 0 to {count - 1} of each seed{classes}",
-            "run_id": record.get("id"),
+            "run_id": trained.record.get("id"),
             "checkpoint_sha256": trained.checkpoint_sha256,
             "step": trained.step,
             "ema": trained.ema,
@@ -86,7 +85,7 @@ def of_samples(
         given = read_images(train, image_shape(samples), "train")
         real, skipped = reference_of_images(given.images, name_of(train)), given.skipped
     else:
-        size = {} if source_of(str(dataset)).image_shape else _size_of(samples, str(dataset))
+        size: dict[str, Any] = size_settings(samples, str(dataset))
         real = load_reference(str(dataset), reference, data_dir=data_dir, num_heldout=num_heldout, **size)
     drawn = read_samples(samples, real.image_shape, real.largest_comparison(num_samples))
 
@@ -95,12 +94,3 @@ def of_samples(
         return {"samples": drawn.which}, [drawn.images[:]]
 
     return EvaluationImages(real, len(drawn.images), draw, skipped=skipped + drawn.skipped)
-
-
-def _size_of(samples: Source, dataset: str) -> dict[str, Any]:
-    height, width, channels = image_shape(samples)
-    if height != width:
-        raise UserError(
-            f"--samples={name_of(samples)}: images of {height}x{width}; --dataset={dataset} has square ones"
-        )
-    return {"image_size": height, "channels": channels}

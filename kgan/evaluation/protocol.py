@@ -16,6 +16,7 @@ from kgan.evaluation import classifier, features, inception, quality
 from kgan.evaluation.cache import cached
 from kgan.evaluation.features import FeatureNetwork
 from kgan.evaluation.reference import Reference
+from kgan.files import cache_folder
 from kgan.progress import Progress
 from kgan.runs.results import score_name
 
@@ -70,7 +71,6 @@ def select_features(
     asked: str,
     reference: Reference,
     count: int,
-    cache_folder: Path,
     graph: str | os.PathLike | None = None,
     data_dir: str | None = None,
 ) -> FeatureChoice:
@@ -79,7 +79,7 @@ def select_features(
     auto passes over features that `count` images are too few for. The Inception graph is `graph` if given, else sought
     in `data_dir`, $KGAN_DATA_DIR and the cache folder. Raises UserError for features that cannot be used here.
     """
-    path = inception.find_graph(graph, [data_dir, os.environ.get("KGAN_DATA_DIR"), cache_folder])
+    path = inception.find_graph(graph, [data_dir, os.environ.get("KGAN_DATA_DIR"), cache_folder()])
     if asked == "classifier" and not reference.num_classes:
         raise UserError("--features=classifier needs a labelled data set: use --features=pca or --features=inception")
     if asked in features.NAMES:
@@ -118,19 +118,19 @@ def check_count(choice: FeatureChoice, reference: Reference, count: int, way_out
 
 
 def load_network(
-    choice: FeatureChoice, reference: Reference, cache_folder: Path, log: Callable[[str], None] = lambda line: None
+    choice: FeatureChoice, reference: Reference, log: Callable[[str], None] = lambda line: None
 ) -> FeatureNetwork:
     """The feature network: read, downloaded or fitted (on images that are not held out), and cached.
 
     `log` gets a line now and then while a classifier trains. Raises UserError if the Inception graph is out of reach.
     """
     if choice.name == "inception":
-        return inception.InceptionFeatures(choice.graph or inception.fetch_graph(cache_folder))
+        return inception.InceptionFeatures(choice.graph or inception.fetch_graph(cache_folder()))
     if choice.name == "classifier":
         images, labels = reference.fit_images, reference.fit_labels
         assert labels is not None
-        return classifier.load_classifier(images, labels, reference.num_classes, cache_folder, reference.unseen, log)
-    return features.load_pca(reference.fit_images, cache_folder)
+        return classifier.load_classifier(images, labels, reference.num_classes, reference.unseen, log)
+    return features.load_pca(reference.fit_images)
 
 
 class Evaluator:
@@ -148,7 +148,6 @@ class Evaluator:
         network: FeatureNetwork,
         reference: Reference,
         count: int,
-        cache_folder: Path,
         progress: Progress | None = None,
     ):
         self.network, self.count = network, count
@@ -163,14 +162,12 @@ class Evaluator:
 
             images = {**reference.key(), "half": which, "count": count}
             key = {"version": 1, "network": network.name, "network_sha256": network.sha256, "images": images}
-            arrays = cached(cache_folder, "reference", key, compute)
+            arrays = cached("reference", key, compute)
             return arrays["features"], arrays.get("classes")
 
         def cached_scores(kind: str, compute: Callable[[], dict[str, float]]) -> dict[str, float]:
             key = {"version": _VERSION, "network_sha256": network.sha256, **reference.key(), "count": count}
-            arrays = cached(
-                cache_folder, kind, key, lambda: {name: np.array(value) for name, value in compute().items()}
-            )
+            arrays = cached(kind, key, lambda: {name: np.array(value) for name, value in compute().items()})
             return {name: float(value) for name, value in arrays.items()}
 
         self._real = outputs(0)[0]

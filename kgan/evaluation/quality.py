@@ -2,7 +2,7 @@
 
 Everything here is NumPy and SciPy on arrays, in float64, and knows nothing of images: rows are samples, columns are
 features. A score means something only beside the network that made the features, the number of rows and the score of
-real against real at that number (kgan.commands.evaluate reports all three).
+real against real at that number (kgan.evaluate reports all three).
 """
 
 from collections.abc import Iterator
@@ -152,7 +152,7 @@ def inception_score(probabilities: np.ndarray, splits: int = 10) -> tuple[float,
 
 
 def scores(
-    real: np.ndarray, fake: np.ndarray, fake_probabilities: np.ndarray | None = None, k: int = 5, seed: int = 0
+    real: np.ndarray, fake: np.ndarray, fake_probabilities: np.ndarray | None = None, k: int = 5
 ) -> dict[str, float]:
     """Every score of `fake` (n, d) against `real` (n, d), n more than d, under the names that evaluation.json has.
 
@@ -160,7 +160,7 @@ def scores(
     of the fakes also `inception_score` and `inception_score_std` over 10 splits, and `inception_score_unsplit`. Raises
     ValueError for NaN or infinity.
     """
-    kernel_mean, kernel_std = kernel_distance_subsets(real, fake, subset_size=subset_size(len(real)), seed=seed)
+    kernel_mean, kernel_std = kernel_distance_subsets(real, fake, subset_size=subset_size(len(real)))
     result = {
         "frechet_distance": frechet_distance_from_features(real, fake),
         "kernel_distance": kernel_mean,
@@ -168,7 +168,7 @@ def scores(
         **prdc(real, fake, k),
     }
     if fake_probabilities is not None:
-        shuffled = np.random.default_rng(seed).permutation(fake_probabilities)  # they may be sorted by class
+        shuffled = np.random.default_rng(0).permutation(fake_probabilities)  # they may be sorted by class
         result["inception_score"], result["inception_score_std"] = inception_score(shuffled)
         result["inception_score_unsplit"] = inception_score(fake_probabilities, splits=1)[0]
     return result

@@ -84,11 +84,12 @@ def _workplace(out: Path) -> Path:
 def _write(run: RunDir, folder: Path, license: str, checkpoint: str, ema: bool, producer: str) -> None:
     environment.import_tensorflow()
     from kgan.exporting import archive
+    from kgan.exporting.facts import card_facts
     from kgan.runs.generator import load
     from kgan.sampling import draw
 
     trained = load(run.path, checkpoint, ema)
-    facts = archive.facts(trained, run, license, checkpoint)
+    facts = card_facts(trained, run, license, checkpoint)
     card = model_card(facts | {"sample_grid": GRID, "sample_seed": SAMPLE_SEED})
     picture, marks = draw.marked_grid(trained, draw.SampleSettings(SAMPLE_SEED))
     images.write_png(folder / GRID, picture, pnginfo(marks, producer=producer))

@@ -5,7 +5,6 @@ import io
 import os
 import re
 import threading
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,14 +98,6 @@ def decoded(picture: Picture, channels: int, draft: int | None = None) -> Iterat
                 image = _flatten(upright).convert("L" if channels == 1 else "RGB")
             with contextlib.closing(image):
                 yield image
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Without Pillow's warnings about pictures that are odd but readable; for the thread that starts the others."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 @contextlib.contextmanager

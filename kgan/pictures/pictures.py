@@ -3,6 +3,7 @@
 import abc
 import collections
 import functools
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 
 from kgan import cores
 from kgan.files import State, states
-from kgan.pictures.picture import Picture, quiet
+from kgan.pictures.picture import Picture
 
 Shape = tuple[int, int, int]
 Result = TypeVar("Result")
@@ -85,7 +86,8 @@ def in_parallel(
     with the number of those that are done since the last call."""
     num_threads = len(cores.usable())
     waiting: collections.deque[Future] = collections.deque()
-    with ThreadPoolExecutor(num_threads) as pool, quiet():
+    # Pillow warns of pictures that are odd but readable; this is for the thread that starts the others
+    with ThreadPoolExecutor(num_threads) as pool, warnings.catch_warnings(action="ignore"):
         for one in pictures:
             waiting.append(pool.submit(function, one))
             if len(waiting) >= _WAITING * num_threads:

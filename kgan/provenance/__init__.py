@@ -1,1 +1,1 @@
-"""The record: what is written into an image, and the cards of data set and model."""
+"""The record: what is written into an image and beside it, and whether it holds together when it is read back."""

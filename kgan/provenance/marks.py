@@ -239,6 +239,14 @@ def read_marks(png: Png) -> tuple[Marks | None, dict[str, str | tuple[str, ...]]
     return None if text is None else Marks.from_json(text), None if xmp is None else properties(xmp)
 
 
+def read_record(record: dict) -> tuple[Marks, str]:
+    """The marks in the JSON of a file that is no PNG, and the content producer's name in its implicit label, "" without
+    one. Raises an exception of any kind for a record that is not what kgan writes."""
+    xmp = record["xmp"]
+    label = read_implicit_label(xmp["TC260:AIGC"]) if "TC260:AIGC" in xmp else {}
+    return Marks(**record["kgan"]), label.get("ContentProducer", "")
+
+
 def _digest_uuid(*parts: str) -> str:
     """A UUID of version 8 from sha256 (RFC 9562, 5.8): the same parts always give the same name."""
     joined = json.dumps(parts).encode("ascii")

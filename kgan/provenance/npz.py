@@ -13,14 +13,7 @@ from kgan.arrays import Array, read_npz
 from kgan.errors import UserError
 from kgan.files import read_bounded
 from kgan.provenance.check import CheckResult, Verdict
-from kgan.provenance.marks import (
-    GENERATED,
-    Marks,
-    pixels_digest,
-    pixels_sha256,
-    read_implicit_label,
-    xmp_fields,
-)
+from kgan.provenance.marks import GENERATED, Marks, pixels_digest, pixels_sha256, read_record, xmp_fields
 from kgan.provenance.png import MAX_FILE_BYTES
 from kgan.text import one_line
 
@@ -97,10 +90,7 @@ def check_npz(path: str | os.PathLike) -> CheckResult:
 def _parse(text: str) -> tuple[Marks, str]:
     """The marks and the producer's name, "" without one. Raises UserError."""
     try:
-        record = json.loads(text)
-        xmp = record["xmp"]
-        label = read_implicit_label(xmp["TC260:AIGC"]) if "TC260:AIGC" in xmp else {}
-        return Marks(**record["kgan"]), label.get("ContentProducer", "")
+        return read_record(json.loads(text))
     except Exception:  # anything may stand in a stranger's JSON
         raise UserError("its marks are not what kgan writes") from None
 

@@ -170,7 +170,7 @@ def _international_text(chunk: Chunk, keyword: str) -> str:
     if head not in (b"\0\0\0\0", b"\1\0\0\0"):
         raise BadMetadata(f"the iTXt chunk {keyword} is malformed")
     if head[:1] == b"\1":
-        text = _inflate(text, keyword)
+        text = inflate(text, MAX_TEXT_BYTES, f"the compressed iTXt chunk {keyword}")
     if len(text) > MAX_TEXT_BYTES or len(chunk.data) > MAX_TEXT_BYTES + 512:
         raise BadMetadata(f"the iTXt chunk {keyword} is longer than {MAX_TEXT_BYTES} bytes")
     try:
@@ -179,14 +179,17 @@ def _international_text(chunk: Chunk, keyword: str) -> str:
         raise BadMetadata(f"the iTXt chunk {keyword} is not UTF-8") from None
 
 
-def _inflate(data: bytes, keyword: str) -> bytes:
+def inflate(data: bytes, most: int, what: str) -> bytes:
+    """The text of up to `most` bytes in a zlib stream. Raises BadMetadata, saying `what` is damaged or too long."""
     stream = zlib.decompressobj()
     try:
-        text = stream.decompress(data, MAX_TEXT_BYTES + 1)
+        text = stream.decompress(data, most + 1)
     except zlib.error:
-        raise BadMetadata(f"the compressed iTXt chunk {keyword} is damaged") from None
-    if len(text) <= MAX_TEXT_BYTES and not stream.eof:
-        raise BadMetadata(f"the compressed iTXt chunk {keyword} is damaged")
+        raise BadMetadata(f"{what} is damaged") from None
+    if len(text) > most:
+        raise BadMetadata(f"{what} is longer than {most} bytes")
+    if not stream.eof:
+        raise BadMetadata(f"{what} is cut off")
     return text
 
 

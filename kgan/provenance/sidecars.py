@@ -8,7 +8,7 @@ from pathlib import Path
 from kgan.errors import UserError
 from kgan.files import read_bounded
 from kgan.provenance.check import CheckResult, Verdict
-from kgan.provenance.marks import COMPOSITE, GENERATED, Marks, read_implicit_label, sidecar
+from kgan.provenance.marks import COMPOSITE, GENERATED, read_record, sidecar
 from kgan.provenance.png import MAX_FILE_BYTES, MAX_TEXT_BYTES
 from kgan.text import one_line
 
@@ -31,10 +31,9 @@ def check_animation(path: str | os.PathLike) -> CheckResult:
         return CheckResult(Verdict.CANNOT_TELL, (one_line(error, 400),))
     try:
         record = json.loads(text)
-        marks, xmp = Marks(**record["kgan"]), record["xmp"]
-        source_type = xmp["Iptc4xmpExt:DigitalSourceType"]
-        label = read_implicit_label(xmp["TC260:AIGC"]) if "TC260:AIGC" in xmp else {}
-        expected = sidecar(marks, record["file"], content, source_type, label.get("ContentProducer", ""))
+        marks, producer = read_record(record)
+        source_type = record["xmp"]["Iptc4xmpExt:DigitalSourceType"]
+        expected = sidecar(marks, record["file"], content, source_type, producer)
     except Exception:  # anything may stand in a stranger's JSON
         return CheckResult(Verdict.INCONSISTENT, ("the JSON beside it is not what kgan writes",))
     reasons = []

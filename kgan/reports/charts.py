@@ -17,6 +17,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 12, 32, 36
 _MAX_POINTS = 400
 _MARKED_POINTS = 12  # lines of so few points get a dot at each
 _PADDING = 0.04
+_TICKS = 4  # on an axis, about
 _FAR_BELOW = 5
 _KINDS = ("first", "second", "third")
 
@@ -218,8 +219,8 @@ def with_reference(values: Iterable[float], reference: float | None) -> list[flo
     return [*listed, reference]
 
 
-def _ticks(low: float, high: float, about: int = 4) -> tuple[float, ...]:
-    rough = (high - low) / about
+def _ticks(low: float, high: float) -> tuple[float, ...]:
+    rough = (high - low) / _TICKS
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(multiple * power for multiple in (1, 2, 5, 10) if multiple * power >= 0.8 * rough)
     first = math.ceil(low / step)

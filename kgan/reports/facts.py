@@ -14,7 +14,7 @@ from kgan.images import class_columns, column_titles, grid_rows_height
 from kgan.reports import pictures
 from kgan.reports.pictures import Picture
 from kgan.runs import ancestry, results
-from kgan.runs.rundir import RunDir
+from kgan.runs.rundir import RunDir, step_of
 from kgan.text import one_line
 from kgan.training.plan import defaults
 
@@ -158,7 +158,7 @@ def _frames(run: RunDir, name: str, max_frames: int, max_bytes: int) -> list[Fra
     printed = pictures.spread(files, _PRINTED_FRAMES)
     frames = []
     for path in files:
-        step = int(path.stem.removeprefix("step-"))
+        step = step_of(path)
         picture = pictures.from_file(path, f"AI-generated samples of {name} at step {step:,}", max_bytes)
         if picture:
             frames.append(Frame(step, picture, path in printed))

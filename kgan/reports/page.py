@@ -9,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 import kgan
+from kgan.config import flag_value
 from kgan.reports.curves import curves, last_line, ratios
 from kgan.reports.facts import Run
 from kgan.reports.listing import RunSummary
@@ -77,7 +78,7 @@ def percent(value: object) -> str:
 
 def setting(value: object) -> str:
     """A setting as its flag would have it; None is what the help of the flag says."""
-    return "unset" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return "unset" if value is None else flag_value(value)
 
 
 def command(words: Iterable[str]) -> Markup:

@@ -18,6 +18,7 @@ from kgan.arrays import read_npz
 from kgan.errors import UserError
 from kgan.files import write_atomically, written_whole
 from kgan.runs import schema
+from kgan.runs.rundir import step_of
 from kgan.text import one_line
 
 KEEP = 3
@@ -56,11 +57,6 @@ def put_aside(path: Path) -> Path:
 def paths(folder: Path) -> list[Path]:
     """The checkpoints in `folder`, oldest first. Files with other names are none."""
     return sorted((path for path in folder.glob("step-*.npz") if _NAME.fullmatch(path.name)), key=step_of)
-
-
-def step_of(path: Path) -> int:
-    """The step that a checkpoint's file name says."""
-    return int(path.stem.removeprefix("step-"))
 
 
 def best(folder: Path) -> tuple[int, float] | None:

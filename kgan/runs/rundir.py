@@ -228,7 +228,7 @@ class RunDir:
     def cut_back(self, step: int) -> None:
         """Drops what was logged and drawn after `step`: a resumed run will log and draw it again, or end before."""
         for path in self.sample_files():
-            if int(path.stem.removeprefix("step-")) > step:
+            if step_of(path) > step:
                 path.unlink()
         kept = [line for line in self.read_metrics() if line["step"] <= step]
         write_atomically(self.metrics_file, "".join(json.dumps(line) + "\n" for line in kept).encode())
@@ -244,6 +244,11 @@ class RunDir:
         """The sample grids, oldest first."""
         matches = (_SAMPLE.fullmatch(path.name) for path in self.samples.glob("step-*.png"))
         return [self.samples / match[0] for match in sorted(filter(None, matches), key=lambda match: int(match[1]))]
+
+
+def step_of(path: Path) -> int:
+    """The step that the file name of a checkpoint or a sample grid says."""
+    return int(path.stem.removeprefix("step-"))
 
 
 def _locked_in_a_moment(lock: IO) -> bool:

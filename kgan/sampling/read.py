@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from kgan.arrays import Array, read_npy, read_npz
+from kgan.data.sources import source_of
 from kgan.data.view import Images
 from kgan.errors import UserError
 from kgan.pictures import cache, picture
@@ -61,6 +62,19 @@ def image_shape(source: Source) -> tuple[int, int, int]:
     height, width, channels = picture.image_shape(first)
     in_colour = channels == 3 or any(_has_colour(file) and not _is_grid(file) for file in files)
     return height, width, 3 if in_colour else 1
+
+
+def size_settings(samples: Source, dataset: str) -> dict[str, int]:
+    """What `data.sources.load` needs to give the images of a named data set the size of these samples: nothing if they
+    have a size of their own. Raises UserError, naming --samples, for samples that are not square."""
+    if source_of(dataset).image_shape:
+        return {}
+    height, width, channels = image_shape(samples)
+    if height != width:
+        raise UserError(
+            f"--samples={name_of(samples)}: images of {height}x{width}; --dataset={dataset} has square ones"
+        )
+    return {"image_size": height, "channels": channels}
 
 
 def read_samples(

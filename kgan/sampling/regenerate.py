@@ -106,10 +106,14 @@ class Regenerator:
     def _judge_recipe(self, claim: Claim) -> Judgement:
         marks, recipe = claim.marks, claim.marks.z
         assert isinstance(recipe, dict) and marks.seed is not None
+        if claim.image is None and recipe["recipe"] != "slerp":
+            raise Refused("consistent, but an animation of the training shows many checkpoints", Verdict.CANNOT_TELL)
         trained = self._generator(marks.checkpoint_sha256, marks.ema)
         settings = SampleSettings(marks.seed, marks.truncation, marks.label)
         if claim.image is None:
-            return self._judge_animation(claim, recipe, settings)
+            assert claim.content is not None
+            frames = draw.draw_animation(trained, recipe, settings, caption=False)
+            return judge_animation(claim.content, frames, marks, self.record)
         if claim.labels is not None:
             if recipe["recipe"] != "draws":
                 raise Refused("an .npz holds the draws of a seed, and its marks name a path between draws")
@@ -120,15 +124,6 @@ class Regenerator:
     def _compare(self, regenerated: np.ndarray, claim: Claim) -> Judgement:
         assert claim.image is not None
         return compare(regenerated, claim.image, elsewhere(claim.marks.versions, self.record))
-
-    def _judge_animation(self, claim: Claim, recipe: dict, settings: SampleSettings) -> Judgement:
-        marks, content = claim.marks, claim.content
-        assert content is not None
-        if recipe["recipe"] != "slerp":
-            raise Refused("consistent, but an animation of the training shows many checkpoints", Verdict.CANNOT_TELL)
-        trained = self._generator(marks.checkpoint_sha256, marks.ema)
-        frames = draw.draw_animation(trained, recipe, settings, caption=False)
-        return judge_animation(content, frames, marks, self.record)
 
 
 def _batched(claims: dict[int, Claim]) -> list[dict[int, int]]:

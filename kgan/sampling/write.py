@@ -11,12 +11,13 @@ import numpy as np
 
 from kgan import images
 from kgan.errors import UserError
-from kgan.files import write_atomically, written_whole
+from kgan.files import read_bounded, write_atomically, written_whole
 from kgan.latents import draws_recipe, slerp_recipe
 from kgan.progress import Progress
 from kgan.provenance import npz, png
 from kgan.provenance.c2pa import Signer
 from kgan.provenance.marks import COMPOSITE, Marks, describe, implicit_label, pnginfo, read_marks, sidecar
+from kgan.provenance.png import MAX_TEXT_BYTES
 from kgan.provenance.sidecars import sidecar_path
 from kgan.runs.generator import TrainedGenerator
 from kgan.sampling import draw
@@ -163,7 +164,7 @@ def _marks_in(path: Path) -> Marks | None:
     """The marks in a PNG or an .npz, or beside a GIF; None if there are none, or they are not what kgan writes."""
     try:
         if path.suffix == ".gif":
-            return Marks(**json.loads(sidecar_path(path).read_text("ascii"))["kgan"])
+            return Marks(**json.loads(read_bounded(sidecar_path(path), MAX_TEXT_BYTES))["kgan"])
         return npz.read_marks(path) if path.suffix == ".npz" else read_marks(png.read(path))[0]
-    except (OSError, ValueError, TypeError, KeyError, UserError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError, UserError):
         return None

@@ -17,6 +17,7 @@ from kgan.searching.vectors import (
 _COMPONENTS = 128
 _COARSE_ELEMENTS = 2**26  # numbers of the coarse vectors whose principal components are taken
 _REFERENCE_BLOCK = 1024
+_PAIRS = 2000  # whose distances give the median
 _MOST_BOUNDS = 2**26  # distances that are bounded at once
 
 
@@ -46,15 +47,17 @@ def reduced_space(vectors: InnerParts, coarse: CoarseVectors | None, basis: np.n
     return Space(vectors, short, squares, coarse)
 
 
-def median_distance(vectors: Vectors, pairs: int = 2000) -> float:
+def median_distance(vectors: Vectors) -> float:
     """The median distance between two different vectors, over random pairs (the same every time)."""
     count = len(vectors)
     if count < 2:
         return 0.0
     random = np.random.default_rng(0)
-    first = random.integers(count, size=pairs)
-    second = (first + random.integers(1, count, size=pairs)) % count
-    squares = [square_lengths(vectors[first[rows]] - vectors[second[rows]]) for rows in blocks(pairs, vectors.shape[1])]
+    first = random.integers(count, size=_PAIRS)
+    second = (first + random.integers(1, count, size=_PAIRS)) % count
+    squares = [
+        square_lengths(vectors[first[rows]] - vectors[second[rows]]) for rows in blocks(_PAIRS, vectors.shape[1])
+    ]
     return float(np.median(np.sqrt(np.concatenate(squares))))
 
 

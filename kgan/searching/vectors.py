@@ -10,6 +10,7 @@ from kgan.data.view import Images
 _BLOCK_ELEMENTS = 2**24  # float32 numbers that are made of images at a time: 64 MiB
 # Principal components are those of as many evenly spaced vectors as have this many elements, or of all.
 _COMPONENT_ELEMENTS = 2**28
+_COMPONENT_ITERATIONS = 4
 
 Move = tuple[int, int]  # (dy, dx), in pixels
 
@@ -76,7 +77,7 @@ def square_lengths(vectors: np.ndarray) -> np.ndarray:
     return np.einsum("...d,...d->...", vectors, vectors)
 
 
-def principal_components(vectors: Vectors, count: int, iterations: int = 4) -> np.ndarray:
+def principal_components(vectors: Vectors, count: int) -> np.ndarray:
     """The leading principal directions of centred (n, d) float32 vectors, as orthonormal columns (d, <= count).
 
     Randomised subspace iteration from a fixed start (Halko, Martinsson & Tropp 2011, algorithm 4.4), with 16 spare
@@ -87,7 +88,7 @@ def principal_components(vectors: Vectors, count: int, iterations: int = 4) -> n
     rows = evenly_spaced(number, _COMPONENT_ELEMENTS // width)
     size = min(count + 16, len(rows), width)
     directions = np.random.default_rng(0).standard_normal((width, size), dtype=np.float32)
-    for _ in range(iterations):
+    for _ in range(_COMPONENT_ITERATIONS):
         products = np.zeros_like(directions)
         for block in blocks(len(rows), width):
             part = vectors[rows[block]]

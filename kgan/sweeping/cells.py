@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kgan.config import TrainConfig, as_flag, check_name
+from kgan.config import TrainConfig, as_flag, check_name, flag_value
 from kgan.data.licensing.card import ACCEPTED_UNKNOWN_LICENSE, IGNORED_DATAMINING
 from kgan.errors import UserError
 from kgan.runs import results
 from kgan.runs.rundir import FINISHED, NON_FINITE, RUNNING, RunDir
-from kgan.sweeping.grid import Settings, shown
+from kgan.sweeping.grid import Settings
 from kgan.training.plan import RESOLVED, make_plan, resolve, with_usual
 
 _MAX_NAME = 120
@@ -98,7 +98,7 @@ def make_cells(shared: Mapping, grid: Sequence[Settings], folder: Path) -> list[
 
 def folder_name(settings: Settings) -> str:
     """A file name that says the settings; those that a file name cannot hold are told apart by a hash."""
-    text = "_".join(f"{name}={shown(value)}" for name, value in settings.items())
+    text = "_".join(f"{name}={flag_value(value)}" for name, value in settings.items())
     safe = re.sub(r"[^A-Za-z0-9._=+-]", "-", text)
     if safe == text and len(text) <= _MAX_NAME:
         return text
@@ -180,4 +180,4 @@ def _differences(cell: Cell, config: TrainConfig, saved: TrainConfig) -> dict[st
 
 
 def _described(settings: Settings) -> str:
-    return ",".join(f"{name}={shown(value)}" for name, value in settings.items())
+    return ",".join(f"{name}={flag_value(value)}" for name, value in settings.items())

@@ -10,11 +10,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
+from kgan.config import flag_value
 from kgan.errors import NonFiniteLoss, UserError
 from kgan.runs import schema
 from kgan.runs.rundir import RUNNING
 from kgan.sweeping.cells import Cell
-from kgan.sweeping.grid import shown
 from kgan.sweeping.jobs import Task
 from kgan.sweeping.results import SweepResult
 from kgan.sweeping.sweep import STOPPED_CODES, SweepListener
@@ -99,7 +99,7 @@ def table(result: SweepResult, has_verdict: bool) -> Table:
     drawn = Table(*columns, box=None, pad_edge=False)
     for row in result.ranked:
         score = "" if row.score is None else rounded(row.score)
-        cells = [*map(shown, row.settings.values()), row.status, score, *([row.verdict] if has_verdict else [])]
+        cells = [*map(flag_value, row.settings.values()), row.status, score, *([row.verdict] if has_verdict else [])]
         drawn.add_row(*map(Text, cells), Text(row.run_dir.name, overflow="fold"))
     return drawn
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from kgan.config import check_name
+from kgan.config import check_name, flag_value
 from kgan.errors import UserError
 
 Value = bool | int | float | str
@@ -74,11 +74,6 @@ def cells(grid: Grid, count: int | None = None) -> list[Settings]:
     return [_cell(axes, index) for index in sorted(indices)]
 
 
-def shown(value: Value) -> str:
-    """A value as a flag would have it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
 def _names(key: str | tuple[str, ...]) -> tuple[str, ...]:
     return (key,) if isinstance(key, str) else tuple(key)
 
@@ -115,7 +110,7 @@ def _check_names(keys: Sequence[str | tuple[str, ...]], what: str) -> None:
 
 def _check_unique(rows: Sequence[tuple[Value, ...]], what: str) -> None:
     if repeated := [row for row in rows if rows.count(row) > 1]:
-        raise UserError(f"{what}: {'/'.join(map(shown, repeated[0]))} comes twice")
+        raise UserError(f"{what}: {'/'.join(map(flag_value, repeated[0]))} comes twice")
 
 
 def _cell(axes: Sequence[Sequence[Settings]], index: int) -> Settings:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kgan import plots
+from kgan.config import flag_value
 from kgan.files import write_atomically
 from kgan.runs.results import differing, objection, ranked, score_name
 from kgan.runs.rundir import FAILED, INTERRUPTED, WAITING
 from kgan.sweeping.cells import Cell
-from kgan.sweeping.grid import Settings, shown
+from kgan.sweeping.grid import Settings
 
 CSV, PNG = "sweep.csv", "sweep.png"
 
@@ -118,5 +119,5 @@ def _csv(rows: Sequence[SweepRow], with_verdict: bool) -> str:
         score = "" if row.score is None else f"{row.score:.6g}"
         how = [row.protocol.get(key) for key in keys]
         verdict = [row.verdict] if with_verdict else []
-        writer.writerow([*map(shown, row.settings.values()), row.status, score, *how, *verdict, row.run_dir])
+        writer.writerow([*map(flag_value, row.settings.values()), row.status, score, *how, *verdict, row.run_dir])
     return text.getvalue()

@@ -1,1 +1,1 @@
-"""The job: what is resolved, the machine, the loop, and what is recorded on the way."""
+"""The job: what is resolved, the loop, and what is recorded on the way."""

@@ -6,7 +6,6 @@ run that is killed in between, the log line tells on resuming what best.json sho
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from kgan.errors import UserError
 from kgan.evaluation import protocol
@@ -28,7 +27,6 @@ class Preparation:
     reference: Reference
     choice: protocol.FeatureChoice
     count: int
-    cache: Path
 
 
 def prepare(plan: Plan, earlier: Mapping | None = None) -> Preparation | None:
@@ -43,7 +41,7 @@ def prepare(plan: Plan, earlier: Mapping | None = None) -> Preparation | None:
     )  # fmt: skip
     count, _ = protocol.common_count(reference, config.eval_samples)
     asked = earlier["protocol"].get("features", "auto") if earlier else "auto"
-    choice = protocol.select_features(asked, reference, count, cache_folder(), data_dir=config.data_dir)
+    choice = protocol.select_features(asked, reference, count, data_dir=config.data_dir)
     if choice.name == "inception" and choice.graph is None:
         raise UserError(
             f"--eval_every: this run was scored in Inception's features: put {GRAPH_FILE} into the cache folder "
@@ -55,7 +53,7 @@ def prepare(plan: Plan, earlier: Mapping | None = None) -> Preparation | None:
         protocol.check_count(choice, reference, count, way_out="more training images and --eval_samples")
     except UserError as error:
         raise UserError(f"--eval_every: {error}") from None
-    return Preparation(reference, choice, count, cache_folder())
+    return Preparation(reference, choice, count)
 
 
 class Scorer:
@@ -64,8 +62,8 @@ class Scorer:
     def __init__(self, prepared: Preparation, seed: int, log: Callable[[str], None]):
         """Fits the features, unless they are cached: for a classifier that takes minutes, and `log` gets lines."""
         self.seed = seed
-        network = protocol.load_network(prepared.choice, prepared.reference, prepared.cache, log)
-        self._evaluator = protocol.Evaluator(network, prepared.reference, prepared.count, prepared.cache)
+        network = protocol.load_network(prepared.choice, prepared.reference, log)
+        self._evaluator = protocol.Evaluator(network, prepared.reference, prepared.count)
         self.floor = self._evaluator.floor
         self.reason = prepared.choice.reason
         log(

@@ -13,7 +13,7 @@ from kgan.errors import UserError
 from kgan.pictures import picture
 from kgan.provenance.marks import COMPOSITE, describe, pnginfo
 from kgan.runs.generator import TrainedGenerator
-from kgan.runs.rundir import RunDir
+from kgan.runs.rundir import RunDir, step_of
 from kgan.sampling import draw, write
 from kgan.training.plan import Plan
 
@@ -74,7 +74,7 @@ def write_animation(run: RunDir, trained: TrainedGenerator) -> None:
     chosen = [files[i] for i in np.unique(np.linspace(0, len(files) - 1, _MAX_FRAMES).round().astype(int))]
     shape = _pixels(chosen[-1], trained.config.channels).shape
     shown = [
-        images.with_step(grid, int(path.stem.removeprefix("step-")))
+        images.with_step(grid, step_of(path))
         for path in chosen
         if (grid := _pixels(path, trained.config.channels)).shape == shape and grid.size
     ]

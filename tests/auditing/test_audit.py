@@ -107,6 +107,11 @@ def test_pictures_that_cannot_be_drawn_leave_the_old_ones(copied, tmp_path, monk
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+def test_samples_that_are_not_square_are_refused_before_the_data_are_read(tmp_path):
+    with pytest.raises(UserError, match="--samples=an array: images of 8x12; --dataset=folder has square ones"):
+        kgan.audit(samples=COPIES[:, :8], dataset="folder", data_dir=str(tmp_path / "nowhere"))
+
+
 def test_progress_ends_at_its_total():
     calls = []
     kgan.audit(samples=COPIES[:20], train=TRAIN, heldout=HELDOUT[:30], progress=lambda *done: calls.append(done))

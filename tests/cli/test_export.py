@@ -125,7 +125,7 @@ def test_card_record_and_picture_agree(exported):
 
 
 def test_results_of_the_other_weights_are_left_out_of_the_card(trained_run, tmp_path):
-    from kgan.exporting import archive
+    from kgan.exporting.facts import card_facts
     from kgan.runs.generator import load
     from kgan.runs.rundir import RunDir
 
@@ -136,7 +136,7 @@ def test_results_of_the_other_weights_are_left_out_of_the_card(trained_run, tmp_
     for name in ("evaluation.json", "audit.json"):
         (tmp_path / "run" / name).write_text(json.dumps({"protocol": how}))
     for weights, is_theirs in ((averaged, True), (trained, False)):
-        facts = archive.facts(weights, RunDir(tmp_path / "run"), "CC0-1.0", "best")
+        facts = card_facts(weights, RunDir(tmp_path / "run"), "CC0-1.0", "best")
         assert [facts[name] is not None for name in ("evaluation", "audit")] == [is_theirs] * 2
 
 

@@ -161,6 +161,14 @@ def test_no_path_or_array_of_another_class_or_length_is_replaced(writer, tmp_pat
         assert {path: path.read_bytes() for path in made[1:]} == {path: before[path] for path in made[1:]}
 
 
+def test_a_strangers_json_beside_an_animation_is_something_else(writer, tmp_path):
+    for content in ("[" * 100_000, "7", "{", "[]" + " " * 2**18):
+        (tmp_path / "seed00000000-interpolation.gif").write_bytes(b"mine")
+        (tmp_path / "seed00000000-interpolation.gif.json").write_text(content)
+        with pytest.raises(UserError, match="gif is there already and holds something else"):
+            writer(tmp_path).interpolation(2)
+
+
 def test_a_crash_leaves_no_animation_without_its_marks(writer, tmp_path, monkeypatch):
     class Crash(Exception):
         pass

@@ -26,6 +26,11 @@ def stripes(seed, count=240, shape=(8, 8, 1)):
     return (patterns + noise).astype(np.uint8), labels
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("KGAN_CACHE_DIR", str(tmp_path))
+
+
 def test_modules_import_without_tensorflow():
     code = (
         "import sys; import kgan.evaluation.inception, kgan.evaluation.classifier, kgan.evaluation.quality; "
@@ -37,25 +42,26 @@ def test_modules_import_without_tensorflow():
 class TestCache:
     key = {"data": "abc", "count": 3}  # noqa: RUF012
 
-    def test_computes_once_a_key(self, tmp_path):
+    def test_computes_once_a_key(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("KGAN_CACHE_DIR", str(tmp_path / "new" / "folder"))
         calls = []
 
         def compute():
             calls.append(1)
             return {"a": np.arange(len(calls)), "b": np.float32([[0.5]])}
 
-        first = cache.cached(tmp_path / "new" / "folder", "kind", self.key, compute)
-        again = cache.cached(tmp_path / "new" / "folder", "kind", dict(reversed(self.key.items())), compute)
+        first = cache.cached("kind", self.key, compute)
+        again = cache.cached("kind", dict(reversed(self.key.items())), compute)
         assert len(calls) == 1
         assert sorted(first) == sorted(again) == ["a", "b"]
         assert again["b"].dtype == np.float32 and (again["a"] == first["a"]).all()
-        cache.cached(tmp_path / "new" / "folder", "kind", {**self.key, "count": 4}, compute)
-        cache.cached(tmp_path / "new" / "folder", "other", self.key, compute)
+        cache.cached("kind", {**self.key, "count": 4}, compute)
+        cache.cached("other", self.key, compute)
         assert len(calls) == 3
 
     @pytest.mark.parametrize("damage", ["empty", "cut", "no zip", "pickle", "other key"])
     def test_computes_anew_what_is_damaged(self, tmp_path, damage, caplog):
-        cache.cached(tmp_path, "kind", self.key, lambda: {"a": np.arange(100)})
+        cache.cached("kind", self.key, lambda: {"a": np.arange(100)})
         (path,) = tmp_path.iterdir()
         if damage == "pickle":
             np.savez(path, key=np.array([{"an": "object"}], dtype=object), a=np.arange(100))
@@ -65,12 +71,12 @@ class TestCache:
             content = path.read_bytes()
             path.write_bytes({"empty": b"", "cut": content[: len(content) // 2], "no zip": b"x" * 500}[damage])
         with caplog.at_level(logging.WARNING):
-            assert cache.cached(tmp_path, "kind", self.key, lambda: {"a": np.arange(7)})["a"].tolist() == list(range(7))
+            assert cache.cached("kind", self.key, lambda: {"a": np.arange(7)})["a"].tolist() == list(range(7))
         assert path.name in caplog.text
-        assert cache.cached(tmp_path, "kind", self.key, dict)["a"].tolist() == list(range(7))
+        assert cache.cached("kind", self.key, dict)["a"].tolist() == list(range(7))
 
     def test_computes_anew_whatever_bytes_are_wrong(self, tmp_path):
-        cache.cached(tmp_path, "kind", self.key, lambda: {"a": np.arange(20)})
+        cache.cached("kind", self.key, lambda: {"a": np.arange(20)})
         (path,) = tmp_path.iterdir()
         content, rng = path.read_bytes(), np.random.default_rng(0)
         for _ in range(100):
@@ -78,7 +84,7 @@ class TestCache:
             for position in rng.integers(len(content), size=3):
                 damaged[position] = rng.integers(256)
             path.write_bytes(damaged)
-            arrays = cache.cached(tmp_path, "kind", self.key, lambda: {"a": np.arange(20)})
+            arrays = cache.cached("kind", self.key, lambda: {"a": np.arange(20)})
             assert arrays["a"].tolist() == list(range(20))
 
     def test_leaves_nothing_when_interrupted(self, tmp_path):
@@ -86,7 +92,7 @@ class TestCache:
             raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            cache.cached(tmp_path, "kind", self.key, compute)
+            cache.cached("kind", self.key, compute)
         assert list(tmp_path.iterdir()) == []
 
     def test_one_computes_and_the_others_wait_for_it(self, tmp_path, caplog):
@@ -99,7 +105,7 @@ class TestCache:
             return {"a": np.array(len(calls))}
 
         def ask():
-            return cache.cached(tmp_path, "kind", self.key, slow)["a"]
+            return cache.cached("kind", self.key, slow)["a"]
 
         def wait_for(condition, future):
             end = time.monotonic() + 240
@@ -120,21 +126,22 @@ class TestCache:
         assert [path.suffix for path in tmp_path.iterdir()] == [".npz"]
 
     def test_a_lock_left_behind_is_not_in_the_way(self, tmp_path):
-        cache.cached(tmp_path, "kind", self.key, lambda: {"a": np.array(1)})
+        cache.cached("kind", self.key, lambda: {"a": np.array(1)})
         (path,) = tmp_path.iterdir()
         path.rename(path.with_suffix(".lock"))  # as after a kill
-        assert cache.cached(tmp_path, "kind", self.key, lambda: {"a": np.array(2)})["a"] == 2
+        assert cache.cached("kind", self.key, lambda: {"a": np.array(2)})["a"] == 2
 
     def test_goes_on_without_a_place_to_write(self, tmp_path, caplog, monkeypatch):
         (tmp_path / "file").write_text("")
-        with pytest.raises(UserError, match=r"cache folder .*file cannot be made"):
-            cache.cached(tmp_path / "file", "kind", self.key, dict)
+        with pytest.raises(UserError, match=r"cache folder .*file cannot be made"), monkeypatch.context() as patch:
+            patch.setenv("KGAN_CACHE_DIR", str(tmp_path / "file"))
+            cache.cached("kind", self.key, dict)
 
         def full(path, content):
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(cache, "write_atomically", full)
-        assert cache.cached(tmp_path, "kind", self.key, lambda: {"a": np.array(5)})["a"] == 5
+        assert cache.cached("kind", self.key, lambda: {"a": np.array(5)})["a"] == 5
         assert "No space left" in caplog.text
 
     def test_hash_tells_dtype_shape_values_and_order(self):
@@ -152,7 +159,7 @@ class TestPca:
     def test_is_the_singular_value_decomposition(self, tmp_path, monkeypatch, largest_matrix):
         monkeypatch.setattr(features, "_PCA_LARGEST_MATRIX", largest_matrix)
         images = np.random.default_rng(0).integers(0, 256, (40, 5, 4, 3), dtype=np.uint8)
-        network = features.load_pca(images, tmp_path, components=6)
+        network = features.load_pca(images, components=6)
         pixels = images.reshape(40, -1) / 127.5 - 1
         left, singular, _ = np.linalg.svd(pixels - pixels.mean(0), full_matrices=False)
         result = network.outputs(images)[0]
@@ -164,24 +171,25 @@ class TestPca:
     def test_of_few_or_equal_images(self, tmp_path, monkeypatch):
         for largest_matrix in (4096, 10):
             monkeypatch.setattr(features, "_PCA_LARGEST_MATRIX", largest_matrix)
+            monkeypatch.setenv("KGAN_CACHE_DIR", str(tmp_path / str(largest_matrix)))
             equal = np.full((20, 4, 4, 1), 77, np.uint8)
-            network = features.load_pca(equal, tmp_path / str(largest_matrix), components=5)
+            network = features.load_pca(equal, components=5)
             assert network.width == 5
             assert np.abs(network.outputs(equal)[0]).max() < 1e-6
-        assert features.load_pca(equal[:3], tmp_path).width == 2
+        assert features.load_pca(equal[:3]).width == 2
         with pytest.raises(UserError, match="at least 2 training images"):
-            features.load_pca(equal[:1], tmp_path)
+            features.load_pca(equal[:1])
 
     def test_is_cached_by_its_images(self, tmp_path, monkeypatch):
         images, _ = stripes(0)
-        first = features.load_pca(images, tmp_path)
+        first = features.load_pca(images)
         monkeypatch.setattr(features, "_fit_pca", None)
-        assert features.load_pca(images, tmp_path).sha256 == first.sha256
+        assert features.load_pca(images).sha256 == first.sha256
         with pytest.raises(TypeError):
-            features.load_pca(images[1:], tmp_path)
+            features.load_pca(images[1:])
 
     def test_has_a_protocol(self, tmp_path):
-        network = features.load_pca(stripes(0)[0], tmp_path, components=9)
+        network = features.load_pca(stripes(0)[0], components=9)
         assert network.protocol() == {
             "features": "pca",
             "distance_name": "PCA FD",
@@ -200,7 +208,8 @@ def trained(tmp_path_factory):
     lines = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(classifier, "_STEPS", STEPS)
-        network = classifier.load_classifier(*stripes(0), 3, folder, lambda: stripes(1), log=lines.append)
+        patch.setenv("KGAN_CACHE_DIR", str(folder))
+        network = classifier.load_classifier(*stripes(0), 3, lambda: stripes(1), log=lines.append)
     return network, folder, lines
 
 
@@ -232,27 +241,30 @@ class TestClassifier:
             return scale(images)
 
         monkeypatch.setattr(classifier, "_scale", recording)
-        again = classifier.load_classifier(*stripes(0), 3, trained[1])
+        monkeypatch.setenv("KGAN_CACHE_DIR", str(trained[1]))
+        again = classifier.load_classifier(*stripes(0), 3)
         again.outputs(stripes(3)[0])[0]
         assert enabled == [False]
 
     def test_is_read_back_from_the_cache(self, trained, monkeypatch):
         network, folder, _ = trained
+        monkeypatch.setenv("KGAN_CACHE_DIR", str(folder))
         monkeypatch.setattr(classifier, "_train", None)
         monkeypatch.setattr(classifier, "_accuracy", None)
-        again = classifier.load_classifier(*stripes(0), 3, folder, lambda: stripes(1))
+        again = classifier.load_classifier(*stripes(0), 3, lambda: stripes(1))
         assert (again.sha256, again.test_accuracy) == (network.sha256, network.test_accuracy)
         images, _ = stripes(3)
         np.testing.assert_array_equal(again.outputs(images)[0], network.outputs(images)[0])
-        assert classifier.load_classifier(*stripes(0), 3, folder).test_accuracy is None
+        assert classifier.load_classifier(*stripes(0), 3).test_accuracy is None
 
     def test_is_another_for_other_training_images(self, trained, monkeypatch):
         _, folder, _ = trained
+        monkeypatch.setenv("KGAN_CACHE_DIR", str(folder))
         images, labels = stripes(0)
         monkeypatch.setattr(classifier, "_train", lambda *_: pytest.fail("trained"))
         for other in ((images[1:], labels[1:]), (images, (labels + 1) % 3), (images[::-1], labels[::-1])):
             with pytest.raises(pytest.fail.Exception, match="trained"):
-                classifier.load_classifier(*other, 3, folder)
+                classifier.load_classifier(*other, 3)
 
     def test_neither_depends_on_keras_globals_nor_changes_them(self, trained, tmp_path, monkeypatch):
         import keras
@@ -270,7 +282,7 @@ class TestClassifier:
         try:
             keras.utils.set_random_seed(123)
             keras.config.set_dtype_policy("mixed_bfloat16")
-            network = classifier.load_classifier(*stripes(0), 3, tmp_path)
+            network = classifier.load_classifier(*stripes(0), 3)
             assert automatic_names() == expected_names
         finally:
             keras.config.set_dtype_policy(policy)

@@ -18,6 +18,11 @@ def data(tmp_path_factory):
     return draw_folder(tmp_path_factory.mktemp("data") / "images", 170, size=28, classes=2)
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("KGAN_CACHE_DIR", str(tmp_path))
+
+
 def load(data, split="train", **settings) -> Reference:
     return load_reference("folder", split, data_dir=str(data), image_size=28, channels=1, **settings)
 
@@ -26,7 +31,7 @@ def test_the_inception_graph_is_fetched_into_the_cache(data, tmp_path, monkeypat
     monkeypatch.setattr(inception, "fetch_graph", lambda folder: folder / "graph.pb")
     monkeypatch.setattr(inception, "InceptionFeatures", lambda path: path)
     choice = protocol.FeatureChoice("inception", "asked for")
-    assert protocol.load_network(choice, load(data), tmp_path) == tmp_path / "graph.pb"
+    assert protocol.load_network(choice, load(data)) == tmp_path / "graph.pb"
 
 
 def as_set(images: np.ndarray) -> set[bytes]:
@@ -62,12 +67,12 @@ def test_the_halves_are_disjoint_random_and_always_the_same(data):
 def test_the_classifier_sees_no_heldout_image(data, tmp_path, monkeypatch):
     seen = {}
 
-    def fit(images, labels, num_classes, cache_folder, unseen, log):
+    def fit(images, labels, num_classes, unseen, log):
         seen.update(images=images, labels=labels, num_classes=num_classes, checked=unseen()[0])
 
     monkeypatch.setattr(classifier, "load_classifier", fit)
     reference = load(data, "heldout", num_heldout=30, num_train=50)
-    protocol.load_network(protocol.select_features("auto", reference, 5000, tmp_path), reference, tmp_path)
+    protocol.load_network(protocol.select_features("auto", reference, 5000), reference)
     assert len(seen["images"]) == len(seen["labels"]) == 140 and seen["num_classes"] == 2
     assert not as_set(seen["images"]) & as_set(reference.images)
     assert as_set(seen["checked"]) == as_set(reference.images)
@@ -75,30 +80,30 @@ def test_the_classifier_sees_no_heldout_image(data, tmp_path, monkeypatch):
 
 def test_the_floor_is_the_other_half_against_the_first(data, tmp_path, monkeypatch):
     reference = load(data)
-    choice = protocol.select_features("pca", reference, 5000, tmp_path)
-    network = protocol.load_network(choice, reference, tmp_path)
-    evaluator = protocol.Evaluator(network, reference, 70, tmp_path)
+    choice = protocol.select_features("pca", reference, 5000)
+    network = protocol.load_network(choice, reference)
+    evaluator = protocol.Evaluator(network, reference, 70)
     assert evaluator.scores(reference.half(1, 70)) == evaluator.floor
     assert evaluator.scores(reference.half(0, 70))["frechet_distance"] < 1e-6
     with monkeypatch.context() as patch:
         patch.setattr(network, "outputs", None)  # what was computed of the reference images is kept
-        again = protocol.Evaluator(network, reference, 70, tmp_path)
+        again = protocol.Evaluator(network, reference, 70)
     assert again.floor == evaluator.floor and again.scores(reference.half(1, 70)) == evaluator.floor
     with pytest.raises(TypeError), monkeypatch.context() as patch:
         patch.setattr(network, "outputs", None)
-        protocol.Evaluator(network, load(data, num_train=150), 70, tmp_path)
+        protocol.Evaluator(network, load(data, num_train=150), 70)
 
 
 def test_scores_that_random_pixels_get_too_come_with_a_warning(data, tmp_path):
     reference = load(data)
-    network = protocol.load_network(protocol.select_features("pca", reference, 5000, tmp_path), reference, tmp_path)
-    evaluator = protocol.Evaluator(network, reference, 70, tmp_path)
+    network = protocol.load_network(protocol.select_features("pca", reference, 5000), reference)
+    evaluator = protocol.Evaluator(network, reference, 70)
     noise = evaluator.scores(np.random.default_rng(1).integers(0, 256, (70, 28, 28, 1), np.uint8))
     assert noise["precision"] > 0.9 * evaluator.floor["precision"]
     how = evaluator.protocol()
     assert {"precision", "density"} <= set(how["unreliable_scores"]) and "random pixels" in how["warning"]
     assert not {"frechet_distance", "recall"} & set(how["unreliable_scores"])
-    assert protocol.Evaluator(network, reference, 70, tmp_path).protocol() == how
+    assert protocol.Evaluator(network, reference, 70).protocol() == how
 
 
 def test_n_is_at_most_half_the_reference_and_says_so(data):
@@ -111,18 +116,18 @@ def test_n_is_at_most_half_the_reference_and_says_so(data):
 
 def test_one_class_is_no_label(tmp_path):
     reference = load(draw_folder(tmp_path / "images", 12, classes=1))
-    assert reference.num_classes == 0 and protocol.select_features("auto", reference, 5000, tmp_path).name == "pca"
+    assert reference.num_classes == 0 and protocol.select_features("auto", reference, 5000).name == "pca"
 
 
 def test_the_graph_is_found_in_the_data_folder(data, tmp_path, monkeypatch):
     monkeypatch.delenv("KGAN_DATA_DIR", raising=False)
     (tmp_path / "classify_image_graph_def.pb").write_bytes(b"")
     colour = load_reference("folder", data_dir=str(data), image_size=28, channels=3)
-    assert protocol.select_features("auto", colour, 5000, tmp_path / "none").name == "classifier"
-    for choice in (
-        protocol.select_features("auto", colour, 5000, tmp_path / "none", data_dir=str(tmp_path)),
-        protocol.select_features("auto", colour, 5000, tmp_path),
-    ):
+    choices = [protocol.select_features("auto", colour, 5000)]
+    monkeypatch.setenv("KGAN_CACHE_DIR", str(tmp_path / "none"))
+    choices.append(protocol.select_features("auto", colour, 5000, data_dir=str(tmp_path)))
+    assert protocol.select_features("auto", colour, 5000).name == "classifier"
+    for choice in choices:
         assert choice.name == "inception" and choice.graph == tmp_path / "classify_image_graph_def.pb"
 
 
@@ -157,15 +162,15 @@ def test_a_covariance_takes_more_images_than_features(data):
 )
 def test_features_are_chosen_for_a_reason(asked, channels, classes, graph, count, chosen, reason, monkeypatch):
     monkeypatch.setattr(inception, "find_graph", lambda *_: graph and Path(graph))
-    choice = protocol.select_features(asked, images_of(channels, classes), count, Path())
+    choice = protocol.select_features(asked, images_of(channels, classes), count)
     assert choice.name == chosen and reason in choice.reason
 
 
 def test_features_that_cannot_be_used_are_refused(tmp_path):
     with pytest.raises(UserError, match="needs a labelled data set"):
-        protocol.select_features("classifier", images_of(3, 0), 5000, tmp_path)
+        protocol.select_features("classifier", images_of(3, 0), 5000)
     with pytest.raises(UserError, match="--features=vgg is not known: use auto, inception, classifier, pca"):
-        protocol.select_features("vgg", images_of(3, 10), 5000, tmp_path)
+        protocol.select_features("vgg", images_of(3, 10), 5000)
 
 
 def images_of(channels: int, classes: int) -> Reference:

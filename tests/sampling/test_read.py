@@ -10,7 +10,7 @@ from PIL import Image
 from kgan.errors import UserError
 from kgan.images import write_png
 from kgan.provenance.marks import Origin, describe, pnginfo
-from kgan.sampling.read import image_shape, read_images, read_samples
+from kgan.sampling.read import image_shape, read_images, read_samples, size_settings
 from tests.fuzzing import damaged, fuzz, only_user_errors
 
 
@@ -85,6 +85,14 @@ def test_arrays_in_memory_and_in_files_of_every_form_are_the_same_images(tmp_pat
         assert np.array_equal(read_samples(source, (4, 3, 1)).images, images)
     with pytest.raises(UserError, match=r"samples is float64 \(5, 4, 3, 1\); it must be uint8"):
         read_samples(images / 2, (4, 3, 1))
+
+
+def test_the_size_of_samples_is_that_of_data_without_one():
+    samples = np.zeros((2, 8, 8, 3), np.uint8)
+    assert size_settings(samples, "folder") == {"image_size": 8, "channels": 3}
+    assert size_settings(samples[:, :4], "mnist") == {}
+    with pytest.raises(UserError, match="--samples=an array: images of 4x8; --dataset=folder has square ones"):
+        size_settings(samples[:, :4], "folder")
 
 
 def test_real_images_in_a_folder_are_resized_and_in_arrays_are_not(tmp_path):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from kgan.config import flag_value
 from kgan.errors import UserError
 from kgan.sweeping import grid
 from kgan.sweeping.grid import cells
@@ -22,7 +23,7 @@ def parse(*texts: str):
 def test_values_keep_their_order_and_kind():
     axes = parse("loss=ns,hinge", "g_lr = 1e-4, 2e-4", "seed=2,0", "flip=true,false")
     assert axes == {"loss": ["ns", "hinge"], "g_lr": [1e-4, 2e-4], "seed": [2, 0], "flip": [True, False]}
-    assert [grid.shown(value) for value in axes["flip"] + axes["g_lr"]] == ["true", "false", "0.0001", "0.0002"]
+    assert [flag_value(value) for value in axes["flip"] + axes["g_lr"]] == ["true", "false", "0.0001", "0.0002"]
 
 
 def test_a_range_has_equal_ratios_and_exact_ends():

@@ -64,8 +64,8 @@ def test_scored_steps_are_logged_and_saved_and_the_best_is_kept(run):
 
 def test_the_score_is_that_of_evaluate(run, config):
     prepared = scoring.prepare(make_plan(config))
-    network = protocol.load_network(prepared.choice, prepared.reference, prepared.cache)
-    evaluator = protocol.Evaluator(network, prepared.reference, 72, prepared.cache)
+    network = protocol.load_network(prepared.choice, prepared.reference)
+    evaluator = protocol.Evaluator(network, prepared.reference, 72)
     found = load(run, "27")
     assert found.ema
     assert evaluator.scores(found.generate(72, config.seed))["frechet_distance"] == scores(run)[27]

@@ -7,7 +7,6 @@ the answer is that mining is forbidden.
 """
 
 import os
-import zlib
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from kgan.pictures.picture import Encoded, open_bytes
-from kgan.provenance.png import SIGNATURE, BadMetadata
+from kgan.provenance.png import SIGNATURE, BadMetadata, inflate
 from kgan.provenance.xmp import MAX_BYTES, named, properties
 from kgan.text import one_line
 
@@ -27,6 +26,7 @@ _JPEG_EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
 _PNG_XMP = b"XML:com.adobe.xmp"
 _PNG_RAW_PROFILE = b"Raw profile type xmp"  # ImageMagick's: three lines (blank, name, length), then hexadecimal
 _MAX_KEYWORD = 79
+_COMPRESSED = "the compressed XMP"
 _GIF_XMP = b"XMP DataXMP"
 # XMP stands in a GIF as it is; a reader that takes it for blocks of data lands somewhere in these bytes, each of which
 # leads to the last (XMP part 3, 1.1.2)
@@ -110,11 +110,11 @@ def _png_text(kind: bytes, rest: bytes) -> bytes:
     if kind == b"tEXt":
         return rest
     if kind == b"zTXt":
-        return _inflate(rest[1:])
+        return inflate(rest[1:], MAX_BYTES, _COMPRESSED)
     parts = rest[2:].split(b"\0", 2)
     if len(parts) != 3:
         raise BadMetadata("the iTXt chunk with XMP is malformed")
-    return _inflate(parts[2]) if rest[:1] == b"\1" else parts[2]
+    return inflate(parts[2], MAX_BYTES, _COMPRESSED) if rest[:1] == b"\1" else parts[2]
 
 
 def _raw_profile(text: bytes) -> bytes:
@@ -122,17 +122,6 @@ def _raw_profile(text: bytes) -> bytes:
         return bytes.fromhex(b"".join(text.split()[2:]).decode("ascii"))
     except ValueError:
         raise BadMetadata("the raw XMP profile is malformed") from None
-
-
-def _inflate(data: bytes) -> bytes:
-    stream = zlib.decompressobj()
-    try:
-        text = stream.decompress(data, MAX_BYTES)
-    except zlib.error:
-        raise BadMetadata("the compressed XMP is damaged") from None
-    if not stream.eof:
-        raise BadMetadata("the compressed XMP is cut off or too long")
-    return text
 
 
 def _jpeg_packets(stream: BinaryIO) -> Iterator[bytes]:
