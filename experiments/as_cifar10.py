@@ -16,7 +16,6 @@ from kgan.data import sources
 from kgan.errors import UserError
 from kgan.evaluation import quality
 from kgan.evaluation.classifier import load_classifier
-from kgan.files import cache_folder
 from kgan.runs.generator import load
 
 if __name__ == "__main__":
@@ -32,7 +31,7 @@ if __name__ == "__main__":
     except UserError as error:
         parser.error(str(error))
     wanted, training = data.class_names.index(asked.name), data.split().training
-    network = load_classifier(data.images[training], data.labels[training], len(data.class_names), cache_folder())
+    network = load_classifier(data.images[training], data.labels[training], len(data.class_names))
 
     def seen(images: np.ndarray) -> tuple[np.ndarray, float]:
         features, probabilities = network.outputs(images)

@@ -10,7 +10,7 @@ import kgan as package
 from kgan.errors import UserError
 from kgan.evaluation import protocol
 from kgan.runs import checkpoint
-from kgan.runs.generator import load
+from kgan.runs.generator import TrainedGenerator, load
 from kgan.training import scoring
 from kgan.training.plan import Plan, make_plan
 from tests.conftest import draw_folder
@@ -117,6 +117,27 @@ def test_a_run_that_goes_on_from_an_earlier_checkpoint_forgets_a_later_best(run,
     package.train(run_dir=opened.path, resume=True)
     assert newest.exists() and newest.with_name(f"{newest.name}.damaged").read_bytes() == b"damaged"
     assert checkpoint.best(opened.checkpoints)[1] == pytest.approx(min(scores(run).values()), rel=1e-6)
+
+
+def test_samples_that_are_held_against_real_ones_have_the_classes_in_their_proportions(tmp_path, monkeypatch):
+    data = draw_folder(tmp_path / "images", 200, classes=5)
+    for path in sorted((data / "class4").glob("*.png"))[8:]:
+        path.rename(data / "class0" / path.name)
+    (data / "dataset.json").unlink()
+    drawn, generate = [], TrainedGenerator.generate
+
+    def noting(self, n=None, seed=0, labels=None, **options):
+        drawn.append(np.bincount(self.labels_for(range(n), labels)).tolist())
+        return generate(self, n, seed, labels, **options)
+
+    monkeypatch.setattr(TrainedGenerator, "generate", noting)
+    run = package.train(
+        dataset="folder", data_dir=str(data), accept_unknown_license=True, image_size=28, channels=1, arch="mlp",
+        batch_size=16, steps=11, eval_every=1, eval_samples=75, run_dir=tmp_path / "run",
+    )  # fmt: skip
+    package.evaluate(run, features="pca", num_samples=75)
+    package.audit(run, num_samples=75)
+    assert drawn == [[27, 15, 15, 15, 3]] * 3  # of 72, 40, 40, 40 and 8
 
 
 def test_all_that_samples_takes_the_best_checkpoint(config, tmp_path):
