@@ -34,6 +34,12 @@ def write_evaluation(run: RunDir, distance: float, step: int = 4, **how):
     (run.path / "evaluation.json").write_text(json.dumps(report))
 
 
+def test_values_that_mean_the_same_are_one_cell_and_no_two_share_a_folder(tmp_path):
+    grid = [{"augment": "diffaug"}, {"augment": "color,translation,cutout"}]
+    with pytest.raises(UserError, match="two cells of the grid are augment=diffaug: values of a setting that mean"):
+        make(tmp_path, *grid)
+
+
 def test_folder_names_are_safe_and_tell_settings_apart():
     assert folder_name({"loss": "ns", "g_lr": 1e-5, "flip": True}) == "loss=ns_g_lr=1e-05_flip=true"
     names = {folder_name({"data_dir": path}) for path in ("/a/b", "/a b", "/a;b", "x" * 300, "x" * 301)}

@@ -45,6 +45,15 @@ def test_penalties_are_those_of_the_objective_but_for_what_is_given(given, expec
     assert (resolved.r1_weight, resolved.r2_weight, resolved.penalty_every) == expected == tuple(resolved.penalties)
 
 
+@pytest.mark.parametrize("every", [1, 4, 7, 64])
+def test_a_line_of_the_log_is_of_whole_periods_of_the_penalties(every):
+    for num_train in (320, 4500, 60_000, 1_000_000):
+        card = CARD | {"num_train": num_train, "classes": TWO}
+        log_every = resolve(TrainConfig(penalty_every=every, batch_size=32), card)[0].log_every
+        assert log_every % every == 0 and 10 <= log_every < 100 + every
+    assert resolve(TrainConfig(log_every=13), CARD | {"classes": TWO})[0].log_every == 13
+
+
 @pytest.mark.parametrize("verify", [False, True])
 def test_verify_data_is_passed_on(folder, monkeypatch, verify):
     passed, hash_files, load = [], permission.files_sha256, sources.load
