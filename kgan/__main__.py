@@ -54,11 +54,9 @@ def _runs_here() -> str | None:
     from kgan.reports import listing
 
     runs = listing.runs_here()
-    return (
-        f"{listing.table(runs)}\n\n`kgan report RUN` writes a page about one; `kgan --help` lists the commands."
-        if runs
-        else None
-    )
+    if not runs:
+        return None
+    return f"{listing.table(runs)}\n\n`kgan report RUN` writes a page about one; `kgan --help` lists the commands."
 
 
 def _usage(commands: list[str]) -> str:

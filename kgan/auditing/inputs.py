@@ -73,16 +73,14 @@ def of_run(
     from kgan.sampling import draw
 
     trained = generator.load(run.path, checkpoint, ema)
-    drawn = trained.labels_in_proportion(num_samples)
-    classes = "" if drawn is None else ", classes in the data set's proportions"
     train = images["train"], labels["train"]
     theirs = unseen.images, labels["heldout"] if heldout is None else np.zeros(len(unseen.images), np.int64)
     return AuditImages(
-        samples=trained.generate(num_samples, seed, drawn, progress=progress),
+        samples=trained.generate(num_samples, seed, trained.labels_in_proportion(num_samples), progress=progress),
         train=images["train"],
         heldout=unseen.images,
         protocol={
-            "samples": f"images 0 to {num_samples - 1} of the seed{classes}",
+            "samples": f"images 0 to {num_samples - 1} of the seed{trained.said_of_labels}",
             "dataset": config.dataset,
             "data_sha256": data_sha256,
             "heldout": unseen.which,

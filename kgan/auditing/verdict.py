@@ -202,7 +202,7 @@ def _by_swapping(swap: _Test) -> str:
     if not swap.name:
         return ""
     if swap.p_value <= LEVEL:
-        return f"; so does the reverse search ({swap})"
+        return f"; the reverse search agrees ({swap})"
     return (
         f". The swap test does not confirm this (p = {swap.p_value:.2g}): look at the pairs. Few copies, or many of "
         "one image, escape it; and a generator of one narrow kind can come close to training images without copying "

@@ -51,9 +51,8 @@ def of_run(
 
         trained = generator.load(run.path, checkpoint, ema)
         labels = trained.labels_in_proportion(count)
-        classes = "" if labels is None else ", classes in the data set's proportions"
         about = {
-            "samples": f"images 0 to {count - 1} of each seed{classes}",
+            "samples": f"images 0 to {count - 1} of each seed{trained.said_of_labels}",
             "run_id": trained.record.get("id"),
             "checkpoint_sha256": trained.checkpoint_sha256,
             "step": trained.step,

@@ -223,12 +223,13 @@ def _write_images(pictures: Pictures, folder: Path, shape: tuple[int, int, int])
     kept, broken = [], []
     with open(folder / _IMAGES, "wb") as stream, _bar(len(pictures)) as advance:
         _write_header(stream, (len(pictures), *shape))
-        for number, one in enumerate(in_parallel(pixels, pictures, advance)):
+        for number, one in enumerate(in_parallel(pixels, pictures)):
             if isinstance(one, str):
                 broken.append(one)
             else:
                 kept.append(number)
                 stream.write(one.data)
+            advance()
         stream.seek(0)  # the header takes as much room for fewer images
         _write_header(stream, (len(kept), *shape))
         stream.flush()
@@ -244,8 +245,8 @@ def _write_header(stream, shape: tuple[int, ...]) -> None:
 def _bar(total: int) -> Iterator:
     """A progress bar on stderr, where that is a terminal."""
     if not sys.stderr.isatty():
-        yield lambda count: None
+        yield lambda: None
         return
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("decoding", total=total)
-        yield lambda count: progress.update(task, advance=count)
+        yield lambda: progress.advance(task)

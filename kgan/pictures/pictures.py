@@ -77,13 +77,8 @@ class Pictures(abc.ABC):
         """
 
 
-def in_parallel(
-    function: Callable[[Picture], Result],
-    pictures: Iterable[Picture],
-    advance: Callable[[int], None] = lambda count: None,
-) -> Iterator[Result]:
-    """`function` of each picture, in their order, on all cores; few pictures are held at a time. `advance` is called
-    with the number of those that are done since the last call."""
+def in_parallel(function: Callable[[Picture], Result], pictures: Iterable[Picture]) -> Iterator[Result]:
+    """`function` of each picture, in their order, on all cores; few pictures are held at a time."""
     num_threads = len(cores.usable())
     waiting: collections.deque[Future] = collections.deque()
     # Pillow warns of pictures that are odd but readable; this is for the thread that starts the others
@@ -92,10 +87,8 @@ def in_parallel(
             waiting.append(pool.submit(function, one))
             if len(waiting) >= _WAITING * num_threads:
                 yield waiting.popleft().result()
-                advance(1)
         while waiting:
             yield waiting.popleft().result()
-            advance(1)
 
 
 def numbered(labels: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -113,6 +113,11 @@ class TrainedGenerator:
         has it, as in training; None where the generator takes no labels."""
         return in_proportion(list(self.record["dataset"]["classes"].values()), n) if self.num_classes else None
 
+    @property
+    def said_of_labels(self) -> str:
+        """What a protocol adds to the number of images with `labels_in_proportion`."""
+        return ", classes in the data set's proportions" if self.num_classes else ""
+
     def decode(self, z: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """The images of latents, float32 (n, latent_dim), with their labels (n,), as uint8 (n, h, w, c).
 
@@ -136,8 +141,7 @@ def in_proportion(counts: Sequence[int], n: int) -> np.ndarray:
         sizes = np.ones(len(sizes))
     turns = np.where(sizes > 0, np.ceil(n * sizes / sizes.sum()) + 1, 0).astype(np.int64)
     classes = np.repeat(np.arange(len(sizes)), turns)
-    turn = np.arange(len(classes)) - np.repeat(np.cumsum(turns) - turns, turns)
-    due = (turn + 0.5) / sizes[classes]
+    due = np.concatenate([np.arange(count) + 0.5 for count in turns]) / sizes[classes]
     return classes[np.argsort(due, kind="stable")[:n]]
 
 

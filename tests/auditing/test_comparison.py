@@ -546,5 +546,5 @@ def test_one_image_copied_often_is_found_and_the_swap_test_is_said_not_to_confir
     assert result.verdict == "copies found"
     assert "The swap test does not confirm this" in result.reason
     result = compare(with_copies(HONEST, TRAIN[7:67]), TRAIN, HELDOUT)
-    assert result.verdict == "copies found" and "so does the reverse search" in result.reason
+    assert result.verdict == "copies found" and "the reverse search agrees" in result.reason
     assert "more than held-out images explain (the" in result.reason
