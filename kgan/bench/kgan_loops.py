@@ -26,7 +26,7 @@ def step(config: TrainConfig, shapes: Shapes, images: np.ndarray, arithmetic: bo
     hardware = machine.set_up(config)
     with hardware.strategy.scope():
         state = create_state(config, shapes, total_steps=1_000_000, precision=hardware.precision)
-        function = build_step(config, state, hardware.strategy, xla=hardware.xla, conditional=False)
+        function = build_step(config, state, hardware.strategy, xla=hardware.xla)
     steps = hardware.steps_per_call
     if not arithmetic:
         steps, function._one_step = max(20, steps), lambda *_: tf.zeros(len(METRICS))

@@ -52,6 +52,11 @@ def architecture(config: TrainConfig) -> Architecture:
     return pkgutil.resolve_name(ARCHITECTURES[config.arch])
 
 
+def has_spectral_norm(config: TrainConfig) -> bool:
+    """Whether the discriminator has it: what --spectral_norm says, else what suits the architecture."""
+    return architecture(config).spectral_norm if config.spectral_norm is None else config.spectral_norm
+
+
 def build_generator(
     config: TrainConfig,
     shapes: Shapes,
@@ -94,6 +99,11 @@ def build_discriminator(config: TrainConfig, shapes: Shapes, precision: str = "f
         return keras.Model(inputs, score, name="discriminator")
 
 
+def inputs_of(network: keras.Model, values, labels):
+    """What a network is called with: latents or images, and their labels where it is conditional."""
+    return [values, labels] if len(network.inputs) == 2 else values
+
+
 class LayerFactory:
     """Makes layers with the width, initial weights, batch norm and spectral norm that a configuration asks for.
 
@@ -107,7 +117,7 @@ class LayerFactory:
         self.config, self._seeds = config, seeds
         self._label, self._num_classes = label, num_classes
         self._batch_norm = FusedBatchNormalization if for_training else layers.BatchNormalization
-        self.spectral = architecture(config).spectral_norm if config.spectral_norm is None else config.spectral_norm
+        self.spectral = has_spectral_norm(config)
 
     def channels(self, count: int) -> int:
         """The number of channels or units of a hidden layer that has `count` at --width=1."""

@@ -215,9 +215,10 @@ def sample(generator: "keras.Model", z: np.ndarray, labels: np.ndarray) -> np.nd
     """float32 images in [-1, 1] of latents (n, latent_dim) and labels (n,), ignored by an unconditional generator."""
     import tensorflow as tf
 
-    inputs = [tf.constant(z), tf.constant(labels)] if len(generator.inputs) == 2 else tf.constant(z)
+    from kgan.models.architectures import inputs_of
+
     with environment.full_float32():
-        return _apply(generator)(inputs).numpy()
+        return _apply(generator)(inputs_of(generator, tf.constant(z), tf.constant(labels))).numpy()
 
 
 def _apply(generator: "keras.Model"):

@@ -13,6 +13,7 @@ import tensorflow as tf
 from kgan.files import write_atomically
 from kgan.images import to_float
 from kgan.latents import latents
+from kgan.models.architectures import inputs_of
 from kgan.progress import Progress
 from kgan.runs import environment
 from kgan.runs.generator import BATCH, TrainedGenerator
@@ -100,7 +101,7 @@ def _descent_step(trained: TrainedGenerator, z: tf.Variable, targets: tf.Tensor,
 def _descend_once(trained: TrainedGenerator, optimizer, z: tf.Variable, targets, labels) -> tf.Tensor:
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(z)
-        made = trained.generator([z, labels] if trained.num_classes else z, training=False)
+        made = trained.generator(inputs_of(trained.generator, z, labels), training=False)
         errors = tf.reduce_mean(tf.square(made - targets), axis=[1, 2, 3])
         total = tf.reduce_sum(errors)
     optimizer.apply([tape.gradient(total, z)], [z])

@@ -11,12 +11,10 @@ from kgan.steps.state import State
 from kgan.steps.step import TrainStep
 
 
-def build_step(
-    config: TrainConfig, state: State, strategy: tf.distribute.Strategy, xla: bool, conditional: bool
-) -> TrainStep:
+def build_step(config: TrainConfig, state: State, strategy: tf.distribute.Strategy, xla: bool) -> TrainStep:
     """The step that `config` asks for: whole batches, or parts one after the other."""
     kind = AccumulatedStep if config.accumulate > 1 else TrainStep
-    return kind(config, state, strategy, xla=xla, conditional=conditional)
+    return kind(config, state, strategy, xla=xla)
 
 
 class AccumulatedStep(TrainStep):

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from kgan.config import TrainConfig
+from kgan.models.architectures import inputs_of
 from kgan.models.random import RandomStream, dropout_from
 from kgan.steps.augmentation import augment, prepare_real
 from kgan.steps.objectives import build_objective, gradient_penalty, zero_centred_penalty
@@ -42,8 +43,8 @@ class Gradients:
     the share's part of the means over the global batch of what is reported.
     """
 
-    def __init__(self, config: TrainConfig, state: State, conditional: bool, num_shares: int):
-        self.config, self.state, self.conditional, self.num_shares = config, state, conditional, num_shares
+    def __init__(self, config: TrainConfig, state: State, num_shares: int):
+        self.config, self.state, self.num_shares = config, state, num_shares
         self.objective = build_objective(config)
 
     def critic_batch(self, images, labels, step_stream: RandomStream, critic_step: int) -> CriticBatch:
@@ -136,11 +137,11 @@ class Gradients:
     def _generate(self, labels, stream: RandomStream) -> tf.Tensor:
         z = stream.fold("z").normal((labels.shape[0], self.config.latent_dim))
         with dropout_from(stream.fold("dropout")):
-            return self.state.generator([z, labels] if self.conditional else z, training=True)
+            return self.state.generator(inputs_of(self.state.generator, z, labels), training=True)
 
     def _discriminate(self, images, labels, stream: RandomStream) -> tf.Tensor:
         with dropout_from(stream):
-            logits = self.state.discriminator([images, labels] if self.conditional else images, training=True)
+            logits = self.state.discriminator(inputs_of(self.state.discriminator, images, labels), training=True)
         return tf.squeeze(logits, axis=1)
 
     def _augment(self, images, stream: RandomStream) -> tf.Tensor:

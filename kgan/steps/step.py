@@ -25,12 +25,10 @@ class TrainStep:
     are 0 with --deterministic. `traces` counts how often the graph was built: once, however many steps a call makes.
     """
 
-    def __init__(
-        self, config: TrainConfig, state: State, strategy: tf.distribute.Strategy, xla: bool, conditional: bool
-    ):
+    def __init__(self, config: TrainConfig, state: State, strategy: tf.distribute.Strategy, xla: bool):
         self.config, self.state, self.strategy = config, state, strategy
         num_shares = config.accumulate * strategy.num_replicas_in_sync
-        self.gradients = Gradients(config, state, conditional, num_shares)
+        self.gradients = Gradients(config, state, num_shares)
         self.traces = 0
         self._clock = tf.timestamp if _may_read_the_clock() else lambda: tf.zeros((), tf.float64)
         plain = tf.autograph.experimental.do_not_convert(self._step)

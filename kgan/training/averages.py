@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from kgan.latents import latents
+from kgan.models.architectures import inputs_of
 from kgan.models.random import RandomStream, dropout_from
 from kgan.runs import environment
 from kgan.runs.generator import BATCH, TrainedGenerator
@@ -33,7 +34,7 @@ def estimate_statistics(trained: TrainedGenerator) -> dict[str, np.ndarray]:
             norm.momentum = number / (number + 1)  # each batch counts for as much as those before
         stream = RandomStream.at(trained.config.seed, tf.constant(number))
         with environment.full_float32(), dropout_from(stream):
-            network([z, labels] if trained.num_classes else z, training=True)
+            network(inputs_of(network, z, labels), training=True)
     return {variable.path: np.asarray(variable) for norm in norms for variable in norm.non_trainable_variables}
 
 

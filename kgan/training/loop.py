@@ -46,18 +46,15 @@ class TrainingRun:
     ):
         self.plan, self.config, self.hardware = plan, plan.config, hardware
         self._prepared = prepared  # holds the real images: let go once the scorer has its features
-        num_classes = plan.num_classes if self.config.conditional else 0
         size, _, channels = plan.data.images.shape[1:]
-        shapes = Shapes(size, channels, num_classes)
+        shapes = Shapes(size, channels, plan.num_classes)
         self.peers = hardware.peers
         self._check_peers(origin.sha256 if origin else None)  # networks that differ cannot even be made together
         with self.peers.watched(), hardware.strategy.scope():
             self.state = create_state(self.config, shapes, plan.total_steps, hardware.precision)
-            self._fresh = start.put_in_place(origin, self.state, self.config, num_classes) if origin else []
+            self._fresh = start.put_in_place(origin, self.state, self.config, plan.num_classes) if origin else []
             self.origin = replace(origin, arrays={}) if origin else None  # they are large
-            self.step_function = build_step(
-                self.config, self.state, hardware.strategy, xla=hardware.xla, conditional=bool(num_classes)
-            )
+            self.step_function = build_step(self.config, self.state, hardware.strategy, xla=hardware.xla)
         self.meter = Meter(METRICS)
         self.step = 0
         self._damaged: list[Path] = []  # checkpoints after the one that was restored
@@ -229,8 +226,8 @@ class TrainingRun:
             for line in permission.license_warnings(dict(ancestor["dataset"])):
                 reporter.say(line, logging.WARNING)
         if self._fresh:
-            now = self.plan.num_classes if self.config.conditional else 0
-            reporter.say(f"{origin.num_classes} classes there, {now} here: new weights for {', '.join(self._fresh)}")
+            counts = f"{origin.num_classes} classes there, {self.plan.num_classes} here"
+            reporter.say(f"{counts}: new weights for {', '.join(self._fresh)}")
         if self.config.freeze_d:
             layers = layers_with_weights(self.state.discriminator)[: self.config.freeze_d]
             reporter.say(f"kept as they are: discriminator layers {', '.join(layer.name for layer in layers)}")

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kgan.models.architectures import inputs_of
 from kgan.models.random import RandomStream
 from kgan.steps.augmentation import prepare_real
 from kgan.training.plan import Plan
@@ -76,6 +77,6 @@ class HeldoutMeter:
     def _gap(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         """How much higher the first half is rated than the second."""
         prepared = prepare_real(images, RandomStream.at(0, tf.constant(0)), flip=False, dequantize=False)
-        inputs = [prepared, labels] if len(self.discriminator.inputs) > 1 else prepared
-        seen, unseen = tf.split(self.discriminator(inputs, training=False), 2)
+        logits = self.discriminator(inputs_of(self.discriminator, prepared, labels), training=False)
+        seen, unseen = tf.split(logits, 2)
         return tf.reduce_mean(seen) - tf.reduce_mean(unseen)

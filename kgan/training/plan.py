@@ -45,8 +45,8 @@ class Plan:
 
     @property
     def num_classes(self) -> int:
-        """0 for unlabelled images."""
-        return self.data.num_classes
+        """Of the classes that the networks are told of: 0 where they take no label."""
+        return self.data.num_classes if self.config.conditional else 0
 
     def epoch(self, step: int) -> float:
         """Passes over the training images after `step` steps."""

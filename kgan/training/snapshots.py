@@ -35,8 +35,7 @@ def write_comparison(run: RunDir, plan: Plan, trained: TrainedGenerator) -> None
 
 def _real_grid(plan: Plan) -> np.ndarray:
     """Training images as a grid (H, W, c) uint8 with the layout of `draw_grid`; white where a class has none."""
-    labels = plan.data.labels if plan.config.conditional else None
-    columns = images.class_columns(plan.num_classes)
+    labels, columns = plan.data.labels, images.class_columns(plan.num_classes)
     if labels is None or columns is None:
         rows = plan.training[:: max(1, len(plan.training) // draw.GRID_IMAGES)][: draw.GRID_IMAGES]
         return images.captioned_grid(plan.data.images[rows], caption=False)

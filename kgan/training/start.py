@@ -73,15 +73,11 @@ def _differences(mine: TrainConfig, theirs: TrainConfig) -> list[str]:
     """The settings, in words, by which the two runs' networks differ. The number of classes is not compared."""
     pairs = [(name, getattr(theirs, name), getattr(mine, name)) for name in _NETWORKS]
     if mine.arch == theirs.arch and mine.spectral_norm != theirs.spectral_norm:
-        pairs.append(("spectral_norm", _has_spectral_norm(theirs), _has_spectral_norm(mine)))
+        environment.import_tensorflow()
+        from kgan.models.architectures import has_spectral_norm
+
+        pairs.append(("spectral_norm", has_spectral_norm(theirs), has_spectral_norm(mine)))
     return [f"--{name} was {was} and is {now}" for name, was, now in pairs if was != now]
-
-
-def _has_spectral_norm(config: TrainConfig) -> bool:
-    environment.import_tensorflow()
-    from kgan.models.architectures import architecture
-
-    return architecture(config).spectral_norm if config.spectral_norm is None else config.spectral_norm
 
 
 def put_in_place(start: Start, state: "State", config: TrainConfig, num_classes: int) -> list[str]:

@@ -23,7 +23,7 @@ def make(xla=False, **settings):
     batches = step_batches(
         images, labels, seed=0, first_step=0, d_steps=config.d_steps, batch_size=BATCH, num_parts=config.accumulate
     )
-    return state, build_step(config, state, tf.distribute.get_strategy(), xla=xla, conditional=True), iter(batches)
+    return state, build_step(config, state, tf.distribute.get_strategy(), xla=xla), iter(batches)
 
 
 @pytest.fixture

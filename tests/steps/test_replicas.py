@@ -28,7 +28,7 @@ random = np.random.default_rng(0)
 images, labels = random.integers(0, 256, (40, 28, 28, 1), np.uint8), random.integers(0, 3, 40)
 with strategy.scope():
     state = create_state(config, Shapes(28, 1, 3), 10, "float32", make_optimizer=keras.optimizers.SGD)
-    step = build_step(config, state, strategy, xla=False, conditional=True)
+    step = build_step(config, state, strategy, xla=False)
 batches = strategy.distribute_datasets_from_function(lambda _: step_batches(
     images, labels, seed=0, first_step=0, d_steps=config.d_steps, batch_size=8,
     num_replicas=replicas, replicas=range(replicas), num_parts=config.accumulate))

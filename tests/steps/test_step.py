@@ -23,7 +23,7 @@ def make(num_classes=0, size=28, xla=False, precision="float32", make_optimizer=
     images = random.integers(0, 256, (12, size, size, 1), np.uint8)
     labels = random.integers(0, max(1, num_classes), 12)
     state = create_state(config, Shapes(size, 1, num_classes), 100, precision, make_optimizer)
-    step = build_step(config, state, tf.distribute.get_strategy(), xla=xla, conditional=bool(num_classes))
+    step = build_step(config, state, tf.distribute.get_strategy(), xla=xla)
     batches = step_batches(
         images, labels, seed=config.seed, first_step=0, d_steps=config.d_steps, batch_size=config.batch_size
     )
@@ -264,7 +264,7 @@ def test_the_average_of_weights_follows_with_a_rising_decay():
 def test_clipping_bounds_the_step_and_reports_the_norm_before_it():
     config = TrainConfig(dataset="folder", arch="mlp", loss="ns", batch_size=4, clip_norm=1e-3, g_lr=1.0, d_lr=1.0)
     state = create_state(config, Shapes(28, 1), 100, "float32", make_optimizer=keras.optimizers.SGD)
-    step = build_step(config, state, tf.distribute.get_strategy(), xla=False, conditional=False)
+    step = build_step(config, state, tf.distribute.get_strategy(), xla=False)
     images = np.random.default_rng(0).integers(0, 256, (8, 28, 28, 1), np.uint8)
     batches = iter(step_batches(images, None, seed=0, first_step=0, d_steps=1, batch_size=4))
     before = [variable.numpy() for variable in state.discriminator.trainable_variables]
