@@ -22,9 +22,14 @@ def written_whole(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """A stream to a file that appears under its name, replacing what was there, once the block has ended well.
 
     A reader, or a crash, sees the old content or the new, never a part. Raises OSError (disk full, no permission),
-    which names `path`, with the old file untouched.
+    which names `path`, with the old file untouched. A link stays one, and its target is replaced; what is no file, such
+    as /dev/null or a pipe, is written to.
     """
-    path = Path(path)
+    if _is_device(path):
+        with open(path, "wb") as stream:
+            yield stream
+        return
+    path = Path(os.path.realpath(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as stream:
@@ -39,6 +44,15 @@ def written_whole(path: str | os.PathLike) -> Iterator[BinaryIO]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _is_device(path: str | os.PathLike) -> bool:
+    """Whether something is there that can be written to, but not replaced by a file."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def write_atomically(path: str | os.PathLike, content: bytes) -> None:

@@ -1,5 +1,7 @@
 import errno
 import fcntl
+import os
+import stat
 import threading
 import time
 
@@ -20,6 +22,19 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
         files.write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert [file.name for file in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_link_stays_one_and_what_is_no_file_is_written_to(tmp_path):
+    file, link, pipe = (tmp_path / name for name in ("file", "link", "pipe"))
+    file.write_bytes(b"old")
+    link.symlink_to(file)
+    files.write_atomically(link, b"new")
+    assert link.is_symlink() and file.read_bytes() == b"new"
+    os.mkfifo(pipe)
+    with open(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK), "rb") as reader:
+        files.write_atomically(pipe, b"content")
+        assert reader.read() == b"content"
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 
 def test_a_waiter_whose_lock_file_is_gone_takes_the_new_one(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ usage: kgan sweep --flagfile=experiments/loss.flags [--jobs=2] [--dry_run]
 
 Every flag of kgan train is one of kgan sweep, for all cells; a --grid of the same setting comes before it. The same
 command again skips what is finished, resumes what was interrupted, and tries again what failed; cells whose loss became
-non-finite stay so. Exit 3: a cell failed, and the others are done.
+non-finite stay so. Exit 3: a cell failed or was stopped, and the others are done.
 """
 
 import functools
@@ -62,7 +62,7 @@ def main(arguments: list[str]) -> int:
         print_commands(result)
     elif any(row.score is not None for row in result.rows):
         print(f"Next: {cli.command_line('report', result.sweep_dir)}")
-    elif FLAGS.evaluate:
+    elif FLAGS.evaluate or result.failed:
         print(f"Next: no run has a score; {result.sweep_dir}/*.log say why")
     else:
         print("Next: the same with --evaluate, for a score of each run")

@@ -31,6 +31,7 @@ FINISHED, NON_FINITE = "finished", "non-finite"
 """What `RunDir.status` says. Of an interrupted and of a failed run there are steps left to make."""
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 _SAMPLE = re.compile(r"step-(\d{7,18})\.png")
+_OCCUPIED = "another process is training here; wait for it or stop it"
 
 
 class RunDir:
@@ -90,6 +91,8 @@ class RunDir:
             occupied = any(self._is_content(path) for path in self.path.rglob("*"))
         except OSError as error:
             raise UserError(f"--run_dir={self.path}: cannot look into this folder ({error.strerror})") from None
+        if occupied and self.is_locked():
+            raise UserError(f"{self.path}: {_OCCUPIED}")
         if occupied:
             resume = f"--resume={shlex.quote(str(self.path))}"
             raise UserError(f"--run_dir={self.path} is not empty: go on with {resume}, or name another")
@@ -111,7 +114,7 @@ class RunDir:
         try:
             lock = open(self.path / ".lock", "w")  # noqa: SIM115  held until `unlock`
             if not _locked_in_a_moment(lock):
-                raise UserError(f"{self.path}: another process is training here; wait for it or stop it")
+                raise UserError(f"{self.path}: {_OCCUPIED}")
         except OSError as error:
             raise UserError(f"{self.path}: cannot write in this folder ({error.strerror})") from None
         self._lock = lock

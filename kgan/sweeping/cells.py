@@ -8,7 +8,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -130,7 +130,7 @@ def resolved_in(folder: Path, cells: Sequence[Cell], cards: Mapping[str, dict] |
     `cards` has the data card of each cell by its name; without them, settings that the data decide are not compared.
     Raises UserError, with the difference, if the folder of a cell holds a run with other settings or other images.
     """
-    saved = _saved_configs(folder)
+    saved = _saved_configs(folder, {cell.run.path for cell in cells})
     resolved = []
     for cell in cells:
         card = cards[cell.name] if cards else None
@@ -149,13 +149,15 @@ def resolved_in(folder: Path, cells: Sequence[Cell], cards: Mapping[str, dict] |
     return resolved
 
 
-def _saved_configs(folder: Path) -> dict[Path, TrainConfig]:
+def _saved_configs(folder: Path, needed: Container[Path]) -> dict[Path, TrainConfig]:
+    """Of the runs in `folder`. Raises UserError if one that is `needed` cannot be read; others are passed over."""
     configs = {}
     for path in sorted(folder.glob("*/config.json")):
         try:
             configs[path.parent] = RunDir(path.parent).read_config()
         except (UserError, OSError) as error:
-            raise UserError(f"{path}: {error}") from None
+            if path.parent in needed:
+                raise UserError(str(error)) from None
     return configs
 
 

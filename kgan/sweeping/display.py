@@ -30,6 +30,8 @@ class Display(SweepListener):
     def __init__(self, has_verdict: bool):
         self._has_verdict = has_verdict
         self._console = Console()
+        if not self._console.is_terminal:
+            self._console.width = 10_000
         self._bars: dict[str, TaskID] = {}
         columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
         self._progress = Progress(*columns, console=self._console) if sys.stdout.isatty() else None
@@ -46,7 +48,7 @@ class Display(SweepListener):
         for cell in cells:
             if cell.run.status() == RUNNING:
                 self._say(f"{cell.name}: another process is training it")
-        self._say(f"{len(cells)} cells in {sweep_dir}, {len(tasks)} to run")
+        self._say(f"{len(cells)} cell{'s' * (len(cells) != 1)} in {sweep_dir}, {len(tasks)} to run")
         self._num_tasks = len(tasks)
         if self._progress:
             self._overall = self._progress.add_task("all cells", total=len(tasks))
@@ -81,9 +83,7 @@ class Display(SweepListener):
     def concluded(self, result: SweepResult) -> None:
         if self._progress:
             self._progress.stop()
-        console = Console()
-        console.width = console.width if console.is_terminal else 10_000
-        console.print(table(result, self._has_verdict))
+        self._console.print(table(result, self._has_verdict))
         if result.objection:
             self._say(f"not ranked: {result.objection}")
         self._say(f"wrote {' and '.join(str(path) for path in (result.csv, result.figure) if path)}")

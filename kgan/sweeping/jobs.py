@@ -20,9 +20,9 @@ _POLL_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Slot:
-    """A share of the machine: the CPU cores (None: all) and changes to the environment."""
+    """A share of the machine: the CPU cores and changes to the environment."""
 
-    cores: tuple[int, ...] | None = None
+    cores: tuple[int, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -65,14 +65,12 @@ class _Running:
 
 def slots(jobs: int, cores: Sequence[int], gpus: Sequence[str]) -> list[Slot]:
     """The shares of `jobs` tasks at once: the cores divided, and one GPU each, in turn. One task gets all there is."""
-    if jobs == 1:
-        return [Slot()]
     shares = [
         tuple(cores[slot * len(cores) // jobs : (slot + 1) * len(cores) // jobs]) or (cores[slot % len(cores)],)
         for slot in range(jobs)
     ]
     return [
-        Slot(share, {"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} if gpus else {})
+        Slot(share, {"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} if gpus and jobs > 1 else {})
         for number, share in enumerate(shares)
     ]
 
@@ -117,7 +115,10 @@ def run_tasks(
                     for one in running:
                         one.process.terminate()
                 stopping = bool(stop.received)
-                running = [after for one in running if (after := _next(one, listener, succeeded, stopping))]
+                for one in list(running):
+                    running.remove(one)  # what an error finds in the list is stopped: at no time is a process in none
+                    if after := _next(one, listener, succeeded, stopping):
+                        running.append(after)
                 listener.tick([one.task for one in running])
         except BaseException as error:
             for one in running:
@@ -136,7 +137,7 @@ def _start(task: Task, slot: Slot, position: int = 0) -> _Running:
     with open(task.log, "ab") as log:
         log.write(f"$ kgan {shlex.join(task.commands[position])}\n".encode("utf-8", "surrogateescape"))
         log.flush()
-        with cores.limited_to(slot.cores or cores.usable()):
+        with cores.limited_to(slot.cores):
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,

@@ -45,7 +45,7 @@ class SweepRow:
 @dataclass(frozen=True)
 class SweepResult:
     """The rows of a sweep in the order of its grid. `csv` and `figure` are files, None if they were not written;
-    `failed` has the run folders of the cells that failed this time."""
+    `failed` has the run folders of the cells that failed this time, or were stopped, and that nobody else trains."""
 
     sweep_dir: Path
     rows: tuple[SweepRow, ...]

@@ -8,6 +8,7 @@ from kgan import cores
 from kgan.errors import NonFiniteLoss, Stopped, UserError
 from kgan.files import nearest_existing
 from kgan.progress import Progress
+from kgan.runs.rundir import RUNNING
 from kgan.sweeping import grid as grids
 from kgan.sweeping import jobs as processes
 from kgan.sweeping import results
@@ -92,7 +93,8 @@ def sweep(
     except Stopped as stop:
         stopped = stop
     rows = tuple(results.gather(cell, evaluate, audit, cell.name in watch.failed) for cell in cells)
-    failed = tuple(cell.run.path for cell in cells if cell.name in watch.failed)
+    given_up = {cell.run.path for cell in cells if cell.name in watch.failed | watch.stopped}
+    failed = tuple(row.run_dir for row in rows if row.run_dir in given_up and row.status != RUNNING)
     together = [names for names in grid if not isinstance(names, str)]
     result = SweepResult(folder, rows, *results.write(folder, rows, audit, together), failed)
     listener.concluded(result)
@@ -102,13 +104,14 @@ def sweep(
 
 
 class _Watch(Listener):
-    """Passes on what happens to a listener, counts it, and notes the names of the tasks that failed.
+    """Passes on what happens to a listener, counts it, and notes the names of the tasks that failed or were stopped.
 
     A loss that became non-finite is a result, not a failure.
     """
 
     def __init__(self, listener: SweepListener, progress: Progress | None, total: int):
         self.failed: set[str] = set()
+        self.stopped: set[str] = set()
         self._listener, self._progress, self._done, self._total = listener, progress, 0, total
 
     def started(self, task: Task) -> None:
@@ -119,7 +122,9 @@ class _Watch(Listener):
 
     def ended(self, task: Task, command: list[str], code: int) -> None:
         self._done += 1
-        if code not in (0, NonFiniteLoss.exit_code, *STOPPED_CODES):
+        if code in STOPPED_CODES:
+            self.stopped.add(task.name)
+        elif code not in (0, NonFiniteLoss.exit_code):
             self.failed.add(task.name)
         self._listener.ended(task, command, code)
         if self._progress:

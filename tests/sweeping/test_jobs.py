@@ -34,7 +34,7 @@ class Ends(Listener):
 
 
 def test_one_task_gets_the_whole_machine():
-    assert jobs.slots(1, [0, 1], ["0", "1"]) == [Slot()]
+    assert jobs.slots(1, [0, 1], ["0", "1"]) == [Slot((0, 1))]
 
 
 def test_cores_are_divided_and_gpus_go_round():
@@ -107,8 +107,27 @@ def test_what_runs_may_save_where_the_sweep_itself_fails(tmp_path, monkeypatch):
                 raise BrokenPipeError
 
     with pytest.raises(BrokenPipeError):
-        jobs.run_tasks([Task("a", [["x"]], tmp_path / "a.log")], jobs.slots(1, [], []), Fails())
+        jobs.run_tasks([Task("a", [["x"]], tmp_path / "a.log")], jobs.slots(1, cores.usable(), []), Fails())
     assert file.read_text() == "saved"
+
+
+def test_no_process_is_left_where_telling_of_another_fails(tmp_path, monkeypatch):
+    popen, started = jobs.subprocess.Popen, []
+
+    def start(command, **options):
+        last = command[-1] == "sleeps"
+        started.append(popen(["sleep", "600"] if last else ["true"], **options))
+        return started[-1]
+
+    class Fails(Listener):
+        def ended(self, task, command, code):
+            raise BrokenPipeError
+
+    monkeypatch.setattr(jobs.subprocess, "Popen", start)
+    tasks = [Task("a", [["ends"], ["sleeps"]], tmp_path / "a.log"), Task("b", [["ends"]], tmp_path / "b.log")]
+    with pytest.raises(BrokenPipeError):
+        jobs.run_tasks(tasks, jobs.slots(2, cores.usable(), []), Fails())
+    assert all(process.poll() is not None for process in started)
 
 
 def test_the_last_step_is_read_past_an_unfinished_line(tmp_path):

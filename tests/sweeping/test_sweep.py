@@ -5,14 +5,16 @@ import subprocess
 import pytest
 
 import kgan
+from kgan import TrainConfig
 from kgan.errors import UserError
+from kgan.runs.rundir import RunDir
 from kgan.sweeping import jobs
 from kgan.sweeping.sweep import SweepListener
 from tests.conftest import draw_folder
 
-# Leaves what training or evaluating would have; d_lr=0.1 diverges.
+# Leaves what training or evaluating would have; d_lr=0.1 diverges, and 0.2 is stopped by somebody else.
 STAND_IN = """
-import json, sys
+import json, os, sys
 from pathlib import Path
 from kgan import TrainConfig
 from kgan.runs.rundir import RunDir
@@ -32,6 +34,8 @@ try:
     run = RunDir.create(given["run_dir"], plan.config)
 except Exception as error:
     sys.exit(f"kgan: error: {error}")
+if config.d_lr == 0.2:
+    os.kill(os.getpid(), 15)
 (run.checkpoints / "step-0000004.npz").touch()
 run.update_record(status="non-finite" if config.d_lr == 0.1 else "finished", dataset=plan.card, step=4)
 sys.exit(4 if config.d_lr == 0.1 else 0)
@@ -63,6 +67,30 @@ class Log(SweepListener):
 
     def ended(self, task, command, code):
         self.ends.append((task.name, command[0], code))
+
+
+def test_a_cell_that_somebody_else_stops_is_not_done(sweep, tmp_path):
+    result = sweep({"d_lr": [0.2], "seed": [0, 1]})
+    assert [row.status for row in result.rows] == ["interrupted"] * 2
+    assert result.failed == tuple(row.run_dir for row in result.rows)
+
+
+def test_a_cell_that_another_sweep_takes_up_has_not_failed(sweep, tmp_path):
+    class Overtakes(SweepListener):
+        def started(self, task):
+            self.other = RunDir.create(tmp_path / "sweep" / task.name, TrainConfig())
+
+    result = sweep({"seed": [0]}, listener=Overtakes())
+    assert "another process is training here" in (tmp_path / "sweep/seed=0.log").read_text()
+    assert [row.status for row in result.rows] == ["running"] and result.failed == ()
+
+
+def test_a_damaged_run_stops_a_sweep_only_where_it_is_one_of_its_cells(sweep, tmp_path):
+    assert [row.status for row in sweep({"seed": [0]}).rows] == ["finished"]
+    (tmp_path / "sweep/seed=0/config.json").write_text("{")
+    assert [row.status for row in sweep({"seed": [1]}).rows] == ["finished"]
+    with pytest.raises(UserError, match="^[^:]*config.json: not readable"):
+        sweep({"seed": [0]})
 
 
 def test_cells_fail_alone_are_tried_again_and_are_ranked(sweep, tmp_path):
