@@ -1,6 +1,7 @@
 """`kgan COMMAND ...`: finds commands/COMMAND.py and runs it as the program."""
 
 import ast
+import codecs
 import difflib
 import io
 import os
@@ -16,9 +17,11 @@ _COMMANDS = Path(__file__).parent / "commands"
 
 def main() -> None:
     """Runs the command line. Where the reader of the output goes away, as in `kgan --help | head -1`, it ends in
-    silence with the code of a program killed by SIGPIPE. File names that are not UTF-8 are printed as they are."""
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="surrogateescape")
+    silence with the code of a program killed by SIGPIPE. File names that are not UTF-8 are printed as they are, what
+    the terminal has no characters for as escapes."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in ("strict", "surrogateescape"):
+        is_utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
+        sys.stdout.reconfigure(errors="surrogateescape" if is_utf8 else "backslashreplace")
     try:
         try:
             _run(sys.argv[1:])

@@ -15,6 +15,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 _BLACK, _NOTE, _GREY, _PALE = "black", "0.35", "0.55", "0.85"
 _CAPTION = "AI-generated"
+_TICKS_SIDE_BY_SIDE = 22  # characters
 _FAR_BELOW = 5
 _DPI = 160
 _PAIR = 0.66  # inches a side of an image beside its neighbour
@@ -199,16 +200,17 @@ def _draw_floor(axis, floor: float) -> None:
 
 
 def _joined(settings: Sequence[Mapping], together: Iterable[Sequence[str]]) -> list[dict]:
-    """The cells with each group of settings as one, a line for each name and for each value."""
+    """The cells with each group of settings as one: a line for each name, and the values in a tuple."""
     group_of = {key: tuple(keys) for keys in together for key in keys}
     groups = dict.fromkeys(group_of.get(key, (key,)) for key in settings[0])
     return [
-        {
-            "\n".join(keys): cell[keys[0]] if len(keys) == 1 else "\n".join(str(cell[key]) for key in keys)
-            for keys in groups
-        }
+        {"\n".join(keys): cell[keys[0]] if len(keys) == 1 else tuple(cell[key] for key in keys) for keys in groups}
         for cell in settings
     ]
+
+
+def _tick(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _draw_setting(axis, key: str, settings: Sequence[Mapping], scores: Sequence[float]) -> None:
@@ -225,7 +227,12 @@ def _draw_setting(axis, key: str, settings: Sequence[Mapping], scores: Sequence[
         here = [score for points in alike.values() for where, score in points if where == place]
         axis.plot([place] * len(here), here, "o", markerfacecolor="white", color=_BLACK, markersize=4, zorder=2)
         axis.plot([place - 0.2, place + 0.2], [np.median(here)] * 2, color=_BLACK, linewidth=2, zorder=3)
-    axis.set_xticks(range(len(values)), [str(value) for value in values], parse_math=False)
+    labels = ["\n".join(map(_tick, value)) if isinstance(value, tuple) else _tick(value) for value in values]
+    axis.set_xticks(range(len(values)), labels, parse_math=False)
+    if sum(max(map(len, label.splitlines() or [""])) for label in labels) > _TICKS_SIDE_BY_SIDE:
+        axis.tick_params(axis="x", labelrotation=40)
+        for label in axis.get_xticklabels():
+            label.set(ha="right", rotation_mode="anchor")
     axis.set_xlim(-0.5, len(values) - 0.5)
     axis.set_xlabel(key)
 

@@ -66,6 +66,15 @@ def test_the_sweep_has_a_panel_for_each_setting_but_the_seed():
     assert len(plots.sweep([{"loss": "ns"}], [1.0]).axes) == 1
 
 
+def test_labels_of_values_that_have_no_room_side_by_side_are_slanted_and_short():
+    rates = [1e-5, 3.1622776601683795e-05, 1e-4, 3.1622776601683794e-4, 1e-3]
+    for values, slant in ((rates, 40), ([0.5, 1.0], 0)):
+        axis = plots.sweep([{"g_lr": rate} for rate in values], [1.0] * len(values)).axes[0]
+        labels = axis.get_xticklabels()
+        assert [label.get_text() for label in labels] == [f"{value:.3g}" for value in values]
+        assert {label.get_rotation() for label in labels} == {slant}
+
+
 def test_settings_that_change_together_share_a_panel():
     rates = [(1e-4, 2e-4), (2e-4, 4e-4), (1e-4, 4e-4)]
     cells = [{"g_lr": g, "d_lr": d, "loss": loss, "seed": 0} for g, d in rates for loss in ("ns", "hinge")]

@@ -1,14 +1,13 @@
 """What the card of an exported generator says of it: facts of its run, its data and its scores."""
 
 import dataclasses
-from collections.abc import Mapping
 
 from kgan.choices import LOSSES
 from kgan.config import TrainConfig
 from kgan.runs import results
 from kgan.runs.generator import TrainedGenerator
 from kgan.runs.rundir import RunDir
-from kgan.training.plan import defaults
+from kgan.training.plan import chosen
 
 
 def card_facts(trained: TrainedGenerator, run: RunDir, license: str, checkpoint_choice: str) -> dict:
@@ -32,7 +31,7 @@ def card_facts(trained: TrainedGenerator, run: RunDir, license: str, checkpoint_
         "versions": record.get("versions"),
         "device": _device(record.get("device") or {}),
         "config": dataclasses.asdict(config),
-        "chosen": _chosen(config, dataset),
+        "chosen": chosen(config, dataset) or {"settings": "none but the defaults"},
         "architecture": {
             "Networks": config.arch + (", conditional on the class" if trained.num_classes else ""),
             "Generator parameters": trained.generator.count_params(),
@@ -58,13 +57,6 @@ def _device(device: dict) -> str | None:
         return None
     names = ", ".join(str(name).removeprefix("/physical_device:") for name in device["names"])
     return f"{names}; {device.get('replicas')} replica(s), {device.get('precision')}"
-
-
-def _chosen(config: TrainConfig, card: Mapping) -> dict:
-    """The settings that are not what the program would have chosen for these data."""
-    usual = defaults(config, card)
-    found = {name: value for name, value in dataclasses.asdict(config).items() if value != usual[name]}
-    return found if found else {"settings": "none but the defaults"}
 
 
 def _objective(config: TrainConfig) -> str:

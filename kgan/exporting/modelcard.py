@@ -19,7 +19,8 @@ from markupsafe import Markup
 
 from kgan.data.licensing.card import describe_sizes
 from kgan.data.sources import SOURCES
-from kgan.text import markdown
+from kgan.evaluation.protocol import title_of
+from kgan.text import markdown, one_line
 
 # The licences that the Hub knows under their SPDX id in small letters; any other is "other" with its name beside it.
 HUB_LICENSES = {
@@ -34,7 +35,7 @@ _HUB_GNU = {"agpl-3.0", "gpl-2.0", "gpl-3.0", "lgpl-2.1", "lgpl-3.0"}
 # settings that say where things lay on the user's machine
 _PRIVATE = re.compile(r"(^|_)(dir|path|file|folder|out|resume|from)$")
 _SCORES = (
-    *("frechet_distance", "kernel_distance", "kernel_distance_std", "precision", "recall", "density", "coverage"),
+    *("frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage"),
     "inception_score",
 )
 _AUDIT_KEYS = (
@@ -107,11 +108,20 @@ def _front_matter(facts: Mapping) -> Markup:
     }
     if scores:
         data = dict.fromkeys(("name", "type"), name or _UNKNOWN)
-        metrics = [{"type": score, "value": value} for score, value in scores.items()]
+        how = facts["evaluation"].get("protocol", {})
+        metrics = [{"type": score, "name": _metric(score, how), "value": value} for score, value in scores.items()]
         result = {"task": {"type": kind}, "dataset": data, "metrics": metrics}
         meta["model-index"] = [{"name": model, "results": [result]}]
     meta = {key: value for key, value in meta.items() if value}
     return Markup(yaml.dump(meta, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=math.inf))
+
+
+def _metric(score: str, how: Mapping) -> str:
+    """What a score is called, and how it was measured: without that the number says nothing."""
+    count = how.get("num_samples")
+    of = f" of {count:,} samples" if isinstance(count, int) else ""
+    features = f", features: {one_line(how['features'])}" if how.get("features") else ""
+    return _characters(f"{title_of(score, how)}{of}{features}")
 
 
 def _hub_name(card: Mapping) -> str:

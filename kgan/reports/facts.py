@@ -8,10 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from kgan.config import TrainConfig, as_flag
 from kgan.exporting.modelcard import data_facts, public
 from kgan.images import class_columns, column_titles, grid_rows_height
 from kgan.reports import pictures
+from kgan.reports.listing import lowest
 from kgan.reports.pictures import Picture
 from kgan.runs import ancestry, results
 from kgan.runs.rundir import RunDir, step_of
@@ -36,8 +39,10 @@ class Run:
     """One run.
 
     `path` is what to type for it; `changed` has the settings that are not the defaults, and `defaults` what each would
-    be on these data. `stale` says which of "evaluation" and "audit" are not of the weights that samples come from
-    now. `data`, `machine` and `speed` are headings and values; `reproduce` are commands, each a list of words.
+    be on these data. `trained_score` is the lowest Frechet distance measured while it trained. `stale` says which of
+    "evaluation" and "audit" are not of the weights that samples come from now. `data`, `machine` and `speed` are
+    headings and values; `reproduce` are commands, each a list of words; `resumed` says of each time that the run went
+    on what was not as before.
     """
 
     name: str
@@ -52,6 +57,7 @@ class Run:
     machine: dict
     speed: dict
     metrics: list[dict]
+    trained_score: float | None
     strip: Picture | None
     frames: list[Frame]
     reals: Picture | None
@@ -60,16 +66,18 @@ class Run:
     stale: tuple[str, ...]
     pairs: Picture | None
     reproduce: list[list[str]]
+    resumed: list[str]
 
 
-def read_run(run: RunDir, max_frames: int, max_bytes: int) -> Run:
-    """Reads a run folder; at most `max_frames` sample grids, and pictures of about `max_bytes` each.
+def read_run(run: RunDir, max_frames: int, max_bytes: int, name: str = "") -> Run:
+    """Reads a run folder; at most `max_frames` sample grids, and pictures of about `max_bytes` each. `name` is what to
+    call it if not by the folder's name.
 
     Raises UserError, naming the file, for one that is damaged.
     """
     config, record, metrics = run.read_config(), run.read_record(), run.read_metrics()
     card = record.get("dataset", {})
-    name, path = one_line(run.path.resolve().name), shlex.quote(_typed(run.path))
+    name, path = one_line(name or run.path.resolve().name), shlex.quote(_typed(run.path))
     measured = {"evaluation": results.read(run, results.EVALUATION), "audit": results.read(run, results.AUDIT)}
     settings, usual = public(dataclasses.asdict(config)), defaults(config, card)
     changed = {key: value for key, value in settings.items() if value != usual[key]}
@@ -86,6 +94,7 @@ def read_run(run: RunDir, max_frames: int, max_bytes: int) -> Run:
         machine=_machine(record),
         speed=_speed(config, metrics),
         metrics=metrics,
+        trained_score=lowest(metrics),
         strip=_strip(run, name, config),
         frames=_frames(run, name, max_frames, max_bytes),
         reals=pictures.from_file(run.reals_file, f"Real training images of {name}", max_bytes),
@@ -97,6 +106,7 @@ def read_run(run: RunDir, max_frames: int, max_bytes: int) -> Run:
             2 * max_bytes,
         ),
         reproduce=_reproduce(config, changed, record, path),
+        resumed=list(map(_resumption, record.get("resumed", []))),
     )
 
 
@@ -109,6 +119,11 @@ def _typed(path: Path) -> str:
 def _started_from(record: Mapping) -> dict:
     ancestors = record.get("ancestors", [])
     return {"Weights started from": [ancestry.in_words(ancestor) for ancestor in ancestors]} if ancestors else {}
+
+
+def _resumption(entry: Mapping) -> str:
+    changes = (f"; {name}: {' -> '.join(map(str, values))}" for name, values in entry["changes"].items())
+    return f"at step {entry['step']:,}{''.join(changes)}"
 
 
 def _machine(record: Mapping) -> dict:
@@ -125,19 +140,22 @@ def _machine(record: Mapping) -> dict:
 
 
 def _speed(config: TrainConfig, metrics: list[dict]) -> dict:
-    """Over the log lines but the first, whose time includes building the graph."""
+    """Speeds are of the log lines but the first, whose time includes building the graph."""
     lines = metrics[1:]
     if not lines:
         return {}
     speeds = [line["images_per_second"] for line in lines]
-    batch = config.batch_size * config.d_steps
-    spans = [(after["step"] - before["step"]) * batch for before, after in zip(metrics, lines, strict=False)]
-    seconds = sum(span / speed for span, speed in zip(spans, speeds, strict=True) if speed)
+    images = np.diff([0, *(line["step"] for line in metrics)]) * config.batch_size * config.d_steps
+    seconds = sum(
+        count / line["images_per_second"]
+        for count, line in zip(images, metrics, strict=True)
+        if line["images_per_second"]
+    )
     return {
         "Images a second (median of log lines)": statistics.median(speeds),
         "Slowest and fastest log line": [min(speeds), max(speeds)],
         "Share of the time spent waiting for data": f"{statistics.mean(line['data_wait'] for line in lines):.1%}",
-        "Minutes of training": seconds / 60,
+        "Minutes of training": float(seconds) / 60,
     }
 
 

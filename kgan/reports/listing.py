@@ -1,6 +1,7 @@
 """The runs of a folder in a line each: how far they got, their scores and verdicts."""
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from kgan.errors import UserError
 from kgan.runs import results
 from kgan.runs.rundir import RUNS, RunDir
 from kgan.text import one_line, rounded
+from kgan.training.plan import chosen
 
 UNREADABLE = "unreadable"
 
@@ -19,7 +21,8 @@ class RunSummary:
 
     `status` is that of `RunDir.status`, or "unreadable". `score` is the Frechet distance of its evaluation, else the
     lowest that was measured while it trained, else None; `protocol` says how it was measured. `verdict` is its audit's,
-    "" unless there was one. Both are of the weights that samples come from now.
+    "" unless there was one. Both are of the weights that samples come from now. `settings` are all of its settings, {}
+    if they cannot be read, `changed` those that are not the defaults.
     """
 
     path: Path
@@ -29,6 +32,8 @@ class RunSummary:
     score: float | None = None
     protocol: Mapping = field(default_factory=dict)
     verdict: str = ""
+    settings: Mapping = field(default_factory=dict)
+    changed: Mapping = field(default_factory=dict)
 
     @property
     def score_name(self) -> str:
@@ -50,7 +55,8 @@ def list_runs(folder: str | Path) -> list[RunSummary]:
 
 def runs_here(folder: str | Path = ".") -> list[RunSummary]:
     """The runs in FOLDER/runs, or else those in the folder itself; other programs have a config.json too."""
-    return list_runs(Path(folder) / RUNS) or [run for run in list_runs(folder) if run.status != UNREADABLE]
+    own = [run for run in list_runs(folder) if run.status != UNREADABLE or RunDir(run.path).record_file.is_file()]
+    return list_runs(Path(folder) / RUNS) or own
 
 
 def table(runs: list[RunSummary]) -> str:
@@ -66,9 +72,10 @@ def table(runs: list[RunSummary]) -> str:
 
 def summarise(path: Path) -> RunSummary:
     """A run in short; one that is damaged is "unreadable"."""
-    run = RunDir(path)
+    run, settings = RunDir(path), {}
     try:
-        run.read_config()  # without its settings nothing else can be done with a run
+        config = run.read_config()  # without its settings nothing else can be done with a run
+        settings = dataclasses.asdict(config)
         record = run.read_record()
         evaluation, audit = (results.current(run, what) for what in (results.EVALUATION, results.AUDIT))
         score, how = _score(run, record, evaluation or {})
@@ -80,14 +87,20 @@ def summarise(path: Path) -> RunSummary:
             score=score,
             protocol=how,
             verdict=str((audit or {}).get("verdict", "")),
+            settings=settings,
+            changed=chosen(config, record.get("dataset", {})),
         )
     except (UserError, OSError):
-        return RunSummary(path, UNREADABLE)
+        return RunSummary(path, UNREADABLE, settings=settings)
 
 
 def _score(run: RunDir, record: Mapping, evaluation: Mapping) -> tuple[float | None, Mapping]:
     score = evaluation.get("scores", {}).get("frechet_distance")
     if score is not None:
         return score, evaluation.get("protocol", {})
-    distances = [line["frechet_distance"] for line in run.read_metrics() if "frechet_distance" in line]
-    return min(distances, default=None), record.get("evaluation", {}).get("protocol", {})
+    return lowest(run.read_metrics()), record.get("evaluation", {}).get("protocol", {})
+
+
+def lowest(metrics: Iterable[Mapping]) -> float | None:
+    """The lowest Frechet distance that was measured while a run trained, None if none was."""
+    return min((line["frechet_distance"] for line in metrics if "frechet_distance" in line), default=None)

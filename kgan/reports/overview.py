@@ -5,14 +5,13 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from kgan.errors import UserError
 from kgan.reports.charts import Scale, bar
+from kgan.reports.facts import Run
 from kgan.reports.listing import RunSummary
 from kgan.runs import results
-from kgan.runs.rundir import RunDir
 from kgan.training.plan import RESOLVED
 
-_LEFT_OUT = (*RESOLVED, "data_dir", "init_from")
+_LEFT_OUT = ("data_dir", "init_from")  # too long for a table
 _UNKNOWN = "\N{EN DASH}"
 
 
@@ -40,14 +39,11 @@ class Overview:
 
 
 def overview(runs: Sequence[RunSummary]) -> Overview:
-    """The table of these runs; settings that the data decide and the place of the data are left out."""
-    configs = [_settings(run) for run in runs]
-    names = [name for name in dict.fromkeys(name for config in configs for name in config) if name not in _LEFT_OUT]
-    names = [name for name in names if len({str(config[name]) for config in configs if config}) > 1]
+    """The table of these runs; settings that only the data decided, and paths, are left out."""
+    names = [name for name in differing_settings([run for run in runs if run.settings]) if name not in _LEFT_OUT]
     scores = [run.score for run in runs if run.score is not None]
     objection = results.objection(runs)
     scale = Scale.over(scores, log=True) if len(scores) > 1 and not objection else None
-    settings = dict(zip((run.path for run in runs), configs, strict=True))
     return Overview(
         settings=names,
         score_name=" or ".join(sorted({run.score_name for run in runs if run.score is not None})) or "score",
@@ -55,7 +51,7 @@ def overview(runs: Sequence[RunSummary]) -> Overview:
         rows=[
             OverviewRow(
                 run=run,
-                settings=[settings[run.path].get(name, _UNKNOWN) for name in names],
+                settings=[run.settings.get(name, _UNKNOWN) for name in names],
                 bar=None if scale is None or run.score is None else bar(run.score, scale),
             )
             for run in results.ranked(runs)
@@ -63,8 +59,9 @@ def overview(runs: Sequence[RunSummary]) -> Overview:
     )
 
 
-def _settings(run: RunSummary) -> dict:
-    try:
-        return vars(RunDir(run.path).read_config())
-    except (UserError, OSError):
-        return {}
+def differing_settings(runs: Sequence[Run | RunSummary]) -> dict[str, list]:
+    """The settings that are not the same in all runs, less those that only the data decided: name -> their values."""
+    decided = [name for name in RESOLVED if not any(name in run.changed for run in runs)]
+    names = [name for name in (runs[0].settings if runs else ()) if name not in decided]
+    values = {name: [run.settings.get(name) for run in runs] for name in names}
+    return {name: mine for name, mine in values.items() if any(value != mine[0] for value in mine)}

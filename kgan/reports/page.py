@@ -13,10 +13,9 @@ from kgan.config import flag_value
 from kgan.reports.curves import curves, last_line, ratios
 from kgan.reports.facts import Run
 from kgan.reports.listing import RunSummary
-from kgan.reports.overview import overview
+from kgan.reports.overview import differing_settings, overview
 from kgan.reports.scores import comparable, headline, score_rows
 from kgan.text import one_line, rounded
-from kgan.training.plan import RESOLVED
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _MAX_TEXT = 2000
@@ -36,7 +35,7 @@ def render(runs: Sequence[Run], listed: Sequence[RunSummary] = ()) -> str:
         score_rows=score_rows(runs),
         comparable=comparable(runs),
         charts=curves(runs),
-        same_reals=len(runs) > 1 and len({run.reals and run.reals.uri for run in runs} - {None}) == 1,
+        same_reals=len(runs) > 1 and len({run.reals and run.reals.uri for run in runs}) == 1,
         steps=sorted({frame.step for run in runs for frame in run.frames}),
         version=kgan.__version__,
         style=Markup(style),
@@ -44,13 +43,6 @@ def render(runs: Sequence[Run], listed: Sequence[RunSummary] = ()) -> str:
         style_hash=_csp_hash(style),
         script_hash=_csp_hash(script),
     )  # fmt: skip
-
-
-def differing_settings(runs: Sequence[Run]) -> dict[str, list]:
-    """The settings that are not the same in all runs, less those that only the data decided: name -> their values."""
-    decided = [name for name in RESOLVED if not any(name in run.changed for run in runs)]
-    values = {name: [run.settings.get(name) for run in runs] for name in runs[0].settings if name not in decided}
-    return {name: mine for name, mine in values.items() if any(value != mine[0] for value in mine)}
 
 
 def shown(value: object) -> str:

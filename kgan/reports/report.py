@@ -54,7 +54,8 @@ def report(runs: str | os.PathLike | Sequence[str | os.PathLike], *, out: str | 
         if not detailed:
             raise UserError(f"{named[0]}: none of its runs can be read")
     else:
-        detailed = {run.path: facts.read_run(run, *_limits(len(opened))) for run in opened}
+        limits, names = _limits(len(opened)), _names([run.path for run in opened])
+        detailed = {run.path: facts.read_run(run, *limits, name) for run, name in zip(opened, names, strict=True)}
     content = page.render(list(detailed.values()), listed).encode()
     write_atomically(path, content)
     return Report(path, len(content), tuple(detailed))
@@ -72,7 +73,19 @@ def _best(listed: Sequence[RunSummary]) -> tuple[dict[Path, facts.Run], list[Run
             found[run.path] = facts.read_run(RunDir(run.path), *limits)
         except (UserError, OSError):
             damaged.add(run.path)
-    return found, [RunSummary(run.path, UNREADABLE) if run.path in damaged else run for run in listed]
+    return found, [
+        RunSummary(run.path, UNREADABLE, settings=run.settings) if run.path in damaged else run for run in listed
+    ]
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """The folders' names, each with so many of those above it that all differ."""
+    parts = [path.resolve().parts for path in paths]
+    for depth in range(1, max(map(len, parts))):
+        names = ["/".join(above[-depth:]) for above in parts]
+        if len(set(names)) == len(names):
+            return names
+    return list(map(str, paths))
 
 
 def _limits(count: int) -> tuple[int, int]:

@@ -67,6 +67,13 @@ class AncestorRecord(typing.TypedDict, total=False):
     dataset: typing.Required[DataRecord]
 
 
+class Resumption(typing.TypedDict):
+    """One time that a run went on: from which step, and what was not as before: name -> [before, now]."""
+
+    step: int
+    changes: dict[str, list]
+
+
 class RunRecord(typing.TypedDict, total=False):
     """run.json."""
 
@@ -85,7 +92,7 @@ class RunRecord(typing.TypedDict, total=False):
     git_revision: str | None
     evaluation: ScoringRecord
     ancestors: list[AncestorRecord]
-    resumed: list[dict]
+    resumed: list[Resumption]
     ended: str | None
 
 

@@ -18,7 +18,7 @@ from kgan.files import nearest_existing
 from kgan.hardware import machine
 from kgan.models.architectures import Shapes
 from kgan.progress import Progress
-from kgan.runs import ancestry, checkpoint
+from kgan.runs import ancestry, checkpoint, environment
 from kgan.runs.rundir import FINISHED, RUNNING, RunDir
 from kgan.sampling.draw import GRID_IMAGES
 from kgan.steps.accumulation import build_step
@@ -172,9 +172,13 @@ class TrainingRun:
 
     def _resumption(self, record: Mapping, changes: Mapping) -> dict:
         """What run.json says of going on: where, and what is not as it was."""
-        before, now = record.get("device", {}), machine.describe(self.hardware)["device"]
-        computing = {key: (before.get(key), now[key]) for key in ("precision", "xla") if before.get(key) != now[key]}
-        return {"step": self.step, "changes": {**changes, **computing}}
+        before, now = (
+            {**described, **described.get("device", {}), **described.get("versions", {})}
+            for described in (record, machine.describe(self.hardware))
+        )
+        names = ("precision", "xla", "git_revision", "platform", *environment.versions())
+        made = {name: (before.get(name), now[name]) for name in names if before.get(name) != now[name]}
+        return {"step": self.step, "changes": {**changes, **made}}
 
     def _restore(self, run: RunDir) -> None:
         newest = checkpoint.read_last(run.checkpoints)

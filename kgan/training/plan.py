@@ -151,6 +151,12 @@ def defaults(config: TrainConfig, card: Mapping) -> dict:
     return usual
 
 
+def chosen(config: TrainConfig, card: Mapping) -> dict:
+    """The settings that are not the defaults, less what only the data decide."""
+    usual = defaults(config, card)
+    return {name: value for name, value in dataclasses.asdict(config).items() if value != usual[name]}
+
+
 def resume_config(saved: TrainConfig, given: Mapping[str, object]) -> TrainConfig:
     """The saved settings, with what `given` may change: those of `config.may_change`.
 

@@ -1,5 +1,6 @@
 """`kgan report` as its users meet it."""
 
+import os
 import re
 import shutil
 
@@ -31,5 +32,8 @@ def test_without_arguments_the_runs_here_are_listed(trained_run, tmp_path):
     lines = kgan(cwd=tmp_path).stdout.splitlines()
     assert lines[0].split()[:3] == ["run", "status", "step"]
     assert lines[1].split()[:5] == ["runs/a", "finished", "4", "of", "4"]
+    shutil.copytree(trained_run, tmp_path / "runs/\u732b")
+    in_ascii = kgan(cwd=tmp_path, env=os.environ | {"PYTHONIOENCODING": "ascii"})
+    assert in_ascii.returncode == 0 and "runs/\\u732b" in in_ascii.stdout, in_ascii
     done = kgan("report", "runs", cwd=tmp_path)
     assert done.stdout.startswith("wrote runs/report.html") and (tmp_path / "runs/report.html").exists()

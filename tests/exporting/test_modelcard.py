@@ -137,6 +137,10 @@ def test_the_front_matter_is_what_the_hub_reads():
         "kernel_distance": 1e-05,
         "precision": 0.5,
     }
+    protocol = {"features": "classifier", "distance_name": "classifier FD", "num_samples": 2250}
+    named = model_card(FACTS | {"evaluation": EVALUATION | {"protocol": protocol}})
+    name = front_matter(named)["model-index"][0]["results"][0]["metrics"][0]["name"]
+    assert name == "classifier FD of 2,250 samples, features: classifier"
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,8 @@ def test_a_folder_of_runs_is_listed_from_inside_and_others_are_empty(tmp_path):
     make(tmp_path / "runs/a")
     assert [run.path.name for run in listing.runs_here(tmp_path / "runs")] == ["a"]
     assert listing.runs_here(tmp_path / "runs/a") == listing.runs_here(tmp_path / "nowhere") == []
+    (tmp_path / "runs/a/evaluation.json").touch()
+    assert [(run.path.name, run.status) for run in listing.runs_here(tmp_path / "runs")] == [("a", "unreadable")]
     (tmp_path / "models/bert").mkdir(parents=True)
     (tmp_path / "models/bert/config.json").write_text('{"model_type": "bert"}')  # other programs' are no runs
     assert listing.runs_here(tmp_path / "models") == []

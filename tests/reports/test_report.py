@@ -15,7 +15,7 @@ import kgan
 from kgan import TrainConfig
 from kgan.errors import UserError
 from kgan.images import write_png
-from kgan.reports import facts, listing, page, pictures
+from kgan.reports import facts, listing, overview, page, pictures
 from kgan.reports.curves import curves
 from kgan.reports.scores import score_rows
 from kgan.runs.rundir import RunDir
@@ -192,10 +192,48 @@ def test_several_runs_begin_with_what_differs(tmp_path):
     runs = [make_run(tmp_path / "a", loss="ns"), make_run(tmp_path / "b", loss="hinge", g_lr=1e-3)]
     (runs[1].path / "evaluation.json").write_text(json.dumps(EVALUATION))
     read = [facts.read_run(run, 12, 100_000) for run in runs]
-    assert page.differing_settings(read) == {"loss": ["ns", "hinge"], "g_lr": [0.0002, 0.001]}
+    assert overview.differing_settings(read) == {"loss": ["ns", "hinge"], "g_lr": [0.0002, 0.001]}
     words = render(*runs).words()
     assert words.index("Settings that differ setting a b loss ns hinge g_ lr 0.0002 0.001") < words.index("Samples")
-    assert f"classifier FD lower is better {DASH} 4.25 0.0400" in words and "better 4.25" not in words
+    assert f"classifier FD lower is better {DASH} 4.25 0.0400" in words and "4.25 better" not in words
+
+
+def test_a_run_without_its_real_images_is_shown_beside_others(tmp_path):
+    runs = [make_run(tmp_path / name) for name in "ab"]
+    assert len(render(*runs).all("img")) == 2 * 4 + 1
+    runs[0].reals_file.unlink()
+    assert len(render(*runs).all("img")) == len(render(*reversed(runs)).all("img")) == 2 * 4 + 1
+
+
+def test_a_resumed_run_says_what_changed_and_not_that_it_can_be_repeated_bit_for_bit(tmp_path):
+    run = make_run(tmp_path / "run")
+    assert "equal bit for bit" in render(run).words()
+    changes = {"epochs": [1, 2], "git_revision": ["aaa", "abc123+"]}
+    run.update_record(resumed=[{"step": 1400, "changes": changes}, {"step": 2000, "changes": {}}])
+    words = render(run).words()
+    said = "Resumed at step 1,400; epochs: 1 -> 2; git_revision: aaa -> abc123+, at step 2,000"
+    assert said in words and "It was resumed" in words and "bit for bit" not in words
+
+
+def test_a_score_of_training_stands_where_there_is_no_evaluation(tmp_path):
+    run = make_run(tmp_path / "run")
+    assert "While it trained" not in render(run).words()
+    values = run.read_metrics()[-1]
+    for step, score in ((270, 8.0), (280, 9.0)):
+        run.append_metrics(values | {"step": step, "frechet_distance": score})
+    run.update_record(evaluation={"protocol": {"distance_name": "classifier FD"}, "floor": {}})
+    assert "No score While it trained, the lowest classifier FD was 8.00." in render(run).words()
+
+
+def test_minutes_are_of_all_steps(tmp_path):
+    run = make_run(tmp_path / "run", lines=3, batch_size=20)  # 100 images a second
+    assert facts.read_run(run, 1, 1000).speed["Minutes of training"] == pytest.approx(30 * 20 / 100 / 60)
+
+
+def test_runs_in_folders_of_one_name_are_told_apart(tmp_path):
+    runs = [make_run(tmp_path / folder / "seed=0").path for folder in "ab"]
+    words = Reader(kgan.report(runs, out=tmp_path / "page.html").path.read_text()).words()
+    assert "a/seed=0" in words and "b/seed=0" in words
 
 
 def test_a_run_that_has_only_begun_has_a_page(tmp_path):
@@ -358,6 +396,13 @@ def test_a_folder_of_runs_has_all_of_them_in_a_table(tmp_path):
         path.write_text("{")
     with pytest.raises(UserError, match="none of its runs can be read"):
         kgan.report(tmp_path)
+
+
+def test_the_table_of_a_folder_has_settings_that_the_data_would_decide_where_they_were_chosen(tmp_path):
+    for weight in (0.0, 0.5):
+        make_run(tmp_path / f"r1_weight={weight}", r1_weight=weight, log_every=None)
+    words = Reader(kgan.report(tmp_path).path.read_text()).words()
+    assert "run r1_ weight status" in words and f"r1_ weight=0.5 0.5 finished {DASH}" in words
 
 
 def test_a_run_of_a_folder_that_is_damaged_does_not_stand_in_the_way_of_the_others(tmp_path):
