@@ -44,7 +44,7 @@ def latents(seed: int, indices: Iterable[int], latent_dim: int, truncation: floa
 
 def _redraw_outside(row: np.ndarray, stream: np.random.Generator, truncation: float) -> None:
     while True:
-        outside = np.flatnonzero(np.abs(row) > np.float32(truncation))
+        outside = np.flatnonzero(np.abs(row) > np.float32(min(truncation, 1e30)))  # 1e300 overflows
         if not outside.size:
             return
         row[outside] = stream.standard_normal(outside.size)

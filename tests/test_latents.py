@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -47,6 +49,8 @@ def test_truncation_resamples_and_keeps_what_was_inside():
     assert np.sum(np.abs(cut) == np.float32(0.7)) < 3  # clipping would put half of them there
     assert stats.kstest(cut.ravel(), stats.truncnorm(-0.7, 0.7).cdf).pvalue > 0.001
     np.testing.assert_array_equal(cut[42], latents(3, [42], 64, truncation=0.7)[0])
+    with warnings.catch_warnings(action="error"):
+        np.testing.assert_array_equal(latents(3, range(500), 64, truncation=1e300), plain)
 
 
 @pytest.mark.parametrize(

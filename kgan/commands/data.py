@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> None:
         _list()
     elif arguments == ["clear"]:
         print(f"{cache.clear() / 1e6:,.1f} MB of decoded images removed")
-    elif arguments[:1] == ["inspect"] and len(arguments) == 2:
+    elif arguments[:1] == ["inspect"] and len(arguments) == 2 and arguments[1]:
         _inspect(Path(arguments[1]))
     else:
         raise UserError("say `kgan data list`, `kgan data clear`, or `kgan data inspect DIR|FILE --license=SPDX-ID`")

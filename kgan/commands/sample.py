@@ -4,7 +4,8 @@ usage: kgan sample RUN [--num=64] [--seed=0] [--label=cat] [--out=DIR] [--interp
                        [--c2pa_cert=CERT.pem --c2pa_key=KEY.pem]
 
 Of one checkpoint, label and truncation, image i of a seed is always the same. A file of that name is replaced only if
-its marks say that it is the same image; anything else that is there stops the command unless you --overwrite it.
+its marks say that it is the same image, or the grid of such images; anything else that is there stops the command
+unless you --overwrite it, and so does one with a signature or a producer's label that the new one would not have.
 """
 
 import functools

@@ -63,7 +63,9 @@ class ArrayFile(PictureFile):
         """The shape (n, h, w, c), and the stream of all pixels."""
         with opened(self.place, NAMES, Array(np.uint8), _MAX_RATIO) as (shape, _, stream):
             count, height, width, channels = shape if len(shape) == 4 else (*shape, 1) if len(shape) == 3 else (0,) * 4
-            if not count or channels not in (1, 3):
+            if channels in (1, 3) and not count:
+                raise UserError("there are no images in it")
+            if channels not in (1, 3):
                 raise UserError(f"its array is of shape {shape}; it must be (n, h, w, 1 or 3), or (n, h, w) if grey")
             if min(height, width) < MIN_SIDE or max(height, width) > MAX_SIDE or height * width > MAX_PIXELS:
                 least, most = f"{MIN_SIDE} x {MIN_SIDE}", f"{MAX_PIXELS:,} pixels"

@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ from kgan.text import one_line
 MAX_BROKEN = 0.1  # of the pictures; where there are more of them, they are probably not what the user meant
 _VERSION = 2  # raise it when the same files would be decoded to other pixels or labels
 _MAX_RECORD = 1 << 26
+_OWN = re.compile(r"\.?[0-9a-f]{32}(\.|$)")  # of pictures, their lock, and what a killed process left
 _MARGIN = 1 << 26  # bytes of a disk that stay free
 _IMAGES, _LABELS, _RECORD = "images.npy", "labels.npy", "record.json"
 
@@ -100,17 +102,22 @@ def clear() -> int:
 
     def num_bytes() -> int:
         """Of what is there; NFS keeps files that are in use as .nfs until they are closed."""
-        there = (path for path in _decoded().rglob("*") if path.is_file() and not path.name.startswith(".nfs"))
-        return sum(path.stat().st_size for path in there)
+        there = (path for place in _own(_decoded()) for path in (place, *place.rglob("*")) if path.is_file())
+        return sum(path.stat().st_size for path in there if not path.name.startswith(".nfs"))
 
     before = num_bytes()
     for folder in (_decoded(), cache_folder() / "manifests"):  # which may be links to another disk
-        for path in folder.glob("*"):
+        for path in _own(folder):
             with contextlib.suppress(OSError):
                 shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
     if left := num_bytes():
         raise UserError(f"{_decoded()}: {left / 1e6:,.1f} MB in it could not be removed; see who owns this folder")
     return before
+
+
+def _own(folder: Path) -> list[Path]:
+    """What kgan has written into a folder of its cache, which may have been somebody's before."""
+    return [path for path in folder.glob("*") if _OWN.match(path.name)]
 
 
 def _decoded() -> Path:

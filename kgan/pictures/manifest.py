@@ -5,7 +5,6 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,7 +12,7 @@ import numpy as np
 
 from kgan.errors import UserError
 from kgan.files import cache_folder, open_regular, read_bounded, states, write_atomically
-from kgan.pictures.pictures import Pictures
+from kgan.pictures.pictures import Pictures, in_parallel
 
 Fact = TypeVar("Fact")
 _SETTLED = 2e9  # nanoseconds: a file that changed this recently may change again without its time telling
@@ -37,7 +36,7 @@ def remembered(pictures: Pictures, name: str, find: Callable[[], Fact], verify: 
     facts = _read(record, listed)
     if not verify and name in facts:
         return facts[name]
-    newest = max(max(changed, moved) for _, _, changed, moved in before)
+    newest = max(moved for *_, moved in before)  # what nobody can set, unlike the time of the last change of content
     fact = find()
     if newest + _SETTLED < time.time_ns() and states(pictures.files()) == before:
         _write(record, {"root": os.fsdecode(place), "listed": listed, "facts": facts | {name: fact}})
@@ -47,10 +46,8 @@ def remembered(pictures: Pictures, name: str, find: Callable[[], Fact], verify: 
 def hash_files(root: Path, names: Sequence[str]) -> str:
     """One hash over the names, relative to `root`, and the bytes of these files, which are read in parallel."""
     digest = hashlib.sha256()
-    with ThreadPoolExecutor() as pool:
-        hashes = pool.map(lambda name: file_sha256(root / name), names)
-        for name, file_hash in zip(names, hashes, strict=True):
-            digest.update(f"{file_hash}  {name}\0".encode("utf-8", "surrogateescape"))
+    for name, file_hash in zip(names, in_parallel(lambda name: file_sha256(root / name), names), strict=True):
+        digest.update(f"{file_hash}  {name}\0".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
 from kgan.errors import UserError
 from kgan.files import open_regular
@@ -24,6 +24,7 @@ MAX_SIDE = 65_535
 # Pillow takes its memory in blocks of 16 MB, which glibc keeps for the thread that had them: four gigabytes in eight
 # threads that each decoded one large picture. Blocks of more than 32 MB go back to the system.
 Image.core.set_block_size(64 << 20)
+PngImagePlugin.MAX_TEXT_CHUNK = 4 << 20  # bytes unpacked: colour profiles of printers have more than its 1 MiB
 _MAX_SCANS = 1_000_000_000  # pixels times scans of a JPEG, each of which goes over all pixels
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")  # of a JPEG, less those that nothing belongs to
 _MAX_SEGMENTS = 100_000
@@ -210,6 +211,8 @@ def _flatten(image: Image.Image) -> Image.Image:
         for top in range(0, len(levels), 16):  # a few rows at a time: float64 takes eight times the space
             rows = slice(top, top + 16)
             grey[rows] = np.clip(levels[rows] / 257.0, 0, 255).round()
+        if "transparency" in image.info:
+            grey[levels == image.info["transparency"]] = 255
         return Image.fromarray(grey)
     if "A" in image.getbands() or "transparency" in image.info:
         white = Image.new("RGBA", image.size, "white")

@@ -16,6 +16,7 @@ from kgan.files import State, states
 from kgan.pictures.picture import Picture
 
 Shape = tuple[int, int, int]
+Given = TypeVar("Given")
 Result = TypeVar("Result")
 _WAITING = 4  # pictures for each thread, those that it is at among them
 
@@ -77,13 +78,13 @@ class Pictures(abc.ABC):
         """
 
 
-def in_parallel(function: Callable[[Picture], Result], pictures: Iterable[Picture]) -> Iterator[Result]:
-    """`function` of each picture, in their order, on all cores; few pictures are held at a time."""
+def in_parallel(function: Callable[[Given], Result], given: Iterable[Given]) -> Iterator[Result]:
+    """`function` of each picture, or name of one, in their order, on all cores; few are held at a time."""
     num_threads = len(cores.usable())
     waiting: collections.deque[Future] = collections.deque()
     # Pillow warns of pictures that are odd but readable; this is for the thread that starts the others
     with ThreadPoolExecutor(num_threads) as pool, warnings.catch_warnings(action="ignore"):
-        for one in pictures:
+        for one in given:
             waiting.append(pool.submit(function, one))
             if len(waiting) >= _WAITING * num_threads:
                 yield waiting.popleft().result()

@@ -8,6 +8,7 @@ remote manifests, no revocation lists. Without a time stamp, a signature counts 
 import io
 import json
 import os
+import re
 import ssl
 import threading
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from kgan.provenance.marks import COMPOSITE, GENERATED
 from kgan.provenance.png import Png
 from kgan.text import one_line
 
+_CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n?", re.DOTALL)
 CHUNK = b"caBX"  # where a PNG holds its C2PA manifests
 INSTALL = "pip install 'kgan[c2pa]'"
 _ALGORITHMS = ("es256", "es384", "es512", "ed25519", "ps256")
@@ -156,9 +158,9 @@ def _content(path: str | os.PathLike, flag: str) -> bytes:
 
 
 def _certificates(path: str | os.PathLike, flag: str) -> str:
-    """The text of a PEM file of certificates."""
+    """The certificates of a PEM file, without what stands between them."""
     try:
-        text = _content(path, flag).decode("ascii")
+        text = "\n".join(_CERTIFICATE.findall(_content(path, flag).decode("ascii", "ignore")))
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
     except (ValueError, ssl.SSLError):
         raise UserError(f"{flag}={path}: not a PEM file of certificates (BEGIN CERTIFICATE)") from None

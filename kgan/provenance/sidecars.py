@@ -24,7 +24,7 @@ def check_animation(path: str | os.PathLike) -> CheckResult:
         content = read_bounded(path, MAX_FILE_BYTES)
         if not content.startswith((b"GIF87a", b"GIF89a")):
             raise UserError(f"{path}: not a GIF")
-        if not sidecar_path(path).exists():
+        if not os.path.exists(sidecar_path(path)):  # false for a name that is too long
             return CheckResult(Verdict.INCONSISTENT, (f"it has no kgan marks ({one_line(sidecar_path(path).name)})",))
         text = read_bounded(sidecar_path(path), MAX_TEXT_BYTES)
     except UserError as error:

@@ -15,9 +15,7 @@ from kgan.errors import UserError
 from kgan.pictures import cache, picture
 from kgan.pictures.array_file import NAMES
 from kgan.pictures.folder import Folder
-from kgan.provenance import png
-from kgan.provenance.marks import read_marks
-from kgan.provenance.sidecars import sidecar_path
+from kgan.provenance.claimed import marks_in
 from kgan.text import one_line
 
 Source = np.ndarray | str | os.PathLike
@@ -38,7 +36,7 @@ class Samples:
 
 def name_of(source: Source) -> str:
     """What to call these images in a record."""
-    return "an array" if isinstance(source, np.ndarray) else Path(source).name
+    return "an array" if isinstance(source, np.ndarray) else os.path.basename(os.path.abspath(source))
 
 
 def check_exists(source: Source | None, flag: str) -> None:
@@ -180,21 +178,21 @@ def _read_folder(path: Path, shape: tuple[int, int, int], limit: int | None) -> 
     return Samples(
         images,
         tuple(skipped),
-        f"all {len(numbers)} images in {path.name}"
+        f"all {len(numbers)} images in {name_of(path)}"
         if len(numbers) + len(skipped) == len(files)
-        else f"{len(numbers)} of the {len(files)} image files in {path.name}, at random",
+        else f"{len(numbers)} of the {len(files)} image files in {name_of(path)}, at random",
         files=tuple(files[number].relative_to(path).as_posix() for number in numbers),
     )
 
 
 def _read_single(file: Path, shape: tuple[int, int, int]) -> np.ndarray | None:
     """The image in a file, or None if that is a grid of several. Raises UserError for one of another shape."""
+    if _is_grid(file):
+        return None
     with picture.decoded(file, shape[2]) as image:
         pixels = np.asarray(image, np.uint8)
     if pixels.shape[:2] == shape[:2]:
         return pixels.reshape(shape)
-    if _is_grid(file):
-        return None
     raise UserError(
         f"{file}: {pixels.shape[0]}x{pixels.shape[1]} pixels, and {shape[0]}x{shape[1]} are needed: samples are "
         "compared as they are, not resized"
@@ -206,13 +204,8 @@ def _only_grids(path: str | os.PathLike) -> UserError:
 
 
 def _is_grid(file: Path) -> bool:
-    """Whether the file's kgan marks say that it holds several images; an animation's lie beside it."""
-    if sidecar_path(file).exists():
-        return True
-    try:
-        marks = read_marks(png.read(file))[0]
-    except UserError:
-        return False
+    """Whether the file's kgan marks say that it holds several images."""
+    marks = marks_in(file)
     return marks is not None and marks.index is None
 
 

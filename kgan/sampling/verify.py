@@ -16,7 +16,7 @@ from kgan.provenance.sidecars import check_animation
 from kgan.runs import environment
 from kgan.runs.rundir import AUDIT_RATIOS, RunDir
 
-_SUFFIXES = (*SUFFIXES, ".npz")  # of the others nothing can be told
+_SUFFIXES = (*sorted(SUFFIXES), ".npz")  # of the others nothing can be told
 
 
 @dataclass(frozen=True)

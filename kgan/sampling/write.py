@@ -1,6 +1,5 @@
 """Files of what a trained generator draws: PNGs, grids, animations and arrays, with their marks."""
 
-import json
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,14 +10,15 @@ import numpy as np
 
 from kgan import images
 from kgan.errors import UserError
-from kgan.files import read_bounded, write_atomically, written_whole
+from kgan.files import write_atomically, written_whole
 from kgan.latents import draws_recipe, slerp_recipe
 from kgan.progress import Progress
 from kgan.provenance import npz, png
-from kgan.provenance.c2pa import Signer
+from kgan.provenance.c2pa import CHUNK, Signer
+from kgan.provenance.claimed import marks_in
 from kgan.provenance.marks import COMPOSITE, Marks, describe, implicit_label, pnginfo, read_marks, sidecar
-from kgan.provenance.png import MAX_TEXT_BYTES
 from kgan.provenance.sidecars import sidecar_path
+from kgan.provenance.xmp import named
 from kgan.runs.generator import TrainedGenerator
 from kgan.sampling import draw
 from kgan.sampling.draw import Batch, SampleSettings
@@ -26,6 +26,7 @@ from kgan.sampling.projection import Projection, project
 
 FRAMES_PER_LEG = 8
 _PAIR_TITLES = ("nearest", "given")  # the caption comes to stand under the generated one
+_MAX_NAME = 100  # bytes of a projected picture's name that the files are named after
 _THREADS = 8  # a disk makes sure of many files at once almost as fast as of one
 
 
@@ -112,7 +113,8 @@ class Writer:
     def projection(self, image: np.ndarray, name: str, caption: bool = True) -> tuple[list[Path], Projection]:
         """The nearest picture that the generator makes to an image (h, w, c) uint8, both side by side, and its latent
         as JSON. `name` is for the files. Returns their paths and the latent."""
-        stem = "projection-" + re.sub(r"[^\w.-]+", "-", name)
+        safe = re.sub(r"[^\w.-]+", "-", name).encode()[:_MAX_NAME].decode(errors="ignore")
+        stem = f"projection-{safe}"
         files = [self.folder / f"{stem}.png", self.folder / f"{stem}.json"]
         for path in files:
             if path.exists() and not self.overwrite:
@@ -147,24 +149,24 @@ class Writer:
             return
         ours |= {name: getattr(self.origin, name) for name in ("run_id", "checkpoint_sha256", "ema")}
         ours |= {name: getattr(self.settings, name) for name in ("truncation", "seed")}
-        old = _marks_in(path)
+        old = marks_in(path)
         if old is None or any(getattr(old, name) != value for name, value in ours.items()):
             raise UserError(
                 f"{path} is there already and holds something else: name another folder with --out, or --overwrite it"
             )
+        if path.suffix == ".png" and self._loses(png.read(path)):
+            raise UserError(
+                f"{path} is there already with a signature or a producer's label: give --c2pa_cert, --c2pa_key or "
+                "--producer again, name another folder with --out, or --overwrite it"
+            )
+
+    def _loses(self, old: png.Png) -> bool:
+        """Whether a PNG has a signature or an implicit label that what is written now would not have."""
+        is_labelled = named("TC260:AIGC") in (read_marks(old)[1] or {})
+        return (CHUNK.decode() in old.kinds and not self.signer) or (is_labelled and not self.producer)
 
 
 def write_animation(path: Path, content: bytes, marks: Marks, producer: str = "") -> None:
     """Writes a GIF, and first the JSON beside it with its marks: no crash leaves a GIF without them."""
     write_atomically(sidecar_path(path), sidecar(marks, path.name, content, producer=producer).encode("ascii"))
     write_atomically(path, content)
-
-
-def _marks_in(path: Path) -> Marks | None:
-    """The marks in a PNG or an .npz, or beside a GIF; None if there are none, or they are not what kgan writes."""
-    try:
-        if path.suffix == ".gif":
-            return Marks(**json.loads(read_bounded(sidecar_path(path), MAX_TEXT_BYTES))["kgan"])
-        return npz.read_marks(path) if path.suffix == ".npz" else read_marks(png.read(path))[0]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError, UserError):
-        return None

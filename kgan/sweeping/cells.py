@@ -16,8 +16,9 @@ from kgan.config import TrainConfig, as_flag, check_name, flag_value
 from kgan.data.licensing.card import ACCEPTED_UNKNOWN_LICENSE, IGNORED_DATAMINING
 from kgan.errors import UserError
 from kgan.runs import results
-from kgan.runs.rundir import FINISHED, NON_FINITE, RUNNING, RunDir
+from kgan.runs.rundir import FINISHED, NON_FINITE, RUNNING, WAITING, RunDir
 from kgan.sweeping.grid import Settings
+from kgan.training import start
 from kgan.training.plan import RESOLVED, make_plan, resolve, with_usual
 
 _MAX_NAME = 120
@@ -147,6 +148,16 @@ def resolved_in(folder: Path, cells: Sequence[Cell], cards: Mapping[str, dict] |
             raise UserError(f"{path} was trained on other images than are there now: name another --sweep_dir")
         resolved.append(replace(cell, run=run))
     return resolved
+
+
+def check_starts(cells: Sequence[Cell], cards: Mapping[str, dict]) -> None:
+    """Raises UserError, naming the cell, if one that has not begun cannot start from the run that --init_from names."""
+    for cell in cells:
+        if cell.config.init_from and cell.run.status() == WAITING:
+            try:
+                start.read(resolve(cell.config, cards[cell.name])[0])
+            except UserError as error:
+                raise UserError(f"the cell {cell.name} cannot be: {error}") from None
 
 
 def _saved_configs(folder: Path, needed: Container[Path]) -> dict[Path, TrainConfig]:

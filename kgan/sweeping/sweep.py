@@ -12,7 +12,7 @@ from kgan.runs.rundir import RUNNING
 from kgan.sweeping import grid as grids
 from kgan.sweeping import jobs as processes
 from kgan.sweeping import results
-from kgan.sweeping.cells import Cell, data_cards, make_cells, resolved_in
+from kgan.sweeping.cells import Cell, check_starts, data_cards, make_cells, resolved_in
 from kgan.sweeping.jobs import Listener, Task
 from kgan.sweeping.results import SweepResult
 from kgan.training.plan import resolve
@@ -80,6 +80,7 @@ def sweep(
     cards = data_cards(cells)
     steps = [resolve(cell.config, cards[cell.name])[2] for cell in cells]
     cells = resolved_in(folder, cells, cards)
+    check_starts(cells, cards)
     _make(folder)
     tasks = [
         Task(cell.name, commands, folder / f"{cell.name}.log", cell.run.metrics_file, total)

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from kgan.errors import UserError
 from kgan.provenance.c2pa import SignatureReader, Signer
 from kgan.provenance.check import Verdict, check
 from tests.conftest import kgan, refused
@@ -25,6 +26,8 @@ def test_signed_images_are_what_the_run_made(writer, trained_run, tmp_path):
     results = [result for _, result in Regenerator(trained_run).judge((str(path), check(path, read)) for path in files)]
     assert set(results) == {(Verdict.VERIFIED, f"same pixels; {NOBODY}")}
     assert not list((tmp_path / "signed").glob(".*"))
+    with pytest.raises(UserError, match="is there already with a signature"):
+        writer(tmp_path / "signed").singles(2)
     one = files[0]
 
     done = kgan("verify", one, f"--c2pa_trust={made.ca}")

@@ -115,6 +115,7 @@ def test_without_data_dir_a_folder_is_sought_in_a_folder_of_its_own_then_in_all(
     [
         ([], "say `kgan data list`"),
         (["inspect"], "say `kgan data list`"),
+        (["inspect", ""], "say `kgan data list`"),
         (["inspect", "nowhere"], "nowhere: not a folder"),
         (["inspect", "."], ".: no images in it"),
         (["inspect", ".", "--license=MITT"], "'MITT' is no SPDX licence: did you mean"),

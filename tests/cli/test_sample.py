@@ -141,6 +141,10 @@ def test_other_images_are_never_replaced(writer, tmp_path):
     (tmp_path / "b" / "seed00000000.npz").write_bytes(b"mine")
     with pytest.raises(UserError, match="npz is there already"):
         writer(tmp_path / "b").npz(4)
+    writer(tmp_path / "c", producer="ACME").singles(2)
+    writer(tmp_path / "c", producer="ACME").singles(2)
+    with pytest.raises(UserError, match="000000.png is there already with a signature or a producer's label: give"):
+        writer(tmp_path / "c").singles(2)
 
 
 def test_no_path_or_array_of_another_class_or_length_is_replaced(writer, tmp_path):
@@ -251,10 +255,11 @@ def test_classes_are_named_above_their_columns(writer, tmp_path):
 def test_a_picture_is_projected(writer, trained_run, tmp_path):
     """Onto itself, where the run made it; the latent gives the nearest picture back."""
     target = writer(tmp_path / "made", seed=9).singles(2, grid=False)[1]
+    target = target.rename(target.with_name(f"{'x' * 240}.png"))
     done = kgan("sample", trained_run, f"--project={target}", "--label=1", f"--out={tmp_path / 'out'}")
     assert (done.returncode, done.stderr) == (0, "") and "the nearest latent comes within" in done.stdout
     files = sorted((tmp_path / "out").iterdir())
-    assert [path.name for path in files] == [f"projection-{target.stem}.json", f"projection-{target.stem}.png"]
+    assert [path.name for path in files] == [f"projection-{'x' * 100}.{suffix}" for suffix in ("json", "png")]
     record = json.loads(files[0].read_text())
     assert record["label"] == 1 and record["checkpoint_sha256"] == package.load(trained_run).checkpoint_sha256
     other = writer(tmp_path / "made", seed=10).singles(2, grid=False)[1]

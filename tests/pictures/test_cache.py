@@ -100,6 +100,9 @@ def test_files_are_hashed_again_only_if_they_may_have_changed(tmp_path, hashed_f
     assert manifest.files_sha256(open_pictures(root), verify=True) == value
     assert len(hashed_files) == 6
     path = root / "class0" / "0000.png"
+    os.utime(path, (2e9, 2e9))  # as a camera with a wrong clock leaves it
+    assert manifest.files_sha256(open_pictures(root)) == manifest.files_sha256(open_pictures(root)) == value
+    assert len(hashed_files) == 12
     state, content = path.stat(), bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
@@ -229,6 +232,12 @@ def test_the_cache_is_listed_and_cleared(tmp_path):
     assert f"{root} 6 of 28x28x1 0.0 MB" in listed and "`kgan data clear` removes them" in listed
     assert "MB of decoded images removed" in kgan("data", "clear").stdout
     assert cache.list_cached() == []
+    ours, other = (tmp_path / "cache/decoded" / name for name in ("0" * 32, "holiday"))
+    for folder in (ours, other):
+        folder.mkdir()
+        (folder / "film.npy").write_bytes(b"film")
+    kgan("data", "clear")
+    assert not ours.exists() and (other / "film.npy").exists()
     assert images.sum() > 0  # what is in use stays readable
     assert np.array_equal(cache.read(open_pictures(root), 28, 1).images, images)
 

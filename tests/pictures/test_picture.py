@@ -23,6 +23,18 @@ def saved(image: Image.Image, format: str, **options) -> bytes:
     return buffer.getvalue()
 
 
+def test_what_is_transparent_is_white_in_deep_greys_too(tmp_path):
+    levels = np.full((30, 30), 20_000, np.uint16)
+    levels[:15] = 5
+    (tmp_path / "x.png").write_bytes(saved(Image.fromarray(levels), "PNG", transparency=5))
+    assert np.unique(picture.read_image(tmp_path / "x.png", 30, 1)).tolist() == [78, 255]
+
+
+def test_a_large_colour_profile_is_no_damage(tmp_path):
+    (tmp_path / "x.png").write_bytes(saved(SMALL, "PNG", icc_profile=bytes(3 << 20)))
+    assert picture.read_image(tmp_path / "x.png", 32, 3).shape == (32, 32, 3)
+
+
 @pytest.mark.parametrize("format", picture.FORMATS)
 def test_the_content_decides_not_the_name(tmp_path, format):
     (tmp_path / "x.png").write_bytes(saved(SMALL, format))

@@ -67,6 +67,9 @@ def test_only_a_named_authority_makes_a_signer_trusted(signed, checked, ours, ot
     assert {alone.verdict, trusted.verdict, stranger.verdict} == {Verdict.CONSISTENT}
     assert alone.note == stranger.note == f"C2PA: valid signature of A Signer of kgan tests, {UNTRUSTED}"
     assert trusted.note == "C2PA: valid signature of A Signer of kgan tests, whom you trust"
+    commented = ours.ca.with_name("commented.pem")
+    commented.write_text("\ufeff# Gr\u00f6\u00dfe\n" + ours.ca.read_text() + "\n# Ende\n", "utf-8")
+    assert checked(signed, commented).note == trusted.note
 
 
 def test_without_a_signature_nothing_is_said(checked, ours):

@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 from kgan.errors import UserError
-from kgan.images import write_png
+from kgan.images import gif, write_png
 from kgan.provenance.marks import Origin, describe, pnginfo
 from kgan.sampling.read import image_shape, read_images, read_samples, size_settings
+from kgan.sampling.write import write_animation
 from tests.fuzzing import damaged, fuzz, only_user_errors
 
 
@@ -45,6 +46,23 @@ def test_the_shape_is_that_of_a_single_image(tmp_path):
         image_shape(tmp_path)
     write(tmp_path / "seed.png", 5)
     assert image_shape(tmp_path) == (4, 4, 1) and levels(tmp_path) == [5]
+
+
+def test_what_is_no_single_image_is_told_by_its_marks_not_by_its_size_or_a_json_beside_it(tmp_path, monkeypatch):
+    for number in range(3):
+        write(tmp_path / f"{number}.png", number)
+        (tmp_path / f"{number}.png.json").write_text('{"prompt": "a cat"}')  # as other programs leave them
+    content = gif(np.full((2, 4, 4, 1), 9, np.uint8))
+    marks = describe(Origin("", "", "", "", False, {"kgan": "1"}), np.zeros((4, 4, 1), np.uint8))
+    write_animation(tmp_path / "seed-interpolation.gif", content, marks)
+    (tmp_path / "still.gif").write_bytes(content)
+    (tmp_path / "still.gif.json").write_text('{"kgan": {}}')
+    (tmp_path / f"{'x' * 250}.gif").write_bytes(content)  # a name that leaves no room for .json
+    read = read_samples(tmp_path, (4, 4, 1))
+    assert read.images[:, 0, 0, 0].tolist() == [0, 1, 2, 9, 9]
+    assert read.skipped == ("seed-interpolation.gif: a grid of several images",)
+    monkeypatch.chdir(tmp_path)
+    assert read_samples(".", (4, 4, 1)).which == f"all 5 images in {tmp_path.name}"
 
 
 def test_grey_and_colour(tmp_path):

@@ -85,6 +85,12 @@ def test_a_cell_that_another_sweep_takes_up_has_not_failed(sweep, tmp_path):
     assert [row.status for row in result.rows] == ["running"] and result.failed == ()
 
 
+def test_no_cell_starts_where_one_has_no_run_to_start_from(sweep, tmp_path):
+    with pytest.raises(UserError, match="^the cell init_from=.* cannot be: --init_from: .*nowhere: not a run folder"):
+        sweep({"init_from": [None, str(tmp_path / "nowhere")]})
+    assert not (tmp_path / "sweep").exists()
+
+
 def test_a_damaged_run_stops_a_sweep_only_where_it_is_one_of_its_cells(sweep, tmp_path):
     assert [row.status for row in sweep({"seed": [0]}).rows] == ["finished"]
     (tmp_path / "sweep/seed=0/config.json").write_text("{")
