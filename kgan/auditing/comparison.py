@@ -59,14 +59,17 @@ def compare(
     flagging an image is calibrated to. Mirror images are looked for in colour, and where the generator was trained on
     `flipped` images. `exchangeable=False` where `train` is a collection of known works, not of one origin with
     `heldout`: no strata then, and no swap test. Held-out images that repeat each other calibrate once.
+    Held-out images that are samples too, and no training images, calibrate nothing: they are not unseen.
     `progress(done, total)` counts pairs of images. Fewer than 20 held-out images give "cannot tell", and so does a
-    single image to look for, unless too many samples show it pixel for pixel. Raises ValueError for arrays of other
+    single image to look for, unless too many samples equal it. Raises ValueError for arrays of other
     types or shapes that differ, without samples or training images, and for alpha outside (0, 1).
     """
     _check(samples, train, heldout, alpha)
     mirror = flipped or train.shape[-1] == 3
-    digests = {"samples": _digests(samples), "train": _digests(train), "heldout": _digests(heldout)}
-    distinct = _distinct(heldout, digests["heldout"], mirror)
+    images = {"samples": samples, "train": train, "heldout": heldout}
+    digests = {name: _digests(array, mirror) for name, array in images.items()}
+    rows = _calibrating(digests)
+    distinct = view_of(heldout, rows)
     tested = len(distinct) >= verdict.MIN_HELDOUT
     copied = planting.planted_indices(len(train)) if tested else np.zeros(0, np.int64)
     kinds = planting.kinds_of_copy(mirror) if tested else ()
@@ -82,7 +85,7 @@ def compare(
         reason=verdict.too_few(len(distinct)),
         alpha=alpha,
         num_samples=len(samples),
-        duplicates=_duplicates(search.references, digests, evidence),
+        duplicates=_duplicates(search.references, digests, evidence.heldout),
         passes_per_image=passes_per_image,
         histograms=_histograms(evidence),
         protocol=_protocol(search.references, samples, train, distinct)
@@ -101,7 +104,7 @@ def compare(
         result = verdict.judged(result, calibration, swap, planted)
         if is_lone and result.verdict == NONE_DETECTED:
             result = _untold(result, evidence)
-    return _with_pairs(result, samples, train, distinct)
+    return _with_pairs(result, samples, train, heldout, rows)
 
 
 def _histograms(evidence: Evidence) -> dict[str, dict[str, Any]]:
@@ -114,7 +117,7 @@ def _histograms(evidence: Evidence) -> dict[str, dict[str, Any]]:
 def _untold(result: AuditResult, evidence: Evidence) -> AuditResult:
     """The result where a single image was looked for: of that, less than exact copies cannot be told."""
     num_equal = int((evidence.samples.neighbours[PIXELS].distances == 0).sum())
-    reason = verdict.lone(result.protocol["sought"], num_equal)
+    reason = verdict.lone(result.protocol["sought"], result.protocol["num_train"], num_equal)
     return dataclasses.replace(result, verdict=CANNOT_TELL, reason=reason)
 
 
@@ -138,15 +141,17 @@ class _Search:
         return {kind: together[slice(stop - len(images[kind]), stop)] for kind, stop in zip(images, stops, strict=True)}
 
 
-def _with_pairs(result: AuditResult, samples: Images, train: Images, heldout: Images) -> AuditResult:
+def _with_pairs(result: AuditResult, samples: Images, train: Images, heldout: Images, rows: np.ndarray) -> AuditResult:
+    """The result with the pixels of the closest pairs; `rows` of the held-out images were searched for."""
     evidence = result.evidence
     assert evidence is not None
     thresholds = {space: float(values["threshold"]) for space, values in result.calibration.items()}
     evidence = dataclasses.replace(
-        evidence,
-        sample_pairs=closest_pairs(evidence.samples.neighbours, samples, train, thresholds),
-        heldout_pairs=closest_pairs(evidence.heldout.neighbours, heldout, train, thresholds) if len(heldout) else None,
+        evidence, sample_pairs=closest_pairs(evidence.samples.neighbours, samples, train, thresholds)
     )
+    if len(rows):
+        pairs = closest_pairs(evidence.heldout.neighbours, view_of(heldout, rows), train, thresholds)
+        evidence = dataclasses.replace(evidence, heldout_pairs=dataclasses.replace(pairs, indices=rows[pairs.indices]))
     return dataclasses.replace(result, evidence=evidence)
 
 
@@ -168,13 +173,20 @@ def _swap_test(
     return p_values, len(samples) - len(search.kept)
 
 
-def _distinct(images: Images, digests: list[str], mirror: bool) -> Images:
-    """The first of each image, and of its mirror image if the search takes the two for the same: counted twice, an
-    image that lies far from the training images would make those of samples look close."""
+def _calibrating(digests: dict[str, list[str]]) -> np.ndarray:
+    """The rows of the held-out images that calibrate, ascending int64.
+
+    Of those that repeat each other it is the first: counted twice, an image that lies far from the training images
+    would make those of samples look close. An image that is a sample too did come out of the generator: where it nearly
+    copies a training image it would hide such copies. One that is a training image besides shows how often images are
+    the same without copying, and stays.
+    """
+    drawn = set(digests["samples"]) - set(digests["train"])
     first: dict[str, int] = {}
-    for row, digest in enumerate(digests):
-        first.setdefault(min(digest, _digest(images[row][:, ::-1])) if mirror else digest, row)
-    return images if len(first) == len(images) else view_of(images, np.array([*first.values()]))
+    for row, digest in enumerate(digests["heldout"]):
+        if digest not in drawn:
+            first.setdefault(digest, row)
+    return np.array([*first.values()], np.int64)
 
 
 def _without_twins(*sets: tuple[Images, list[str]]) -> list[Images]:
@@ -191,16 +203,20 @@ def _without_twins(*sets: tuple[Images, list[str]]) -> list[Images]:
     ]
 
 
-def _duplicates(search: NeighbourSearch, digests: dict[str, list[str]], evidence: Evidence) -> dict[str, int]:
+def _duplicates(search: NeighbourSearch, digests: dict[str, list[str]], heldout: Matches) -> dict[str, int]:
     """Counts only: a duplicate between held-out and training images shows how close images come without copying."""
     known = set(digests["train"])
+    drawn = set(digests["samples"]) - known
+    num_drawn = sum(digest in drawn for digest in digests["heldout"])
     return {
         "samples_exact": len(digests["samples"]) - len(set(digests["samples"])),
         "train_exact": len(digests["train"]) - len(known),
         "train_collapsed": len(digests["train"]) - len(search.kept),
         "heldout_exact": sum(digest in known for digest in digests["heldout"]),
-        "heldout_repeated": len(digests["heldout"]) - len(evidence.heldout.strata),
-        "heldout_near": int((evidence.heldout.neighbours[PIXELS].distances <= search.radius).sum()),
+        "heldout_sampled": num_drawn,
+        "heldout_repeated": len(digests["heldout"]) - num_drawn - len(heldout.strata),
+        "heldout_equal": int((heldout.neighbours[PIXELS].distances == 0).sum()),
+        "heldout_near": int((heldout.neighbours[PIXELS].distances <= search.radius).sum()),
     }
 
 
@@ -225,9 +241,10 @@ def _protocol(search: NeighbourSearch, samples: Images, train: Images, heldout: 
     }
 
 
-def _digests(images: Images) -> list[str]:
-    """Of each image."""
-    return [_digest(images[row]) for row in range(len(images))]
+def _digests(images: Images, mirror: bool) -> list[str]:
+    """Of each image; with `mirror` an image and its mirror image, which are the same to the search, have one digest."""
+    found = [_digest(images[row]) for row in range(len(images))]
+    return [min(digest, _digest(images[row][:, ::-1])) for row, digest in enumerate(found)] if mirror else found
 
 
 def _digest(array: Images) -> str:

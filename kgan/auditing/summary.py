@@ -21,6 +21,8 @@ def _lines(result: "AuditResult") -> Iterator[str]:
     yield f"{result.num_samples:,} samples, {how['num_train']:,} {sought}, {how['num_heldout']:,} held-out images"
     if known := result.duplicates["heldout_exact"]:
         yield f"{known:,} of the held-out images are {sought}, pixel for pixel, and hide copies: take them out."
+    if drawn := result.duplicates["heldout_sampled"]:
+        yield f"{drawn:,} of the held-out images are samples, and were left out: is --heldout what it should be?"
     if repeated := result.duplicates["heldout_repeated"]:
         yield f"{repeated:,} more held-out images repeat others, and were left out."
     yield f"{result.verdict}: {result.reason}."

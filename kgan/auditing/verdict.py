@@ -37,7 +37,7 @@ def judged(
     return dataclasses.replace(
         untested,
         verdict=verdict,
-        reason=_reason(verdict, untested, len(flagged), adjusted, limit),
+        reason=_reason(verdict, untested, len(flagged), adjusted, limit, _is_blinded(calibration)),
         measured_false_positive_rate=float(np.mean(np.any([c.flagged for c in calibration.values()], axis=0))),
         num_flagged=len(flagged),
         flagged=flagged,
@@ -142,6 +142,7 @@ def _reason(
     num_flagged: int,
     adjusted: dict[str, dict[str, float]],
     limit: dict[str, float | None],
+    is_blinded: bool,
 ) -> str:
     num_samples, sought = untested.num_samples, untested.protocol["sought"]
     counts, swap = _smallest(adjusted, *_COUNTS), _smallest(adjusted, *_SWAP)
@@ -156,7 +157,7 @@ def _reason(
             "held-out images explain, so that by themselves these would not show copies. Look at the pairs"
         )
     if verdict == CANNOT_TELL:
-        return _blind(num_samples, sought, untested.duplicates["heldout_exact"])
+        return _blind(num_samples, sought, untested.duplicates["heldout_equal"] if is_blinded else 0)
     return (
         f"at this sensitivity: {_acquittal(flagged, sought, swap, _smallest(adjusted))}. Exact copies would have been "
         f"found from a share of {limit['exact']:.2%} on"
@@ -170,22 +171,29 @@ def _acquittal(flagged: str, sought: str, swap: _Test, strongest: _Test) -> str:
     return f"{flagged}, no more than held-out images explain; the smallest p-value is that of {strongest}"
 
 
-def _blind(num_samples: int, sought: str, num_known: int) -> str:
-    """Why not even exact copies would be found."""
-    if num_known:
+def _is_blinded(calibration: dict[str, Calibration]) -> bool:
+    """Whether so many held-out images equal training images that no image can be closer than they are."""
+    return any(space.threshold == 0 for space in calibration.values())
+
+
+def _blind(num_samples: int, sought: str, num_equal: int) -> str:
+    """Why not even exact copies would be found; `num_equal` held-out images equal a training image, if that is why."""
+    if num_equal:
+        are = f"is a {sought}" if num_equal == 1 else f"are {sought}s"
         return (
-            f"exact copies do not stand out from the held-out images, {num_known:,} of which are {sought}s, pixel for "
-            "pixel: bring others (--heldout=DIR), or raise --alpha"
+            f"exact copies do not stand out from the held-out images, {num_equal:,} of which {are}, as it is, moved or "
+            "mirrored: bring others (--heldout=DIR), or raise --alpha"
         )
+    those = f"all {num_samples:,} samples were exact copies they" if num_samples > 1 else "the sample was a copy it"
     return (
-        f"even if all {num_samples:,} samples were exact copies they would not stand out from the held-out images: "
+        f"even if {those} would not stand out from the held-out images: "
         "draw more samples, or bring more held-out images that are not copies themselves (--heldout=DIR)"
     )
 
 
 def _repeats(duplicates: dict[str, int], num_samples: int) -> str:
     """What speaks against the tests of the counts, which take the samples for as varied as held-out images: 10,000
-    draws from 300 images raise a false alarm about 25 times in 100, from 2,000 about 6 times."""
+    draws from 300 images raise a false alarm about 23 times in 100, from 2,000 about 6 times."""
     count = max(duplicates["samples_exact"], duplicates.get("samples_collapsed", 0))
     if count <= _MANY_REPEATS * num_samples:
         return ""
@@ -218,14 +226,17 @@ def too_few(num_heldout: int) -> str:
     )
 
 
-def lone(sought: str, num_equal: int) -> str:
-    """The reason where there is a single image to look for, and no more samples than chance explains equal it."""
+def lone(sought: str, num_sought: int, num_equal: int) -> str:
+    """The reason where there is a single image to look for, or several that are nearly the same, and no more samples
+    than chance explains equal it."""
     if num_equal:
         return (
-            f"samples that show the single {sought} pixel for pixel: {num_equal:,}, which so few held-out images "
-            "cannot tell from chance: look at the pairs, and bring more (--heldout=DIR)"
+            f"samples that show the single {sought}, as it is, moved or mirrored: {num_equal:,}, which so few held-out "
+            "images cannot tell from chance: look at the pairs, and bring more (--heldout=DIR)"
         )
+    single = f"there is a single {sought} to look for"
+    alike = f"the {num_sought:,} {sought}s to look for are nearly the same image"
     return (
-        f"there is a single {sought} to look for, and beyond exact copies an image is close only in comparison with "
-        "the next one: add some of the same kind to it"
+        f"{single if num_sought == 1 else alike}, and beyond exact copies an image is close only in comparison with "
+        "the next one: add others of the same kind"
     )
