@@ -124,7 +124,7 @@ def _audited(images: inputs.AuditImages, recover: bool, progress: Progress | Non
     assert result.evidence is not None
     return dataclasses.replace(
         result,
-        reason=". ".join([result.reason, *images.remarks]),
+        reason=". ".join([result.reason, *images.remarks, *images.on_training]),
         protocol=result.protocol | images.protocol,
         latent_recovery=recovery,
         evidence=dataclasses.replace(result.evidence, origin=images.origin),

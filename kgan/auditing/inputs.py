@@ -26,7 +26,8 @@ class AuditImages:
 
     `places` (n,) says where in an array the samples stood, None if in this order; `files` has the name of each in a
     folder. `recover`, where there is a generator, measures latent recovery when it is called with a progress callback.
-    `remarks` are sentences that end the reason of the verdict. `flipped` says that mirror images were trained on too.
+    `remarks` are sentences that end the reason of the verdict: on the images that calibrate, and, `on_training`, on
+    what else was trained on. `flipped` says that mirror images were trained on too.
     """
 
     samples: Images
@@ -40,6 +41,7 @@ class AuditImages:
     recover: Callable[[Progress], dict[str, Any]] | None = None
     skipped: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    on_training: tuple[str, ...] = ()
     flipped: bool = False
 
 
@@ -94,7 +96,8 @@ def of_run(
         passes_per_image=trained.step * config.d_steps * config.batch_size / len(images["train"]),
         recover=lambda progress: latent_recovery(trained, train, theirs, progress),
         skipped=unseen.skipped,
-        remarks=tuple(filter(None, (division.seen if heldout is None else "", division.elsewhere))),
+        remarks=(division.seen,) if division.seen and heldout is None else (),
+        on_training=(division.elsewhere,) if division.elsewhere else (),
         flipped=config.flip,
     )
 
@@ -189,5 +192,6 @@ def against_works(images: AuditImages, works: Source) -> AuditImages:
         train=known.images,
         protocol=images.protocol | {"against": name_of(works)},
         passes_per_image=None,
+        on_training=(),
         skipped=images.skipped + known.skipped,
     )

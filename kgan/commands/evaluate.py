@@ -25,6 +25,7 @@ from kgan.data import sources
 from kgan.errors import UserError
 from kgan.evaluation import features, reference
 from kgan.evaluation.evaluate import evaluate
+from kgan.files import nearest_existing
 from kgan.runs.results import EVALUATION
 
 FLAGS = flags.FLAGS
@@ -66,6 +67,7 @@ def main(arguments: list[str]) -> None:
     out = _out(run)
     with cli.progress("features") as progress:
         result = evaluate(run, **cli.flag_values(evaluate), progress=progress, log=print)
+    out.parent.mkdir(parents=True, exist_ok=True)
     result.save(out)
     print(result)
     print(f"wrote {out}")
@@ -87,8 +89,9 @@ def _out(run: str | None) -> Path:
     default = place.with_name(f"{place.stem}-{EVALUATION}") if place.is_file() else place
     path = Path(FLAGS.out) if FLAGS.out else default
     path = path / EVALUATION if path.is_dir() else path
-    if place.exists() and not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
-        raise UserError(f"{path}: this folder cannot be written to; name a file with --out")
+    there = nearest_existing(path.parent)
+    if place.exists() and not (there.is_dir() and os.access(there, os.W_OK)):
+        raise UserError(f"{path}: cannot be written there; name a file with --out")
     return path
 
 

@@ -102,18 +102,19 @@ def select_features(
 
 
 def check_count(choice: FeatureChoice, reference: Reference, count: int, way_out: str = "") -> None:
-    """Raises UserError, with the way out, if the covariance of `count` images would lack rank: it takes more images
-    than features. To be asked before the features are fitted, which may take minutes."""
+    """Raises UserError, with the way out, if the covariance of `count` images would lack rank, for it takes more images
+    than features, or they have too few neighbours. To be asked before the features are fitted, which may take minutes."""
     width = {
         "inception": features.INCEPTION_WIDTH,
         "classifier": features.CLASSIFIER_WIDTH,
         "pca": min(features.PCA_COMPONENTS, int(np.prod(reference.image_shape))),
     }[choice.name]
-    if count <= width:
+    least = max(width, _NEIGHBOURS) + 1
+    if count < least:
         way_out = way_out or "more images" + (", or --features=pca" if choice.name != "pca" else "")
         raise UserError(
-            f"{count} images are too few for {choice.name} features: a covariance of {width} features takes "
-            f"at least {width + 1} images a side ({way_out})"
+            f"{count} images are too few for {choice.name} features: it takes at least {least} images a side "
+            f"({way_out})"
         )
 
 

@@ -56,6 +56,7 @@ def model_card(facts: Mapping) -> str:
     sample_seed), sample_seed.
     """
     config, evaluation, audit = facts["config"], facts["evaluation"] or {}, facts["audit"] or {}
+    how, floor = evaluation.get("protocol", {}), _scores({"scores": evaluation.get("floor", {})})
     values = {
         "front_matter": _front_matter(facts),
         "name": facts["name"],
@@ -68,8 +69,8 @@ def model_card(facts: Mapping) -> str:
         "ancestors": [_ancestor(ancestor) for ancestor in facts["ancestors"]],
         "training": _training(facts),
         "settings": Markup(json.dumps(public(config), indent=1, sort_keys=True)),
-        "scores": _scores(evaluation),
-        "floor": _scores({"scores": evaluation.get("floor", {})}),
+        "scores": {title_of(score, how).strip(): value for score, value in _scores(evaluation).items()},
+        "floor": {title_of(score, how).strip(): value for score, value in floor.items()},
         "evaluation_protocol": evaluation.get("protocol", {}),
         "audit": _audited(audit) if audit else {},
         "audit_protocol": audit.get("protocol", {}),
@@ -95,6 +96,9 @@ def _environment() -> Environment:
 def _front_matter(facts: Mapping) -> Markup:
     """The Hub's metadata as YAML, with whatever characters strangers' names have."""
     config, dataset, scores = facts["config"], facts["dataset"], _scores(facts["evaluation"] or {})
+    how = (facts["evaluation"] or {}).get("protocol", {})
+    if how.get("features") != "inception":  # the Hub means Salimans et al.'s, of Inception's probabilities
+        scores.pop("inception_score", None)
     name, model = _characters(dataset.get("name", "")), _characters(facts["name"])
     trained_on = [dataset, *(ancestor["dataset"] for ancestor in facts["ancestors"])]
     hub_names = map(_hub_name, trained_on)
@@ -108,7 +112,6 @@ def _front_matter(facts: Mapping) -> Markup:
     }
     if scores:
         data = dict.fromkeys(("name", "type"), name or _UNKNOWN)
-        how = facts["evaluation"].get("protocol", {})
         metrics = [{"type": score, "name": _metric(score, how), "value": value} for score, value in scores.items()]
         result = {"task": {"type": kind}, "dataset": data, "metrics": metrics}
         meta["model-index"] = [{"name": model, "results": [result]}]

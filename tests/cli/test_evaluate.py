@@ -61,7 +61,7 @@ def test_a_folder_an_npz_and_a_run_give_the_same_number(place):
     assert (place / "files" / "evaluation.json").exists()
     first, _ = of_samples(place, place / "npz" / "seed00000000.npz")
     assert (place / "npz" / "seed00000000-evaluation.json").exists()
-    second, _ = of_samples(place, place / "npz" / "seed00000001.npz", f"--out={place / 'second.json'}")
+    second, _ = of_samples(place, place / "npz" / "seed00000001.npz", f"--out={place / 'new folder/second.json'}")
     assert second["protocol"]["samples"] == "all 70 images in seed00000001.npz"
     run, output = evaluate(place / "run", "--repeats=2", "--num_samples=70")
     assert files["scores"] == first["scores"] != second["scores"]
@@ -134,7 +134,10 @@ def test_mistakes_get_one_line(place, tmp_path, monkeypatch):
             [f"--samples={tmp_path / 'nameless.npz'}", *folder],
             "it has no array called samples (arrays in it: pictures): the images must be a folder, an .npz with",
         ),
-        ([f"--samples={place / 'files'}", *folder, "--out=/nowhere/x.json"], "this folder cannot be written to"),
+        (
+            [f"--samples={place / 'files'}", *folder, f"--out={place / 'run/config.json/x.json'}"],
+            "cannot be written there",
+        ),
     ]:
         assert words in refused("evaluate", *arguments), arguments
 

@@ -142,7 +142,9 @@ def test_a_covariance_takes_more_images_than_features(data):
     with pytest.raises(UserError, match=r"at least 2049 images a side \(a way out\)"):
         protocol.check_count(inception_, reference, 2048, "a way out")
     few_pixels = reference_of_images(np.zeros((9, 2, 2, 1), np.uint8), "few pixels")
-    protocol.check_count(pca, few_pixels, 5)
+    protocol.check_count(pca, few_pixels, 6)
+    with pytest.raises(UserError, match="at least 6 images a side"):  # and more than five neighbours
+        protocol.check_count(pca, few_pixels, 5)
 
 
 @pytest.mark.parametrize(

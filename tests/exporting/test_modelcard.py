@@ -141,6 +141,10 @@ def test_the_front_matter_is_what_the_hub_reads():
     named = model_card(FACTS | {"evaluation": EVALUATION | {"protocol": protocol}})
     name = front_matter(named)["model-index"][0]["results"][0]["metrics"][0]["name"]
     assert name == "classifier FD of 2,250 samples, features: classifier"
+    form = EVALUATION | {"protocol": protocol, "scores": {"frechet_distance": 12.0, "inception_score": 9.0}}
+    text = model_card(FACTS | {"evaluation": form})
+    assert front_matter(text)["metrics"] == ["frechet_distance"]  # no Inception score, which is of other features
+    assert "| classifier FD | 12 |" in text and "| Inception\\-score form | 9 |" in text
 
 
 @pytest.mark.parametrize(
