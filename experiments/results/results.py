@@ -9,6 +9,7 @@ audit.json as `kgan evaluate` and `kgan audit` wrote them; or, of an experiment 
 JSON a step: audit.json less the list of flagged samples; or sweep.csv and sweep.png as `kgan sweep` wrote them.
 """
 
+import collections
 import dataclasses
 import json
 import re
@@ -26,6 +27,11 @@ HERE = Path(__file__).parent
 README = HERE.parents[1] / "README.md"
 _LENGTH = re.compile(r"-\d+epochs$")
 START, END = "<!-- results: made by `make results` -->\n", "<!-- end of results -->\n"
+_OTHER_FIT = " \N{DAGGER}"
+_ABOUT_OTHER_FIT = (
+    "in the features of another fit of the classifier than the other rows on these data: compare it with its own real "
+    "images, not with them."
+)
 # settings in which a run may differ from its recipe and still count as it: what the data decide, the machine, records
 _APART = {*may_change(), "image_size", "channels", "num_heldout", "seed", "deterministic", "eval_samples"}
 
@@ -80,12 +86,29 @@ def table() -> str:
     ]
     rows.sort(key=lambda row: (row[0].startswith("article_"), row[0], row[1][0]["epochs"]))
     longest = dict(rows)
-    lines += [_row(name, runs, longest[name] is runs) for name, runs in rows]
+    usual = _usual_features([run for _, runs in rows for run in runs])
+    lines += [_row(name, runs, longest[name] is runs, usual) for name, runs in rows]
+    note = f"\n{_OTHER_FIT.strip()}: {_ABOUT_OTHER_FIT}\n" if any(_OTHER_FIT in line for line in lines) else ""
     machines = " and ".join(sorted({_processor(run) for _, runs in rows for run in runs}))
-    return "\n".join(lines) + f"\n\nimages/s and minutes are of training alone, beside other work, on {machines}.\n"
+    measured = f"images/s and minutes are of training alone, beside other work, on {machines}."
+    return "\n".join(lines) + f"\n{note}\n{measured}\n"
 
 
-def _row(name: str, runs: list[dict], has_pictures: bool) -> str:
+def _usual_features(runs: Iterable[dict]) -> dict[tuple, str]:
+    """By data set and kind of features the hash of those in which most of its runs were scored."""
+    found: dict[tuple, collections.Counter] = collections.defaultdict(collections.Counter)
+    for run in runs:
+        kind, sha256 = _features(run)
+        found[kind][sha256] += 1
+    return {kind: counted.most_common(1)[0][0] for kind, counted in found.items()}
+
+
+def _features(run: dict) -> tuple[tuple, str]:
+    how = run["evaluation"]["protocol"]
+    return (how["dataset"], how["features"]), how["features_sha256"]
+
+
+def _row(name: str, runs: list[dict], has_pictures: bool, usual: dict[tuple, str]) -> str:
     scores, floors = ([run["evaluation"][key] for run in runs] for key in ("scores", "floor"))
     if len({floor["frechet_distance"] for floor in floors}) > 1:
         raise ValueError(f"{name}: its runs were scored in different features: evaluate them again on one machine")
@@ -94,7 +117,7 @@ def _row(name: str, runs: list[dict], has_pictures: bool) -> str:
         _linked(name, has_pictures) + _otherwise(name, runs),
         f"{runs[0]['epochs']:g}",
         str(len(runs)),
-        _spread([score["frechet_distance"] for score in scores]) + _of_other_features(runs[0]),
+        _spread([score["frechet_distance"] for score in scores]) + _of_other_features(runs[0], usual),
         f"{floors[0]['frechet_distance']:.3g}",
         *(_spread([score[name] for score in scores]) + _warning(name, runs) for name in ("precision", "recall")),
         _audited(audits),
@@ -143,9 +166,12 @@ def _settings(flags: Iterable[str]) -> TrainConfig:
     return with_usual(config.replace(conditional=conditional))
 
 
-def _of_other_features(run: dict) -> str:
+def _of_other_features(run: dict, usual: dict[tuple, str]) -> str:
     name = run["evaluation"]["protocol"]["distance_name"]
-    return "" if name == "classifier FD" else f" ({name})"
+    if name != "classifier FD":  # of principal components, which are those of one data set at one size
+        return f" ({name})"
+    kind, sha256 = _features(run)
+    return "" if usual[kind] == sha256 else _OTHER_FIT
 
 
 def _warning(name: str, runs: list[dict]) -> str:
