@@ -67,7 +67,8 @@ def train(
         run_dir: The folder of the run, which must be empty or not exist. Default: the next numbered one below runs/.
         resume: True goes on with the run in `run_dir`. "auto" does so if there is one, starts it if there is none,
             and leaves it as it is if it is finished. A resumed run keeps its settings; what is given here must agree,
-            but for the settings that may change (`kgan.config.may_change`), such as `epochs`.
+            but for the settings that may change (`kgan.config.may_change`), such as `epochs`. Of `config`, only what
+            differs from `TrainConfig()` counts as given.
         progress: Called with (steps done, steps in all) as training goes on.
         **settings: Fields of `TrainConfig` that differ from `config`, as in `train(dataset="mnist5k", epochs=10)`.
 
@@ -128,7 +129,7 @@ def _resolve(config: TrainConfig | None, run_dir, resume: bool | str, settings: 
         return _Request(config, Path(run_dir) if run_dir else None, None, {})
     run = RunDir.open(run_dir)
     saved = run.read_config()
-    given = {} if config is None else {name: value for name, value in vars(config).items() if value is not None}
+    given = {name: value for name, (_, value) in TrainConfig().differences(config or TrainConfig()).items()}
     said = {name: value for name, value in settings.items() if value is not None or name not in _OPEN}
     resumed = resume_config(saved, {**given, **said})
     return _Request(resumed, run.path, run, saved.differences(resumed))

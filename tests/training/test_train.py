@@ -112,6 +112,16 @@ def test_a_resumed_run_keeps_what_is_given_as_none(settings, tmp_path):
     assert kgan.train(steps=6, epochs=None, stop_when_worse=None, run_dir=run, resume="auto").step == 6
 
 
+def test_a_resumed_run_keeps_what_a_config_leaves_at_its_default(settings, tmp_path):
+    settings |= {"save_every": 3, "strategy": "single", "accept_unknown_license": True}
+    run = RunDir(kgan.train(TrainConfig(**settings), run_dir=tmp_path / "run"))
+    assert kgan.train(TrainConfig(steps=6, log_every=2), run_dir=run.path, resume=True).step == 6
+    changes = run.read_record()["resumed"][-1]["changes"]
+    assert (sorted(changes), changes["steps"]) == (["log_every", "steps"], [4, 6])
+    with pytest.raises(UserError, match="a resumed run keeps its settings: --seed was 0 and is 3;"):
+        kgan.train(TrainConfig(steps=8, seed=3), run_dir=run.path, resume=True)
+
+
 def test_a_run_whose_checkpoints_are_gone_keeps_its_log(settings, tmp_path):
     run = RunDir(kgan.train(**settings, log_every=1, run_dir=tmp_path / "run").path)
     kept = shutil.move(run.checkpoints, tmp_path / "kept")
