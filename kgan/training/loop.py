@@ -150,10 +150,6 @@ class TrainingRun:
         run.lock()
         try:
             record = run.read_record()
-            if record.get("dataset", self.plan.card).get("sha256") != self.plan.card["sha256"]:
-                raise UserError(
-                    f"{run.path} was trained on other images than are there now: name the place of those by --data_dir"
-                )
             self._restore(run)
             run.samples.mkdir(exist_ok=True)
             run.remove_leftovers()

@@ -20,6 +20,7 @@ from kgan.hardware import machine
 from kgan.runs import checkpoint
 from kgan.runs.rundir import RunDir
 from kgan.training import scoring
+from kgan.training.train import describe
 from tests.conftest import draw_folder
 
 
@@ -131,6 +132,17 @@ def test_a_run_whose_checkpoints_are_gone_keeps_its_log(settings, tmp_path):
             kgan.train(run_dir=run.path, resume=resume, steps=6)
     assert [line["step"] for line in run.read_metrics()] == [1, 2, 3, 4]
     shutil.move(kept, run.checkpoints)
+    assert kgan.train(run_dir=run.path, resume=True, steps=6).step == 6
+
+
+def test_other_images_are_said_before_all_else(settings, tmp_path):
+    run = RunDir(kgan.train(**settings, run_dir=tmp_path / "run"))
+    others = str(draw_folder(tmp_path / "others", 20, seed=7))
+    for more in ({"steps": 2}, {"epochs": 1}, {"steps": 6}, {}):
+        for function in (kgan.train, describe):
+            with pytest.raises(UserError, match="run was trained on other images than .* holds now: name the place of"):
+                function(run_dir=run.path, resume=True, data_dir=others, **more)
+    assert run.read_record()["status"] == "finished"
     assert kgan.train(run_dir=run.path, resume=True, steps=6).step == 6
 
 
