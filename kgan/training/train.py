@@ -177,9 +177,11 @@ def _build(request: _Request):
 
 
 def _check_resumed(run: RunDir, plan: Plan) -> Mapping:
-    """The record of the run that is resumed. Raises UserError if the images are others now, if it has made all its
-    steps, or more, or if checkpoints that it must have left are gone."""
+    """The record of the run that is resumed. Raises UserError if that is gone, if the images are others now, if the run
+    has made all its steps, or more, or if checkpoints that it must have left are gone."""
     record, kept = run.read_record(), checkpoint.paths(run.checkpoints)
+    if "id" not in record:
+        raise UserError(f"{run.record_file}: missing, or does not say which run this is: put it back, or train anew")
     if "dataset" in record:  # it was not killed before it wrote that
         run.check_data(plan.card["sha256"])
     done = checkpoint.step_of(kept[-1]) if kept else 0

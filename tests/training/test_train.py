@@ -146,6 +146,21 @@ def test_other_images_are_said_before_all_else(settings, tmp_path):
     assert kgan.train(run_dir=run.path, resume=True, steps=6).step == 6
 
 
+def test_a_run_without_its_record_is_not_resumed(settings, tmp_path):
+    run = RunDir(kgan.train(**settings, run_dir=tmp_path / "run"))
+    record = run.record_file.read_text()
+    run.record_file.unlink()
+    for resume in (True, "auto"):
+        with pytest.raises(UserError, match="run.json: missing, or does not say which run this is: put it back"):
+            kgan.train(run_dir=run.path, resume=resume, steps=6)
+    assert not run.record_file.exists()
+    run.record_file.write_text("{}")
+    with pytest.raises(UserError, match="run.json: missing, or does not say which run this is"):
+        kgan.train(run_dir=run.path, resume=True, steps=6)
+    run.record_file.write_text(record)
+    assert kgan.train(run_dir=run.path, resume=True, steps=6).step == 6
+
+
 def test_mistakes_are_said_before_tensorflow_is_imported(tmp_path):
     code = (
         "import kgan, sys\n"
