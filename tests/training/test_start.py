@@ -190,6 +190,15 @@ def test_frozen_layers_stay_and_the_others_learn(images, tmp_path):
     assert "kept as they are: discriminator layers dense_1\n" in run.log_file.read_text()
 
 
+def test_a_layer_with_new_weights_is_not_frozen(parent, tmp_path):
+    settings = {**SETTINGS, "data_dir": str(draw_folder(tmp_path / "images", classes=3)), "init_from": parent.path}
+    with pytest.raises(UserError, match="--freeze_d=3 keeps the discriminator's label_features as it is.*new weights"):
+        kgan.train(**settings, freeze_d=3, run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    run = RunDir(kgan.train(**settings, freeze_d=2, run_dir=tmp_path / "run"))
+    assert "kept as they are: discriminator layers dense_1, dense_2\n" in run.log_file.read_text()
+
+
 def test_some_layer_must_be_left_and_there_must_be_an_ancestor(parent, images, tmp_path):
     with pytest.raises(UserError, match="--freeze_d=4: must be less than 4, the discriminator's layers with weights"):
         kgan.train(**SETTINGS, data_dir=images, init_from=parent.path, freeze_d=4, run_dir=tmp_path / "run")
