@@ -103,6 +103,11 @@ def read(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
+def not_finite(arrays: Mapping[str, np.ndarray]) -> str | None:
+    """The name of an array that holds infinity or NaN; None if none does."""
+    return next((name for name, array in arrays.items() if not np.isfinite(array).all()), None)
+
+
 def read_last(folder: Path) -> tuple[Path, dict[str, np.ndarray]] | None:
     """The newest checkpoint that can be read, or None if there are none. Raises UserError if all are damaged."""
     damage = None

@@ -11,6 +11,8 @@ from kgan.errors import LostWorker, NonFiniteLoss, Stopped, UserError
 from kgan.runs import checkpoint
 from kgan.runs.rundir import FAILED, INTERRUPTED, NON_FINITE, RunDir
 
+STEADIER = "in a new run, try a smaller --d_lr and --g_lr, or --clip_norm"
+"""What to do where a loss or weights are not finite."""
 _STATUS = dict.fromkeys((Stopped, KeyboardInterrupt, BrokenPipeError, LostWorker), INTERRUPTED) | {
     NonFiniteLoss: NON_FINITE
 }
@@ -71,7 +73,7 @@ def saved(run: RunDir) -> str:
 
 
 def last_good(run: RunDir) -> str:
-    """Where the last checkpoint from before a loss that is not finite lies."""
+    """Where the last checkpoint from before a loss or weights that are not finite lies."""
     files = checkpoint.paths(run.checkpoints)
     return f"the last good checkpoint is {files[-1]}" if files else "no checkpoint was saved yet"
 

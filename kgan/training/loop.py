@@ -309,7 +309,7 @@ class TrainingRun:
             raise NonFiniteLoss(
                 f"{METRICS[column]} became {rows[row, column]} at step {self.step + row + 1}; "
                 + (endings.last_good(recorder.run) if recorder else f"{self.peers.chief} says what is saved")
-                + "; in a new run, try a smaller --d_lr and --g_lr, or --clip_norm"
+                + f"; {endings.STEADIER}"
             )
 
 

@@ -49,6 +49,8 @@ def read(config: TrainConfig) -> Start:
         theirs, record = run.read_config(), run.read_record()
         path = checkpoint.find(run.checkpoints)
         arrays = checkpoint.read(path)
+        if name := checkpoint.not_finite(arrays):
+            raise UserError(f"{path}: its {name} is not finite: start from another run")
     except UserError as error:
         raise UserError(f"--init_from: {error}") from None
     if different := _differences(config, theirs):

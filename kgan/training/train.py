@@ -81,7 +81,7 @@ def train(
     Raises:
         UserError: Before anything is written, if the settings, the data and the machine do not fit together; later, if
             a file cannot be written or the device runs out of memory, with the last checkpoint whole.
-        NonFiniteLoss: A loss or a gradient became infinite or not a number.
+        NonFiniteLoss: A loss, a gradient or a weight became infinite or not a number.
         Stopped: Ctrl-C or SIGTERM arrived, here or at another worker.
         LostWorker: Another worker of the run has ended, or cannot be reached.
     """

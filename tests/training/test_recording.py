@@ -5,11 +5,12 @@ import json
 import signal
 import threading
 
+import numpy as np
 import pytest
 from PIL import Image
 
 import kgan
-from kgan.errors import Stopped, UserError
+from kgan.errors import NonFiniteLoss, Stopped, UserError
 from kgan.runs import checkpoint
 from kgan.runs.rundir import RunDir
 from kgan.training import recording, scoring, snapshots
@@ -57,6 +58,32 @@ def test_a_full_disk_is_one_line_and_leaves_the_earlier_checkpoints(settings, tm
             kgan.train(**settings, run_dir=run)
     assert json.loads((run / "run.json").read_text())["status"] == "failed"
     assert kgan.train(run_dir=run, resume=True).step == 4
+
+
+@pytest.mark.parametrize("due", [{"save_every": 1}, {"save_every": 2, "sample_every": 1}])
+def test_weights_that_are_not_finite_are_neither_saved_nor_drawn(settings, tmp_path, monkeypatch, due):
+    def spoil(self, step, waited):
+        if step == 3:
+            self.state.generator.trainable_variables[0].assign(np.inf * self.state.generator.trainable_variables[0])
+        after(self, step, waited)
+
+    after, run = recording.Recorder.after, RunDir(tmp_path / "run")
+    monkeypatch.setattr(recording.Recorder, "after", spoil)
+    with pytest.raises(NonFiniteLoss, match="generator/.* is not finite after step 3; the last good .*-0000002.npz"):
+        kgan.train(**settings | due, run_dir=run.path)
+    assert run.status() == "non-finite"
+    assert checkpoint.step_of(checkpoint.paths(run.checkpoints)[-1]) == 2 and not run.sample_file(3).exists()
+    assert all(np.isfinite(array).all() for array in checkpoint.read_last(run.checkpoints)[1].values())
+
+
+def test_weights_that_are_not_finite_are_not_saved_on_a_signal(settings, tmp_path):
+    def press(done, total):
+        signal.raise_signal(signal.SIGINT)
+
+    settings |= {"g_lr": 1e39, "save_every": 100, "run_dir": tmp_path / "run"}
+    with pytest.raises(NonFiniteLoss, match="is not finite after step 1; no checkpoint was saved yet; in a new run"):
+        kgan.train(**settings, progress=press)
+    assert checkpoint.paths(tmp_path / "run/checkpoints") == []
 
 
 def test_a_removed_run_folder_is_named(settings, tmp_path, monkeypatch):

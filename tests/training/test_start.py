@@ -178,6 +178,16 @@ def test_a_run_whose_record_or_checkpoint_is_damaged_is_one_line(parent, images,
         kgan.train(**settings)
 
 
+def test_weights_that_are_not_finite_are_no_start(parent, images, tmp_path):
+    ancestor = RunDir(shutil.copytree(parent.path, tmp_path / "ancestor"))
+    arrays = arrays_of(ancestor, 3)
+    arrays["generator/dense_1/kernel"][0] = np.nan
+    checkpoint.save(ancestor.checkpoints, 3, arrays)
+    with pytest.raises(UserError, match="--init_from: .*step-0000003.npz: its generator/dense_1/kernel is not finite"):
+        kgan.train(**SETTINGS, data_dir=images, init_from=ancestor.path, run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_frozen_layers_stay_and_the_others_learn(images, tmp_path):
     settings = {**SETTINGS, "data_dir": images, "spectral_norm": True}
     ancestor = kgan.train(**settings, run_dir=tmp_path / "ancestor")
