@@ -110,14 +110,16 @@ def not_finite(arrays: Mapping[str, np.ndarray]) -> str | None:
 
 def read_last(folder: Path) -> tuple[Path, dict[str, np.ndarray]] | None:
     """The newest checkpoint that can be read, or None if there are none. Raises UserError if all are damaged."""
-    damage = None
-    for path in reversed(paths(folder)):
+    damage, kept = None, paths(folder)
+    for path in reversed(kept):
         try:
             return path, read(path)
         except UserError as error:
             damage = error
     if damage:
-        raise damage
+        several = f"none of its {len(kept)} checkpoints can be read: put one"
+        which = several if len(kept) > 1 else "it is the only one: put it"
+        raise UserError(f"{damage}; {which} back, or train anew")
     return None
 
 
