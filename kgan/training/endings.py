@@ -61,7 +61,10 @@ def _is_out_of_memory(error: BaseException) -> bool:
 def unwritable(run: RunDir, error: OSError) -> UserError:
     """An error of the file system, with what is saved and how to go on."""
     if not run.path.is_dir():
-        return UserError(f"{run.path}: the run folder was removed while it was in use, and its checkpoints with it")
+        return UserError(
+            f"{run.path}: the run folder is no longer there: it was removed or moved, or its disk is gone; if it comes "
+            f"back, {how_to_resume(run)}"
+        )
     return UserError(
         f"{error.strerror or error}: {error.filename or run.path}; put this right; {saved(run)}; {how_to_resume(run)}"
     )

@@ -86,7 +86,7 @@ def test_weights_that_are_not_finite_are_not_saved_on_a_signal(settings, tmp_pat
     assert checkpoint.paths(tmp_path / "run/checkpoints") == []
 
 
-def test_a_removed_run_folder_is_named(settings, tmp_path, monkeypatch):
+def test_a_run_folder_that_is_gone_is_named(settings, tmp_path, monkeypatch):
     run = tmp_path / "run"
 
     def remove(*_):
@@ -94,7 +94,7 @@ def test_a_removed_run_folder_is_named(settings, tmp_path, monkeypatch):
         raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(run / "x"))
 
     monkeypatch.setattr(snapshots, "write_grid", remove)
-    with pytest.raises(UserError, match="run: the run folder was removed while it was in use"):
+    with pytest.raises(UserError, match="run folder is no longer there.*disk is gone; if it .*, go on with: kgan"):
         kgan.train(**settings, run_dir=run)
 
 
