@@ -152,6 +152,13 @@ def test_a_run_that_cannot_fit_on_the_disk_is_refused(folder, tmp_path, monkeypa
     with pytest.raises(package.UserError, match="this run takes up to .* MiB and .* has 0 MiB free"):
         package.train(config, run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "here" / "runs").mkdir()
+    small = lambda place: SimpleNamespace(free=1000 if place.name == "runs" else 2**40)  # noqa: E731
+    monkeypatch.setattr(shutil, "disk_usage", small)
+    with pytest.raises(package.UserError, match="here/runs has 0 MiB free"):
+        package.train(config)
 
 
 def test_a_non_finite_loss_stops_with_the_step_and_the_last_checkpoint(folder_flags, tmp_path):
