@@ -96,6 +96,8 @@ def test_a_discriminator_that_tells_nothing_apart_is_said_once():
     assert "learns nothing" in advice and "--init_stddev=0.04" in advice
     assert said(blind, earlier=blind) == []
     assert len(said([{"d_real": 0.0, "d_fake": 0.0}] * 30)) == 1
+    (advice,) = said(blind, init_stddev=0.0)
+    assert "Begin anew with another --d_lr" in advice and "--init_stddev" not in advice
 
 
 def test_a_discriminator_that_has_only_begun_to_learn_is_given_time():
