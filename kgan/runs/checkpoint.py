@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from kgan.arrays import read_npz
+from kgan.config import MAX_STEPS
 from kgan.errors import UserError
 from kgan.files import write_atomically, written_whole
 from kgan.runs import schema
@@ -24,7 +25,6 @@ from kgan.text import one_line
 KEEP = 3
 BEST = "best.json"
 _NAME = re.compile(r"step-(\d{7,18})\.npz")
-_MAX_STEP = 10**18 - 1
 
 
 def save(folder: Path, step: int, arrays: Mapping[str, np.ndarray]) -> Path:
@@ -91,7 +91,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
         if "step" not in arrays:
             raise UserError("it has no step")
         step = arrays["step"]
-        if step.shape != () or step.dtype.kind != "i" or not 0 <= int(step) <= _MAX_STEP:
+        if step.shape != () or step.dtype.kind != "i" or not 0 <= int(step) <= MAX_STEPS:
             raise UserError("its step is not a number of steps")
         if _NAME.fullmatch(path.name) and int(step) != step_of(path):
             raise UserError(f"it holds step {int(step)}")
