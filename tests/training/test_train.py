@@ -49,6 +49,13 @@ def test_two_replicas_train_resume_and_are_read_back(settings, tmp_path):
     assert record["device"]["replicas"] == 2 and record["status"] == "finished" and record["step"] == 6
 
 
+@pytest.mark.parametrize("classes, words", [(1, "conditional on 1 class, "), (2, "conditional on 2 classes, ")])
+def test_the_log_says_how_many_classes(settings, tmp_path, classes, words):
+    settings |= {"data_dir": str(draw_folder(tmp_path / "others", classes=classes)), "conditional": True}
+    run = RunDir(kgan.train(**settings, run_dir=tmp_path / "run"))
+    assert words in run.log_file.read_text()
+
+
 def test_more_steps_stretch_a_linear_decay_and_say_so(settings, tmp_path):
     run = RunDir(kgan.train(**settings, lr_decay="linear", run_dir=tmp_path / "run"))
     kgan.train(run_dir=run.path, resume=True, steps=8)
