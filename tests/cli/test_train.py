@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -265,6 +266,25 @@ def test_training_goes_on_where_its_output_is_no_longer_read(folder_flags, tmp_p
     os.close(write)
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")  # of the words at the end
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "finished"
+
+
+def test_a_closed_terminal_saves_and_ends_as_a_signal_does(folder_flags, tmp_path):
+    flags = [flag for flag in folder_flags if not flag.startswith("--steps")]
+    run, (terminal, inner) = tmp_path / "run", os.openpty()
+    command = [sys.executable, "-m", "kgan", "train", *flags, "--steps=1000000", "--save_every=1", f"--run_dir={run}"]
+    process = subprocess.Popen(command, stdin=inner, stdout=inner, stderr=inner)
+    os.close(inner)
+    try:
+        while not checkpoint.paths(run / "checkpoints"):
+            assert process.poll() is None
+            while select.select([terminal], [], [], 0.05)[0]:
+                os.read(terminal, 4096)
+        os.close(terminal)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(240) == 128 + signal.SIGTERM
+    finally:
+        process.kill()
+    assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
 
 
 def test_h_is_help():
