@@ -36,6 +36,12 @@ def test_it_is_real_less_the_gap_between_images_as_they_are(inputs):
     assert meter.measure(10, {"d_real": 7.0})["d_heldout"] == pytest.approx(6.0, abs=1e-6)
 
 
+def test_many_meters_in_one_process_bring_no_warning_of_retracing(caplog):
+    for _ in range(6):
+        HeldoutMeter(plan(20), brightness()).measure(10, {"d_real": 7.0})
+    assert "retracing" not in caplog.text
+
+
 def test_without_held_out_images_there_is_nothing():
     assert HeldoutMeter(plan(0), brightness()).measure(10, {"d_real": 7.0}) == {}
 
