@@ -91,7 +91,7 @@ def guarded(action: Callable[[], int | None]) -> int:
     except (UserError, NonFiniteLoss) as error:
         return fail(str(error), error.exit_code)
     except Stopped as stop:
-        print(f"kgan: {stop}", file=sys.stderr)
+        _say(f"kgan: {stop}")
         return stop.exit_code
     except LostWorker as error:
         fail(str(error), error.exit_code)
@@ -104,7 +104,7 @@ def guarded(action: Callable[[], int | None]) -> int:
     except OSError as error:
         return fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error), 3)
     except Exception:
-        traceback.print_exc()
+        _say(traceback.format_exc().rstrip())
         return fail("internal error; the lines above say where", 3)
 
 
@@ -158,8 +158,14 @@ def program() -> str:
 
 def fail(message: str, code: int) -> int:
     """Prints an error as one line without control characters, whatever path it names; returns `code`."""
-    print(f"kgan: error: {one_line(' '.join(message.split()), 10_000)}", file=sys.stderr)
+    _say(f"kgan: error: {one_line(' '.join(message.split()), 10_000)}")
     return code
+
+
+def _say(text: str) -> None:
+    """On stderr, if that is still there: a terminal that was closed must not change the exit code."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr)
 
 
 def _refuse_empty() -> None:

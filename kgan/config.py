@@ -17,6 +17,9 @@ from kgan.latents import MAX_SEED
 from kgan.settings import setting
 from kgan.text import one_line
 
+MAX_STEPS = 10**18 - 1
+"""Of a run: its records and the names of its checkpoints hold no more."""
+
 
 class Penalties(typing.NamedTuple):
     """The settings of that name, resolved: weights of R1 and R2, and at every how many steps penalties are taken."""
@@ -157,7 +160,9 @@ class TrainConfig:
     epochs: int | None = setting(
         None, "Passes over the training images. Default: 50, if not --steps.", lower=1, may_change=True
     )
-    steps: int | None = setting(None, "Generator updates, instead of --epochs.", lower=1, may_change=True)
+    steps: int | None = setting(
+        None, "Generator updates, instead of --epochs.", lower=1, upper=MAX_STEPS, may_change=True
+    )
     batch_size: int = setting(64, "Global batch: the images of one discriminator update, over all replicas.", lower=2)
     accumulate: int = setting(
         1,

@@ -35,6 +35,7 @@ def test_json_and_flags_say_the_same():
         ({"init_from": ""}, "must be UTF-8 on one line, not empty"),
         ({"data_dir": "pics "}, "without blanks at its end"),
         ({"beta_1": 1.0}, "--beta_1=1.0: must be at least 0.0 and less than 1.0"),
+        ({"steps": 10**18}, "--steps=1000000000000000000: must be at least 1 and at most 999999999999999999"),
         ({"epochs": 2.5}, "--epochs=2.5: must be int"),
         ({"seed": True}, "--seed=True: must be int"),
         ({"epochs": 1, "steps": 1}, "--epochs and --steps"),

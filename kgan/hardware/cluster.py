@@ -9,6 +9,11 @@ from kgan.errors import UserError
 from kgan.runs import environment, schema
 
 _TYPES = ("chief", "worker")
+_SLURM = (
+    *("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_STEP_NODELIST", "SLURM_STEP_TASKS_PER_NODE"),
+    *("SLURM_PROCID", "SLURM_LOCALID", "SLURMD_NODENAME"),
+)
+"""The variables of a Slurm step that say where its tasks are."""
 _FIRST_PORT, _PORTS_PER_STEP, _NUM_STEPS = 20000, 16, 750
 
 
@@ -74,7 +79,7 @@ def read(config: TrainConfig) -> Cluster:
 def _from_tf_config(text: str) -> Cluster:
     content = schema.parse(text.encode("utf-8", "surrogateescape"), dict, "TF_CONFIG")
     cluster, task = content.get("cluster"), content.get("task")
-    if not isinstance(cluster, dict) or not isinstance(task, dict):
+    if not isinstance(cluster, dict) or not cluster or not isinstance(task, dict):
         raise UserError(
             'TF_CONFIG: must be {"cluster": {"worker": ["host:port"]}, "task": {"type": "worker", "index": 0}}'
         )
@@ -88,7 +93,8 @@ def _from_tf_config(text: str) -> Cluster:
     if not isinstance(kind, str) or kind not in cluster:
         raise UserError(f"TF_CONFIG: task.type is {kind!r}: must be one of {', '.join(cluster)}")
     if type(index) is not int or not 0 <= index < len(cluster[kind]):
-        raise UserError(f"TF_CONFIG: task.index is {index!r}: the cluster has {len(cluster[kind])} of {kind}")
+        last = len(cluster[kind]) - 1
+        raise UserError(f"TF_CONFIG: task.index is {index!r}: must be a whole number from 0 to {last}")
     return Cluster(cluster, kind, index)
 
 
@@ -114,19 +120,27 @@ def _num_slurm_tasks() -> int:
     return int(text) if text.isascii() and text.isdecimal() else 0
 
 
+def _of_slurm(name: str) -> str:
+    """A variable that srun sets for each task. Raises UserError if it is missing, as where only some were passed on."""
+    if not (value := os.environ.get(name)):
+        raise UserError(f"SLURM_STEP_NUM_TASKS is set, {name} is not: start with srun, or give --strategy=single")
+    return value
+
+
 def _from_slurm() -> Cluster:
     """TensorFlow's resolver gives the addresses. It counts tasks node by node in the alphabetical order of the nodes,
     which need not be Slurm's (n10 comes before n2, and --distribution=cyclic deals tasks out in turn): this process
     looks for its own address instead of taking its rank. GPUs are Slurm's to assign."""
+    values = {name: _of_slurm(name) for name in _SLURM}
     environment.import_tensorflow()
     import tensorflow as tf
 
-    job, step = (int(os.environ[name]) for name in ("SLURM_JOB_ID", "SLURM_STEP_ID"))
+    job, step, local = (int(values[name]) for name in ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_LOCALID"))
     port = _FIRST_PORT + _PORTS_PER_STEP * ((7 * job + step) % _NUM_STEPS)  # jobs share nodes, but hardly ports
     tasks = _num_slurm_tasks()
     resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
         port_base=port, gpus_per_node=tasks, gpus_per_task=1, auto_set_gpu=False
     )
     addresses = resolver.cluster_spec().as_dict()
-    own = f"{os.environ['SLURMD_NODENAME']}:{port + int(os.environ['SLURM_LOCALID'])}"
+    own = f"{values['SLURMD_NODENAME']}:{port + local}"
     return Cluster(addresses, "worker", addresses["worker"].index(own))

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from kgan.arrays import read_npz
+from kgan.config import MAX_STEPS
 from kgan.errors import UserError
 from kgan.files import write_atomically, written_whole
 from kgan.runs import schema
@@ -24,7 +25,6 @@ from kgan.text import one_line
 KEEP = 3
 BEST = "best.json"
 _NAME = re.compile(r"step-(\d{7,18})\.npz")
-_MAX_STEP = 10**18 - 1
 
 
 def save(folder: Path, step: int, arrays: Mapping[str, np.ndarray]) -> Path:
@@ -91,7 +91,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
         if "step" not in arrays:
             raise UserError("it has no step")
         step = arrays["step"]
-        if step.shape != () or step.dtype.kind != "i" or not 0 <= int(step) <= _MAX_STEP:
+        if step.shape != () or step.dtype.kind != "i" or not 0 <= int(step) <= MAX_STEPS:
             raise UserError("its step is not a number of steps")
         if _NAME.fullmatch(path.name) and int(step) != step_of(path):
             raise UserError(f"it holds step {int(step)}")
@@ -103,16 +103,23 @@ def read(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
+def not_finite(arrays: Mapping[str, np.ndarray]) -> str | None:
+    """The name of an array that holds infinity or NaN; None if none does."""
+    return next((name for name, array in arrays.items() if not np.isfinite(array).all()), None)
+
+
 def read_last(folder: Path) -> tuple[Path, dict[str, np.ndarray]] | None:
     """The newest checkpoint that can be read, or None if there are none. Raises UserError if all are damaged."""
-    damage = None
-    for path in reversed(paths(folder)):
+    damage, kept = None, paths(folder)
+    for path in reversed(kept):
         try:
             return path, read(path)
         except UserError as error:
             damage = error
     if damage:
-        raise damage
+        several = f"none of its {len(kept)} checkpoints can be read: put one"
+        which = several if len(kept) > 1 else "it is the only one: put it"
+        raise UserError(f"{damage}; {which} back, or train anew")
     return None
 
 

@@ -4,6 +4,8 @@ The number of replicas does not change the maths: every random number depends on
 losses are summed and divided once by the global batch, and gradients are clipped when they are summed over replicas.
 """
 
+import functools
+
 import keras
 import tensorflow as tf
 
@@ -32,10 +34,14 @@ class TrainStep:
         self.traces = 0
         self._clock = tf.timestamp if _may_read_the_clock() else lambda: tf.zeros((), tf.float64)
         plain = tf.autograph.experimental.do_not_convert(self._step)
-        self._one_step = tf.function(plain, jit_compile=True) if xla else plain
+        # Partial: TensorFlow counts tracings by the code that is traced, and would warn of those of several trainings.
+        self._one_step = tf.function(functools.partial(plain), jit_compile=True) if xla else plain
+        self._several = tf.function(functools.partial(self._steps), reduce_retracing=True)
 
-    @tf.function(reduce_retracing=True)
     def __call__(self, iterator, num_steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return self._several(iterator, num_steps)
+
+    def _steps(self, iterator, num_steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         self.traces += 1
         rows = tf.TensorArray(tf.float32, num_steps, element_shape=(len(METRICS),))
         waited = tf.zeros((), tf.float64)

@@ -11,6 +11,8 @@ from kgan.errors import LostWorker, NonFiniteLoss, Stopped, UserError
 from kgan.runs import checkpoint
 from kgan.runs.rundir import FAILED, INTERRUPTED, NON_FINITE, RunDir
 
+STEADIER = "in a new run, try a smaller --d_lr and --g_lr, or --clip_norm"
+"""What to do where a loss or weights are not finite."""
 _STATUS = dict.fromkeys((Stopped, KeyboardInterrupt, BrokenPipeError, LostWorker), INTERRUPTED) | {
     NonFiniteLoss: NON_FINITE
 }
@@ -59,7 +61,10 @@ def _is_out_of_memory(error: BaseException) -> bool:
 def unwritable(run: RunDir, error: OSError) -> UserError:
     """An error of the file system, with what is saved and how to go on."""
     if not run.path.is_dir():
-        return UserError(f"{run.path}: the run folder was removed while it was in use, and its checkpoints with it")
+        return UserError(
+            f"{run.path}: the run folder is no longer there: it was removed or moved, or its disk is gone; if it comes "
+            f"back, {how_to_resume(run)}"
+        )
     return UserError(
         f"{error.strerror or error}: {error.filename or run.path}; put this right; {saved(run)}; {how_to_resume(run)}"
     )
@@ -71,7 +76,7 @@ def saved(run: RunDir) -> str:
 
 
 def last_good(run: RunDir) -> str:
-    """Where the last checkpoint from before a loss that is not finite lies."""
+    """Where the last checkpoint from before a loss or weights that are not finite lies."""
     files = checkpoint.paths(run.checkpoints)
     return f"the last good checkpoint is {files[-1]}" if files else "no checkpoint was saved yet"
 

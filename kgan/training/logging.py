@@ -49,7 +49,8 @@ class Reporter:
     def introduce(self, hardware: "Hardware") -> None:
         plan, config = self.plan, self.plan.config
         replicas, compiled = hardware.strategy.num_replicas_in_sync, ", XLA" if hardware.xla else ""
-        classes = f", conditional on {plan.num_classes} classes" if plan.num_classes else ""
+        count = f"{plan.num_classes} class{'es' * (plan.num_classes > 1)}"
+        classes = f", conditional on {count}" if plan.num_classes else ""
         self.say(f"run folder {self.run.path}")
         self.say(
             f"{config.dataset}: {plan.card['num_train']:,} training images, {plan.card['num_heldout']:,} held out, "

@@ -19,7 +19,7 @@ from kgan.hardware import machine
 from kgan.models.architectures import Shapes
 from kgan.progress import Progress
 from kgan.runs import ancestry, checkpoint, environment
-from kgan.runs.rundir import FINISHED, RUNNING, RunDir
+from kgan.runs.rundir import FINISHED, RUNNING, RUNS, RunDir
 from kgan.sampling.draw import GRID_IMAGES
 from kgan.steps.accumulation import build_step
 from kgan.steps.state import create_state, layers_with_weights
@@ -82,7 +82,7 @@ class TrainingRun:
         """Raises UserError if the folder of a new run is not empty, or the disk is too small, as `run` would."""
         if run_dir and not resumes:
             RunDir(run_dir).check_unused()
-        self._check_disk(run_dir or Path("."), resumes)
+        self._check_disk(run_dir or RUNS, resumes)
 
     def run(self, run_dir: Path | None, resumes: bool, changes: Mapping, progress: Progress | None) -> Path:
         """Opens or makes the run folder, trains, and leaves its record complete however the run ends.
@@ -106,7 +106,7 @@ class TrainingRun:
             raise LostWorker(f"{error}; {endings.how_to_restart(RunDir(run_dir))}") from None
 
     def _lead(self, run_dir: Path | None, resumes: bool, changes: Mapping, progress: Progress | None) -> Path:
-        self._check_disk(run_dir or Path("."), resumes)
+        self._check_disk(run_dir or RUNS, resumes)
         run = self._reopen(run_dir, changes) if run_dir and resumes else RunDir.create(run_dir, self.config)
         try:
             with endings.recorded(run, self.config, lambda: self.step):
@@ -150,10 +150,6 @@ class TrainingRun:
         run.lock()
         try:
             record = run.read_record()
-            if record.get("dataset", self.plan.card).get("sha256") != self.plan.card["sha256"]:
-                raise UserError(
-                    f"{run.path} was trained on other images than are there now: name the place of those by --data_dir"
-                )
             self._restore(run)
             run.samples.mkdir(exist_ok=True)
             run.remove_leftovers()
@@ -313,7 +309,7 @@ class TrainingRun:
             raise NonFiniteLoss(
                 f"{METRICS[column]} became {rows[row, column]} at step {self.step + row + 1}; "
                 + (endings.last_good(recorder.run) if recorder else f"{self.peers.chief} says what is saved")
-                + "; in a new run, try a smaller --d_lr and --g_lr, or --clip_norm"
+                + f"; {endings.STEADIER}"
             )
 
 

@@ -1,5 +1,6 @@
 """What is measured between log lines: means of the training metrics, and what held-out images are rated."""
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 
@@ -57,6 +58,8 @@ class HeldoutMeter:
         config = plan.config
         trained_on = (config.log_every or 1) * config.batch_size * config.d_steps
         self._count = min(len(plan.heldout), len(plan.training), int(np.clip(trained_on // _SHARE, _LEAST, _MOST)))
+        # Partial for the reason that `TrainStep` gives.
+        self._traced_gap = tf.function(functools.partial(self._gap), reduce_retracing=True)
 
     def measure(self, step: int, means: Mapping[str, float]) -> dict[str, float]:
         """`d_heldout`, the mean logit of held-out images on the footing of `d_real` in the same log line.
@@ -70,10 +73,9 @@ class HeldoutMeter:
         rows = [np.sort(random.choice(part, self._count, False)) for part in (self.plan.training, self.plan.heldout)]
         chosen, labels = np.concatenate(rows), self.plan.data.labels
         classes = np.zeros(len(chosen), np.int64) if labels is None else labels[chosen]
-        gap = float(self._gap(tf.constant(self.plan.data.images[chosen]), tf.constant(classes)))
+        gap = float(self._traced_gap(tf.constant(self.plan.data.images[chosen]), tf.constant(classes)))
         return {"d_heldout": means["d_real"] - gap} if math.isfinite(gap) else {}
 
-    @tf.function(reduce_retracing=True)
     def _gap(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         """How much higher the first half is rated than the second."""
         prepared = prepare_real(images, RandomStream.at(0, tf.constant(0)), flip=False, dequantize=False)

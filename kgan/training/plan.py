@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from kgan.config import TrainConfig, checked, may_change
+from kgan.config import MAX_STEPS, TrainConfig, checked, may_change
 from kgan.data import sources
 from kgan.data.licensing import permission
 from kgan.data.sources import ImageSet
@@ -121,6 +121,8 @@ def resolve(config: TrainConfig, card: dict) -> tuple[TrainConfig, int, int]:
     batches = num_train // config.batch_size
     config = with_usual(config)
     total_steps = config.steps or -(-(config.epochs or 0) * batches // config.d_steps)
+    if total_steps > MAX_STEPS:
+        raise UserError(f"--epochs={config.epochs} is {total_steps} steps: a run has at most {MAX_STEPS}")
     steps_per_epoch = -(-batches // config.d_steps)
     whole = config.penalty_every or 1  # so that each line of the log is of as many steps with penalties
     height, _, channels = card["image_shape"]

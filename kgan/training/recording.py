@@ -6,12 +6,13 @@ from dataclasses import replace
 import numpy as np
 
 from kgan import plots
+from kgan.errors import NonFiniteLoss
 from kgan.files import write_atomically
 from kgan.runs import checkpoint, environment
 from kgan.runs.generator import TrainedGenerator, from_arrays
 from kgan.runs.rundir import RunDir
 from kgan.steps.state import State
-from kgan.training import scoring, snapshots
+from kgan.training import endings, scoring, snapshots
 from kgan.training.averages import estimate_statistics
 from kgan.training.background import BackgroundWriter
 from kgan.training.logging import Reporter
@@ -56,6 +57,7 @@ class Recorder:
     def begin(self) -> None:
         """Saves and draws what the run starts from, where that is another run's work, as step 0."""
         networks = self.state.to_arrays()
+        self._check_finite(0, networks)
         trained = self._generator(networks)
         grid = snapshots.draw_grid(trained)
         self.reporter.show(0, grid)
@@ -71,7 +73,7 @@ class Recorder:
         logs, draws, saves = (last or scored or (every and step % every == 0) for every in cadences)
         if draws or saves:
             self.writer.wait()  # so that no more than one checkpoint is in memory
-        networks = self._arrays() if draws or saves else {}
+        networks = self._arrays(step) if draws or saves else {}
         trained = self._generator(networks) if draws else None
         scores = self._score(trained) if scored and trained else {}
         if logs:
@@ -96,7 +98,7 @@ class Recorder:
         """Saves the state of `step` and returns when it is on disk."""
         self.writer.wait()
         if not checkpoint.path_of(self.run.checkpoints, step).exists():
-            checkpoint.save(self.run.checkpoints, step, self._arrays() | self.meter.to_arrays())
+            checkpoint.save(self.run.checkpoints, step, self._arrays(step) | self.meter.to_arrays())
             checkpoint.prune(self.run.checkpoints)
 
     def finish(self) -> None:
@@ -132,13 +134,22 @@ class Recorder:
                 checkpoint.keep_if_best(self.run.checkpoints, step, score)
             checkpoint.prune(self.run.checkpoints)
 
-    def _arrays(self) -> dict[str, np.ndarray]:
-        """The state, in which the averaged generator has batch-norm statistics of its own."""
+    def _arrays(self, step: int) -> dict[str, np.ndarray]:
+        """The state, in which the averaged generator has batch-norm statistics of its own. Raises NonFiniteLoss if it
+        is not to be drawn from or saved. Call it while `writer` has nothing to do."""
         arrays = self.state.to_arrays()
-        if not self.plan.config.ema_decay:
-            return arrays
-        statistics = estimate_statistics(self._generator(arrays))
-        return arrays | {f"ema_generator/{path}": value for path, value in statistics.items()}
+        if self.plan.config.ema_decay:
+            statistics = estimate_statistics(self._generator(arrays))
+            arrays |= {f"ema_generator/{path}": value for path, value in statistics.items()}
+        self._check_finite(step, arrays)
+        return arrays
+
+    def _check_finite(self, step: int, arrays: Mapping[str, np.ndarray]) -> None:
+        """The metrics of a step are taken before its update: they do not tell of the weights that it leaves."""
+        if name := checkpoint.not_finite(arrays):
+            raise NonFiniteLoss(
+                f"{name} is not finite after step {step}; {endings.last_good(self.run)}; {endings.STEADIER}"
+            )
 
     def _generator(self, arrays: Mapping[str, np.ndarray]) -> TrainedGenerator:
         """The generator as `load` would give it back from a checkpoint of these arrays, but for its hash."""

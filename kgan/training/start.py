@@ -49,6 +49,8 @@ def read(config: TrainConfig) -> Start:
         theirs, record = run.read_config(), run.read_record()
         path = checkpoint.find(run.checkpoints)
         arrays = checkpoint.read(path)
+        if name := checkpoint.not_finite(arrays):
+            raise UserError(f"{path}: its {name} is not finite: start from another run")
     except UserError as error:
         raise UserError(f"--init_from: {error}") from None
     if different := _differences(config, theirs):
@@ -84,7 +86,8 @@ def put_in_place(start: Start, state: "State", config: TrainConfig, num_classes:
     """Gives the networks of a new state their weights: both generators the averaged ones, if there are any.
 
     A layer that has another shape because the number of classes, `num_classes` here, is another keeps its own first
-    weights; returns the names of those layers. Raises UserError if any other layer does not fit.
+    weights; returns the names of those layers. Raises UserError if any other layer does not fit, or if --freeze_d would
+    keep one of those from learning.
     """
     averaged = "ema_generator" if start.ancestors[0].get("ema") else "generator"
     sources = {"generator": averaged, "ema_generator": averaged, "discriminator": "discriminator"}
@@ -104,7 +107,21 @@ def put_in_place(start: Start, state: "State", config: TrainConfig, num_classes:
     classless = _shared_layers(config, start.num_classes, num_classes) if fresh else set()
     if missing := [layer for layer in fresh if layer in classless]:
         raise UserError(f"{start.path}: does not fit the networks that its config.json describes ({missing[0]})")
+    _check_frozen(state, config, fresh)
     return fresh
+
+
+def _check_frozen(state: "State", config: TrainConfig, fresh: list[str]) -> None:
+    """Raises UserError if a discriminator layer that is frozen has `fresh` weights, which nothing has taught."""
+    from kgan.steps.state import layers_with_weights
+
+    frozen = [layer.name for layer in layers_with_weights(state.discriminator)[: config.freeze_d]]
+    for number, name in enumerate(frozen):
+        if any(f"{layer}/".startswith(f"discriminator/{name}/") for layer in fresh):
+            raise UserError(
+                f"--freeze_d={config.freeze_d} keeps the discriminator's {name} as it is, which gets new weights here "
+                f"because the number of classes is another: take --freeze_d={number}"
+            )
 
 
 def _shared_layers(config: TrainConfig, *class_counts: int) -> set[str]:

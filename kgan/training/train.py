@@ -67,7 +67,8 @@ def train(
         run_dir: The folder of the run, which must be empty or not exist. Default: the next numbered one below runs/.
         resume: True goes on with the run in `run_dir`. "auto" does so if there is one, starts it if there is none,
             and leaves it as it is if it is finished. A resumed run keeps its settings; what is given here must agree,
-            but for the settings that may change (`kgan.config.may_change`), such as `epochs`.
+            but for the settings that may change (`kgan.config.may_change`), such as `epochs`. Of `config`, only what
+            differs from `TrainConfig()` counts as given.
         progress: Called with (steps done, steps in all) as training goes on.
         **settings: Fields of `TrainConfig` that differ from `config`, as in `train(dataset="mnist5k", epochs=10)`.
 
@@ -80,7 +81,7 @@ def train(
     Raises:
         UserError: Before anything is written, if the settings, the data and the machine do not fit together; later, if
             a file cannot be written or the device runs out of memory, with the last checkpoint whole.
-        NonFiniteLoss: A loss or a gradient became infinite or not a number.
+        NonFiniteLoss: A loss, a gradient or a weight became infinite or not a number.
         Stopped: Ctrl-C or SIGTERM arrived, here or at another worker.
         LostWorker: Another worker of the run has ended, or cannot be reached.
     """
@@ -128,7 +129,7 @@ def _resolve(config: TrainConfig | None, run_dir, resume: bool | str, settings: 
         return _Request(config, Path(run_dir) if run_dir else None, None, {})
     run = RunDir.open(run_dir)
     saved = run.read_config()
-    given = {} if config is None else {name: value for name, value in vars(config).items() if value is not None}
+    given = {name: value for name, (_, value) in TrainConfig().differences(config or TrainConfig()).items()}
     said = {name: value for name, value in settings.items() if value is not None or name not in _OPEN}
     resumed = resume_config(saved, {**given, **said})
     return _Request(resumed, run.path, run, saved.differences(resumed))
@@ -176,9 +177,13 @@ def _build(request: _Request):
 
 
 def _check_resumed(run: RunDir, plan: Plan) -> Mapping:
-    """The record of the run that is resumed. Raises UserError if it has made all its steps, or more, or if checkpoints
-    that it must have left are gone."""
+    """The record of the run that is resumed. Raises UserError if that is gone, if the images are others now, if the run
+    has made all its steps, or more, or if checkpoints that it must have left are gone."""
     record, kept = run.read_record(), checkpoint.paths(run.checkpoints)
+    if "id" not in record:
+        raise UserError(f"{run.record_file}: missing, or does not say which run this is: put it back, or train anew")
+    if "dataset" in record:  # it was not killed before it wrote that
+        run.check_data(plan.card["sha256"])
     done = checkpoint.step_of(kept[-1]) if kept else 0
     made = 0 if kept else run.step() or 0
     if made and (record.get("status") == FINISHED or made >= 2 * (run.read_config().save_every or made)):

@@ -61,8 +61,9 @@ class DiscriminatorWatch:
         return [line[first] - line[second] for line in self._lines]
 
     def _advice_to_the_blind(self) -> str:
-        stddev = f"{2 * self._config.init_stddev:g}" if self._config.init_stddev else "0.02"
-        weights = "" if self._config.init_from else f"larger initial weights (--init_stddev={stddev}) or "
+        stddev = self._config.init_stddev  # 0: Glorot's, which are larger than those of the default
+        has_larger = stddev and not self._config.init_from
+        weights = f"larger initial weights (--init_stddev={2 * stddev:g}) or " if has_larger else ""
         return (
             f"the discriminator has rated real images like generated ones for {WINDOW} log lines: the generator learns "
             f"nothing from it, and it seldom recovers. Begin anew with {weights}another --d_lr"

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -152,6 +153,13 @@ def test_a_run_that_cannot_fit_on_the_disk_is_refused(folder, tmp_path, monkeypa
     with pytest.raises(package.UserError, match="this run takes up to .* MiB and .* has 0 MiB free"):
         package.train(config, run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "here" / "runs").mkdir()
+    small = lambda place: SimpleNamespace(free=1000 if place.name == "runs" else 2**40)  # noqa: E731
+    monkeypatch.setattr(shutil, "disk_usage", small)
+    with pytest.raises(package.UserError, match="here/runs has 0 MiB free"):
+        package.train(config)
 
 
 def test_a_non_finite_loss_stops_with_the_step_and_the_last_checkpoint(folder_flags, tmp_path):
@@ -258,6 +266,25 @@ def test_training_goes_on_where_its_output_is_no_longer_read(folder_flags, tmp_p
     os.close(write)
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")  # of the words at the end
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "finished"
+
+
+def test_a_closed_terminal_saves_and_ends_as_a_signal_does(folder_flags, tmp_path):
+    flags = [flag for flag in folder_flags if not flag.startswith("--steps")]
+    run, (terminal, inner) = tmp_path / "run", os.openpty()
+    command = [sys.executable, "-m", "kgan", "train", *flags, "--steps=1000000", "--save_every=1", f"--run_dir={run}"]
+    process = subprocess.Popen(command, stdin=inner, stdout=inner, stderr=inner)
+    os.close(inner)
+    try:
+        while not checkpoint.paths(run / "checkpoints"):
+            assert process.poll() is None
+            while select.select([terminal], [], [], 0.05)[0]:
+                os.read(terminal, 4096)
+        os.close(terminal)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(240) == 128 + signal.SIGTERM
+    finally:
+        process.kill()
+    assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
 
 
 def test_h_is_help():

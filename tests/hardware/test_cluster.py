@@ -74,6 +74,15 @@ def test_tasks_of_a_slurm_step_are_a_cluster(monkeypatch, nodes, tasks_per_node,
     assert cluster.read(CONFIG.replace(strategy="single")).size == 1
 
 
+def test_a_slurm_step_without_its_variables_is_named(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    with pytest.raises(UserError, match="SLURM_STEP_ID is not: start with srun, or give --strategy=single"):
+        cluster.read(CONFIG)
+    assert cluster.read(CONFIG.replace(strategy="single")).size == 1
+
+
 def test_a_batch_script_and_a_step_of_one_task_train_alone(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     monkeypatch.setenv("SLURM_NTASKS", "2")
@@ -95,6 +104,7 @@ def expand_tasks(text):
         ("nonsense", "TF_CONFIG: not readable"),
         ("[]", "TF_CONFIG: not readable"),
         ("{}", "TF_CONFIG: must be"),
+        ('{"cluster": {}, "task": {"type": "worker", "index": 0}}', "TF_CONFIG: must be"),
         ('{"cluster": {"ps": ["a:1"]}, "task": {"type": "ps", "index": 0}}', "the cluster has 'ps'"),
         ('{"cluster": {"worker": "a:1"}, "task": {"type": "worker", "index": 0}}', "cluster.worker must be a list"),
         ('{"cluster": {"worker": ["a:99999"]}, "task": {"type": "worker", "index": 0}}', "each host:port"),
@@ -102,7 +112,10 @@ def expand_tasks(text):
         ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "chief", "index": 0}}', "task.type is 'chief'"),
         ('{"cluster": {"worker": ["a:1"]}, "task": {"type": [], "index": 0}}', "task.type is"),
         ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}', "task.index is 1"),
-        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": "0"}}', "task.index is '0'"),
+        (
+            '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": "0"}}',
+            "must be a whole number from 0 to 0",
+        ),
         ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": true}}', "task.index is True"),
         ('{"cluster": {"worker": ["a:1", "a:1"]}, "task": {"type": "worker", "index": 0}}', "two tasks have .* a:1"),
         ('{"cluster": {"chief": ["a:1", "b:1"]}, "task": {"type": "chief", "index": 0}}', "more than one chief"),

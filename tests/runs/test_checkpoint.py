@@ -72,7 +72,10 @@ def test_a_damaged_checkpoint_is_passed_over_for_an_earlier_one(tmp_path):
     newest.write_bytes(newest.read_bytes()[:-40])
     assert checkpoint.step_of(checkpoint.read_last(tmp_path)[0]) == 1
     checkpoint.paths(tmp_path)[0].write_bytes(b"")
-    with pytest.raises(UserError, match="not a readable checkpoint"):
+    with pytest.raises(UserError, match="; none of its 2 checkpoints can be read: put one back, or train"):
+        checkpoint.read_last(tmp_path)
+    newest.unlink()
+    with pytest.raises(UserError, match="not a readable.*; it is the only one: put it back, or train anew"):
         checkpoint.read_last(tmp_path)
 
 

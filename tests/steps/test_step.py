@@ -230,6 +230,13 @@ def test_bfloat16_computes_logits_and_penalties_like_float32():
         np.testing.assert_allclose(rows[1][name], rows[0][name], rtol=0.1, atol=0.02, err_msg=name)
 
 
+def test_many_trainings_in_one_process_bring_no_warning_of_retracing(caplog):
+    for _ in range(6):
+        step, _, batches = make(arch="mlp", width=0.1, latent_dim=2)
+        step(batches, tf.constant(1))
+    assert "retracing" not in caplog.text
+
+
 def test_it_never_retraces():
     step, state, batches = make(arch="mlp")
     for count in (1, 2, 1, 5, 3):

@@ -36,6 +36,12 @@ def test_it_is_real_less_the_gap_between_images_as_they_are(inputs):
     assert meter.measure(10, {"d_real": 7.0})["d_heldout"] == pytest.approx(6.0, abs=1e-6)
 
 
+def test_many_meters_in_one_process_bring_no_warning_of_retracing(caplog):
+    for _ in range(6):
+        HeldoutMeter(plan(20), brightness()).measure(10, {"d_real": 7.0})
+    assert "retracing" not in caplog.text
+
+
 def test_without_held_out_images_there_is_nothing():
     assert HeldoutMeter(plan(0), brightness()).measure(10, {"d_real": 7.0}) == {}
 
@@ -96,6 +102,8 @@ def test_a_discriminator_that_tells_nothing_apart_is_said_once():
     assert "learns nothing" in advice and "--init_stddev=0.04" in advice
     assert said(blind, earlier=blind) == []
     assert len(said([{"d_real": 0.0, "d_fake": 0.0}] * 30)) == 1
+    (advice,) = said(blind, init_stddev=0.0)
+    assert "Begin anew with another --d_lr" in advice and "--init_stddev" not in advice
 
 
 def test_a_discriminator_that_has_only_begun_to_learn_is_given_time():

@@ -45,6 +45,11 @@ def test_penalties_are_those_of_the_objective_but_for_what_is_given(given, expec
     assert (resolved.r1_weight, resolved.r2_weight, resolved.penalty_every) == expected == tuple(resolved.penalties)
 
 
+def test_there_are_no_more_steps_than_a_record_holds():
+    with pytest.raises(UserError, match="--epochs=100000000000000000 is 7000000000000000000 steps: a run has at most"):
+        resolve(TrainConfig(epochs=10**17), CARD | {"classes": TWO})
+
+
 @pytest.mark.parametrize("every", [1, 4, 7, 64])
 def test_a_line_of_the_log_is_of_whole_periods_of_the_penalties(every):
     for num_train in (320, 4500, 60_000, 1_000_000):

@@ -5,11 +5,12 @@ import json
 import signal
 import threading
 
+import numpy as np
 import pytest
 from PIL import Image
 
 import kgan
-from kgan.errors import Stopped, UserError
+from kgan.errors import NonFiniteLoss, Stopped, UserError
 from kgan.runs import checkpoint
 from kgan.runs.rundir import RunDir
 from kgan.training import recording, scoring, snapshots
@@ -59,7 +60,33 @@ def test_a_full_disk_is_one_line_and_leaves_the_earlier_checkpoints(settings, tm
     assert kgan.train(run_dir=run, resume=True).step == 4
 
 
-def test_a_removed_run_folder_is_named(settings, tmp_path, monkeypatch):
+@pytest.mark.parametrize("due", [{"save_every": 1}, {"save_every": 2, "sample_every": 1}])
+def test_weights_that_are_not_finite_are_neither_saved_nor_drawn(settings, tmp_path, monkeypatch, due):
+    def spoil(self, step, waited):
+        if step == 3:
+            self.state.generator.trainable_variables[0].assign(np.inf * self.state.generator.trainable_variables[0])
+        after(self, step, waited)
+
+    after, run = recording.Recorder.after, RunDir(tmp_path / "run")
+    monkeypatch.setattr(recording.Recorder, "after", spoil)
+    with pytest.raises(NonFiniteLoss, match="generator/.* is not finite after step 3; the last good .*-0000002.npz"):
+        kgan.train(**settings | due, run_dir=run.path)
+    assert run.status() == "non-finite"
+    assert checkpoint.step_of(checkpoint.paths(run.checkpoints)[-1]) == 2 and not run.sample_file(3).exists()
+    assert all(np.isfinite(array).all() for array in checkpoint.read_last(run.checkpoints)[1].values())
+
+
+def test_weights_that_are_not_finite_are_not_saved_on_a_signal(settings, tmp_path):
+    def press(done, total):
+        signal.raise_signal(signal.SIGINT)
+
+    settings |= {"g_lr": 1e39, "save_every": 100, "run_dir": tmp_path / "run"}
+    with pytest.raises(NonFiniteLoss, match="is not finite after step 1; no checkpoint was saved yet; in a new run"):
+        kgan.train(**settings, progress=press)
+    assert checkpoint.paths(tmp_path / "run/checkpoints") == []
+
+
+def test_a_run_folder_that_is_gone_is_named(settings, tmp_path, monkeypatch):
     run = tmp_path / "run"
 
     def remove(*_):
@@ -67,7 +94,7 @@ def test_a_removed_run_folder_is_named(settings, tmp_path, monkeypatch):
         raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(run / "x"))
 
     monkeypatch.setattr(snapshots, "write_grid", remove)
-    with pytest.raises(UserError, match="run: the run folder was removed while it was in use"):
+    with pytest.raises(UserError, match="run folder is no longer there.*disk is gone; if it .*, go on with: kgan"):
         kgan.train(**settings, run_dir=run)
 
 

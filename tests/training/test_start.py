@@ -178,6 +178,16 @@ def test_a_run_whose_record_or_checkpoint_is_damaged_is_one_line(parent, images,
         kgan.train(**settings)
 
 
+def test_weights_that_are_not_finite_are_no_start(parent, images, tmp_path):
+    ancestor = RunDir(shutil.copytree(parent.path, tmp_path / "ancestor"))
+    arrays = arrays_of(ancestor, 3)
+    arrays["generator/dense_1/kernel"][0] = np.nan
+    checkpoint.save(ancestor.checkpoints, 3, arrays)
+    with pytest.raises(UserError, match="--init_from: .*step-0000003.npz: its generator/dense_1/kernel is not finite"):
+        kgan.train(**SETTINGS, data_dir=images, init_from=ancestor.path, run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_frozen_layers_stay_and_the_others_learn(images, tmp_path):
     settings = {**SETTINGS, "data_dir": images, "spectral_norm": True}
     ancestor = kgan.train(**settings, run_dir=tmp_path / "ancestor")
@@ -188,6 +198,15 @@ def test_frozen_layers_stay_and_the_others_learn(images, tmp_path):
     moved = {name.split("/")[1] for name in ours if not np.array_equal(before[name], after[name])}
     assert "dense_1" in still - moved and {"dense_2", "score", "label_features"} <= moved
     assert "kept as they are: discriminator layers dense_1\n" in run.log_file.read_text()
+
+
+def test_a_layer_with_new_weights_is_not_frozen(parent, tmp_path):
+    settings = {**SETTINGS, "data_dir": str(draw_folder(tmp_path / "images", classes=3)), "init_from": parent.path}
+    with pytest.raises(UserError, match="--freeze_d=3 keeps the discriminator's label_features as it is.*new weights"):
+        kgan.train(**settings, freeze_d=3, run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    run = RunDir(kgan.train(**settings, freeze_d=2, run_dir=tmp_path / "run"))
+    assert "kept as they are: discriminator layers dense_1, dense_2\n" in run.log_file.read_text()
 
 
 def test_some_layer_must_be_left_and_there_must_be_an_ancestor(parent, images, tmp_path):

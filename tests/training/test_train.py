@@ -20,6 +20,7 @@ from kgan.hardware import machine
 from kgan.runs import checkpoint
 from kgan.runs.rundir import RunDir
 from kgan.training import scoring
+from kgan.training.train import describe
 from tests.conftest import draw_folder
 
 
@@ -46,6 +47,13 @@ def test_two_replicas_train_resume_and_are_read_back(settings, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["device"]["replicas"] == 2 and record["status"] == "finished" and record["step"] == 6
+
+
+@pytest.mark.parametrize("classes, words", [(1, "conditional on 1 class, "), (2, "conditional on 2 classes, ")])
+def test_the_log_says_how_many_classes(settings, tmp_path, classes, words):
+    settings |= {"data_dir": str(draw_folder(tmp_path / "others", classes=classes)), "conditional": True}
+    run = RunDir(kgan.train(**settings, run_dir=tmp_path / "run"))
+    assert words in run.log_file.read_text()
 
 
 def test_more_steps_stretch_a_linear_decay_and_say_so(settings, tmp_path):
@@ -112,6 +120,16 @@ def test_a_resumed_run_keeps_what_is_given_as_none(settings, tmp_path):
     assert kgan.train(steps=6, epochs=None, stop_when_worse=None, run_dir=run, resume="auto").step == 6
 
 
+def test_a_resumed_run_keeps_what_a_config_leaves_at_its_default(settings, tmp_path):
+    settings |= {"save_every": 3, "strategy": "single", "accept_unknown_license": True}
+    run = RunDir(kgan.train(TrainConfig(**settings), run_dir=tmp_path / "run"))
+    assert kgan.train(TrainConfig(steps=6, log_every=2), run_dir=run.path, resume=True).step == 6
+    changes = run.read_record()["resumed"][-1]["changes"]
+    assert (sorted(changes), changes["steps"]) == (["log_every", "steps"], [4, 6])
+    with pytest.raises(UserError, match="a resumed run keeps its settings: --seed was 0 and is 3;"):
+        kgan.train(TrainConfig(steps=8, seed=3), run_dir=run.path, resume=True)
+
+
 def test_a_run_whose_checkpoints_are_gone_keeps_its_log(settings, tmp_path):
     run = RunDir(kgan.train(**settings, log_every=1, run_dir=tmp_path / "run").path)
     kept = shutil.move(run.checkpoints, tmp_path / "kept")
@@ -121,6 +139,32 @@ def test_a_run_whose_checkpoints_are_gone_keeps_its_log(settings, tmp_path):
             kgan.train(run_dir=run.path, resume=resume, steps=6)
     assert [line["step"] for line in run.read_metrics()] == [1, 2, 3, 4]
     shutil.move(kept, run.checkpoints)
+    assert kgan.train(run_dir=run.path, resume=True, steps=6).step == 6
+
+
+def test_other_images_are_said_before_all_else(settings, tmp_path):
+    run = RunDir(kgan.train(**settings, run_dir=tmp_path / "run"))
+    others = str(draw_folder(tmp_path / "others", 20, seed=7))
+    for more in ({"steps": 2}, {"epochs": 1}, {"steps": 6}, {}):
+        for function in (kgan.train, describe):
+            with pytest.raises(UserError, match="run was trained on other images than .* holds now: name the place of"):
+                function(run_dir=run.path, resume=True, data_dir=others, **more)
+    assert run.read_record()["status"] == "finished"
+    assert kgan.train(run_dir=run.path, resume=True, steps=6).step == 6
+
+
+def test_a_run_without_its_record_is_not_resumed(settings, tmp_path):
+    run = RunDir(kgan.train(**settings, run_dir=tmp_path / "run"))
+    record = run.record_file.read_text()
+    run.record_file.unlink()
+    for resume in (True, "auto"):
+        with pytest.raises(UserError, match="run.json: missing, or does not say which run this is: put it back"):
+            kgan.train(run_dir=run.path, resume=resume, steps=6)
+    assert not run.record_file.exists()
+    run.record_file.write_text("{}")
+    with pytest.raises(UserError, match="run.json: missing, or does not say which run this is"):
+        kgan.train(run_dir=run.path, resume=True, steps=6)
+    run.record_file.write_text(record)
     assert kgan.train(run_dir=run.path, resume=True, steps=6).step == 6
 
 
