@@ -102,8 +102,8 @@ def select_features(
 
 
 def check_count(choice: FeatureChoice, reference: Reference, count: int, way_out: str = "") -> None:
-    """Raises UserError, with the way out, if the covariance of `count` images would lack rank, for it takes more images
-    than features, or they have too few neighbours. To be asked before the features are fitted, which may take minutes."""
+    """Raises UserError, with the way out, if the covariance of `count` images would lack rank (it takes more images
+    than features) or they have too few neighbours. To be asked before features are fitted, which may take minutes."""
     width = {
         "inception": features.INCEPTION_WIDTH,
         "classifier": features.CLASSIFIER_WIDTH,
