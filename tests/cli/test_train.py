@@ -1,6 +1,7 @@
 """`kgan train` as its users meet it: whole commands, from flags to files and exit codes."""
 
 import contextlib
+import functools
 import json
 import os
 import re
@@ -272,7 +273,8 @@ def test_a_closed_terminal_saves_and_ends_as_a_signal_does(folder_flags, tmp_pat
     flags = [flag for flag in folder_flags if not flag.startswith("--steps")]
     run, (terminal, inner) = tmp_path / "run", os.openpty()
     command = [sys.executable, "-m", "kgan", "train", *flags, "--steps=1000000", "--save_every=1", f"--run_dir={run}"]
-    process = subprocess.Popen(command, stdin=inner, stdout=inner, stderr=inner)
+    heeding = functools.partial(signal.signal, signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored
+    process = subprocess.Popen(command, stdin=inner, stdout=inner, stderr=inner, preexec_fn=heeding)
     os.close(inner)
     try:
         while not checkpoint.paths(run / "checkpoints"):
