@@ -220,8 +220,9 @@ def _by_swapping(swap: _Test) -> str:
 
 def too_few(num_heldout: int) -> str:
     """The reason of an audit without a test."""
+    images = "image is" if num_heldout == 1 else "images are"
     return (
-        f"{num_heldout} held-out images are too few to calibrate with, at least {MIN_HELDOUT} are needed: name more "
+        f"{num_heldout} held-out {images} too few to calibrate with, at least {MIN_HELDOUT} are needed: name more "
         "images of the same origin that the generator never saw (--heldout=DIR)"
     )
 
