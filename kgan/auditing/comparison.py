@@ -58,11 +58,11 @@ def compare(
     All three are uint8 (n, h, w, c): arrays, memory maps or views of them. `alpha` is the false-positive rate that
     flagging an image is calibrated to. Mirror images are looked for in colour, and where the generator was trained on
     `flipped` images. `exchangeable=False` where `train` is a collection of known works, not of one origin with
-    `heldout`: no strata then, and no swap test. Held-out images that repeat each other calibrate once.
-    Held-out images that are samples too, and no training images, calibrate nothing: they are not unseen.
-    `progress(done, total)` counts pairs of images. Fewer than 20 held-out images give "cannot tell", and so does a
-    single image to look for, unless too many samples equal it. Raises ValueError for arrays of other
-    types or shapes that differ, without samples or training images, and for alpha outside (0, 1).
+    `heldout`: no strata then, and no swap test. Held-out images that repeat each other calibrate once, and those that
+    are samples too, and no training images, not at all. `progress(done, total)` counts pairs of images. Fewer than 20
+    held-out images give "cannot tell", and so does a single image to look for, unless too many samples equal it. Raises
+    ValueError for arrays of other types or shapes that differ, without samples or training images, and for alpha
+    outside (0, 1).
     """
     _check(samples, train, heldout, alpha)
     mirror = flipped or train.shape[-1] == 3
@@ -181,7 +181,7 @@ def _calibrating(digests: dict[str, list[str]]) -> np.ndarray:
     copies a training image it would hide such copies. One that is a training image besides shows how often images are
     the same without copying, and stays.
     """
-    drawn = set(digests["samples"]) - set(digests["train"])
+    drawn = _drawn(digests)
     first: dict[str, int] = {}
     for row, digest in enumerate(digests["heldout"]):
         if digest not in drawn:
@@ -203,10 +203,14 @@ def _without_twins(*sets: tuple[Images, list[str]]) -> list[Images]:
     ]
 
 
+def _drawn(digests: dict[str, list[str]]) -> set[str]:
+    """Those of samples that are no training images."""
+    return set(digests["samples"]) - set(digests["train"])
+
+
 def _duplicates(search: NeighbourSearch, digests: dict[str, list[str]], heldout: Matches) -> dict[str, int]:
     """Counts only: a duplicate between held-out and training images shows how close images come without copying."""
-    known = set(digests["train"])
-    drawn = set(digests["samples"]) - known
+    known, drawn = set(digests["train"]), _drawn(digests)
     num_drawn = sum(digest in drawn for digest in digests["heldout"])
     return {
         "samples_exact": len(digests["samples"]) - len(set(digests["samples"])),

@@ -34,10 +34,7 @@ HUB_LICENSES = {
 _HUB_GNU = {"agpl-3.0", "gpl-2.0", "gpl-3.0", "lgpl-2.1", "lgpl-3.0"}
 # settings that say where things lay on the user's machine
 _PRIVATE = re.compile(r"(^|_)(dir|path|file|folder|out|resume|from)$")
-_SCORES = (
-    *("frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage"),
-    "inception_score",
-)
+_SCORES = ("frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage", "inception_score")
 _AUDIT_KEYS = (
     *("verdict", "reason", "alpha", "measured_false_positive_rate", "num_samples", "num_flagged", "detection_limit"),
 )
@@ -69,9 +66,9 @@ def model_card(facts: Mapping) -> str:
         "ancestors": [_ancestor(ancestor) for ancestor in facts["ancestors"]],
         "training": _training(facts),
         "settings": Markup(json.dumps(public(config), indent=1, sort_keys=True)),
-        "scores": {title_of(score, how).strip(): value for score, value in _scores(evaluation).items()},
-        "floor": {title_of(score, how).strip(): value for score, value in floor.items()},
-        "evaluation_protocol": evaluation.get("protocol", {}),
+        "scores": {title_of(score, how): value for score, value in _scores(evaluation).items()},
+        "floor": {title_of(score, how): value for score, value in floor.items()},
+        "evaluation_protocol": how,
         "audit": _audited(audit) if audit else {},
         "audit_protocol": audit.get("protocol", {}),
         "choices": _choices(facts),
@@ -95,8 +92,8 @@ def _environment() -> Environment:
 
 def _front_matter(facts: Mapping) -> Markup:
     """The Hub's metadata as YAML, with whatever characters strangers' names have."""
-    config, dataset, scores = facts["config"], facts["dataset"], _scores(facts["evaluation"] or {})
-    how = (facts["evaluation"] or {}).get("protocol", {})
+    config, dataset, evaluation = facts["config"], facts["dataset"], facts["evaluation"] or {}
+    scores, how = _scores(evaluation), evaluation.get("protocol", {})
     if how.get("features") != "inception":  # the Hub means Salimans et al.'s, of Inception's probabilities
         scores.pop("inception_score", None)
     name, model = _characters(dataset.get("name", "")), _characters(facts["name"])

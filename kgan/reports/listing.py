@@ -55,8 +55,9 @@ def list_runs(folder: str | Path) -> list[RunSummary]:
 
 def runs_here(folder: str | Path = ".") -> list[RunSummary]:
     """The runs in FOLDER/runs, or else those in the folder itself; other programs have a config.json too."""
-    own = [run for run in list_runs(folder) if run.status != UNREADABLE or RunDir(run.path).record_file.is_file()]
-    return list_runs(Path(folder) / RUNS) or own
+    return list_runs(Path(folder) / RUNS) or [
+        run for run in list_runs(folder) if run.status != UNREADABLE or RunDir(run.path).record_file.is_file()
+    ]
 
 
 def table(runs: list[RunSummary]) -> str:
