@@ -113,15 +113,15 @@ def test_commands_are_found():
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
-    """A folder with two runs, pictures, and made-up MNIST, Fashion-MNIST and CIFAR-10."""
+    """A folder with two runs, one of a sweep, pictures, and made-up MNIST, Fashion-MNIST and CIFAR-10."""
     place = tmp_path_factory.mktemp("workplace")
     pictures = draw_folder(place / "pictures", 200, channels=1)
     for number, name in enumerate(("cat", "dog")):
         (pictures / f"class{number}").rename(pictures / name)
     (pictures / FILE_NAME).write_text(inspect(pictures, license="CC0-1.0", origin="drawn by the tests").card.to_json())
     made = {"dataset": "folder", "data_dir": str(pictures), "image_size": 28, "channels": 1, "arch": "mlp"}
-    for name in ("x", "y"):
-        package.train(**made, batch_size=8, steps=4, conditional=True, run_dir=place / "runs" / name)
+    for run in ("runs/x", "runs/y", "sweeps/a/seed=0"):
+        package.train(**made, batch_size=8, steps=4, conditional=True, run_dir=place / run)
     Image.open(next(pictures.rglob("*.png"))).save(place / "picture.png")
     random = np.random.default_rng(0)
     np.savez(place / "samples.npz", samples=random.integers(0, 256, (100, 28, 28, 1), np.uint8))
